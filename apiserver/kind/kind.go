@@ -1,0 +1,123 @@
+// Package kind is the table that every API kind is a row of: what a kind is
+// called, how it is stored, defaulted, validated, changed, selected and shown.
+// Everything that serves objects (REST, write path, discovery, tables) reads
+// the table and knows no kind by name.
+package kind
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/headway-sh/headway/api/txn"
+)
+
+// Kind is one row. Function fields may be nil: nothing is to be done then.
+// None of the functions may keep or change a shared object; those that get one
+// to change say so.
+type Kind struct {
+	// GVK is the storage version, external types: {apps v1 Deployment}.
+	GVK schema.GroupVersionKind
+	// Plural, Singular and ShortNames are the resource's names.
+	Plural     string
+	Singular   string
+	ShortNames []string
+	// Categories such as "all".
+	Categories []string
+	Namespaced bool
+	// StoragePrefix is the key below /registry/, without slashes at its ends:
+	// "deployments", "minions", "services/specs".
+	StoragePrefix string
+	// Verbs that discovery lists; nil means all of them
+	// (create delete deletecollection get list patch update watch).
+	Verbs []string
+
+	// New and NewList make empty objects of the storage version.
+	New     func() txn.Object
+	NewList func() runtime.Object
+
+	// Default fills in what the API reference says is defaulted. It changes o.
+	Default func(o txn.Object)
+
+	// Prepare brings a write into shape before it is validated: it drops what
+	// this path may not set (status on the main resource and so on), sets what
+	// the server decides, and raises metadata.generation. old is nil on create
+	// and shared; o is changed.
+	Prepare func(o, old txn.Object)
+	// Validate checks a whole object, and against old (nil on create) what may
+	// not change. Common metadata is validated before it is called.
+	Validate func(o, old txn.Object) field.ErrorList
+	// Warnings tells the writer what is allowed but probably wrong.
+	Warnings func(o, old txn.Object) []string
+
+	// Delete decides about graceful deletion. Nil: objects go at once.
+	Delete func(o txn.Object, options *metav1.DeleteOptions, now time.Time) Deletion
+
+	// Subresources by name: "status", "scale", ...
+	Subresources map[string]Subresource
+
+	// Fields are the values that field selectors can ask for besides
+	// metadata.name and metadata.namespace.
+	Fields map[string]func(o txn.Object) string
+	// Indexes are kept by the store: the values under which o is found.
+	Indexes map[string]func(o txn.Object) []string
+
+	// Columns and Row are kubectl's table; Name is always the first column and
+	// Row gives the cells for all of Columns. Age cells are made with Age.
+	Columns []metav1.TableColumnDefinition
+	Row     func(o txn.Object, now time.Time) []any
+}
+
+// Deletion is a kind's decision about a DELETE.
+type Deletion struct {
+	// Graceful keeps the object with deletionTimestamp and the grace period
+	// until somebody deletes it with grace 0 (pods bound to a node).
+	Graceful bool
+	// GracePeriodSeconds is what to write down when Graceful.
+	GracePeriodSeconds int64
+	// Changed is the object to store when the deletion begins with a change of
+	// the object itself, such as a Namespace's phase; nil otherwise.
+	Changed txn.Object
+}
+
+// Subresource is one path below an object.
+type Subresource struct {
+	// GVK is what the subresource reads and writes; empty means the kind's.
+	GVK schema.GroupVersionKind
+	// Verbs that discovery lists: get, patch, update, create.
+	Verbs []string
+
+	// Prepare and Validate replace the kind's for a write through an updating
+	// subresource such as status: Prepare takes everything but the
+	// subresource's own fields from old.
+	Prepare  func(o, old txn.Object)
+	Validate func(o, old txn.Object) field.ErrorList
+
+	// Get turns the stored object into the subresource's own kind (Scale), and
+	// Set folds a written one into a deep copy of the stored object. A creating
+	// subresource (Binding, Eviction) has only Set.
+	Get func(o txn.Object) (txn.Object, error)
+	Set func(o, parameter txn.Object) (txn.Object, error)
+
+	// Connect marks subresources that are streams or foreign requests (log,
+	// exec, proxy, token): the REST room serves them by name.
+	Connect bool
+}
+
+// Resource is the kind's group and plural.
+func (k *Kind) Resource() schema.GroupResource {
+	return schema.GroupResource{Group: k.GVK.Group, Resource: k.Plural}
+}
+
+// GVR is the kind's storage version and plural.
+func (k *Kind) GVR() schema.GroupVersionResource {
+	return k.GVK.GroupVersion().WithResource(k.Plural)
+}
+
+// Ref names an object of the kind.
+func (k *Kind) Ref(namespace, name string) txn.Ref {
+	return txn.Ref{Resource: k.Resource(), Namespace: namespace, Name: name}
+}
