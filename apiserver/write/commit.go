@@ -109,13 +109,13 @@ func (b *batch) put(base txn.View, ref txn.Ref, o txn.Object, by attributed) int
 }
 
 // transact writes and tells the observers.
-func (p *Path) transact(ctx context.Context, t store.Txn, identity txn.Identity, changes []attributed) (store.Done, error) {
+func (p *Path) transact(ctx context.Context, t store.Txn, identity txn.Identity, changes []attributed) (*store.Done, error) {
 	ticket := p.feed.begin()
 	done, err := p.Store.Txn(ctx, t)
 	if err != nil {
 		// A conflict has written nothing; after any other error nobody knows.
 		p.feed.end(ticket, 0, nil, !txn.IsConflict(err) && !errors.Is(err, txn.ErrEpoch))
-		return done, err
+		return nil, err
 	}
 	var writes []txn.Write
 	if p.feed.wanted() {
@@ -125,7 +125,7 @@ func (p *Path) transact(ctx context.Context, t store.Txn, identity txn.Identity,
 	return done, nil
 }
 
-func (p *Path) describe(done store.Done, identity txn.Identity, changes []attributed) []txn.Write {
+func (p *Path) describe(done *store.Done, identity txn.Identity, changes []attributed) []txn.Write {
 	writes := make([]txn.Write, 0, len(changes))
 	for i, c := range changes {
 		if !c.own || (done.Lost != nil && done.Lost[i]) {

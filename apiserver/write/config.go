@@ -26,10 +26,10 @@ type Store interface {
 	Latest() txn.View
 	// View has every write that anyone has acknowledged.
 	View(ctx context.Context) (txn.View, error)
-	// Txn writes. It returns *txn.ConflictError when a compare fails,
+	// Txn writes in one transaction. It returns *txn.ConflictError when a compare fails,
 	// txn.ErrEpoch when the epoch is over; when it returns without an error,
 	// Latest includes the write.
-	Txn(ctx context.Context, t store.Txn) (store.Done, error)
+	Txn(ctx context.Context, t store.Txn) (*store.Done, error)
 	// Notes reads the records below a prefix.
 	Notes(ctx context.Context, prefix string) ([]txn.Note, error)
 	// Acquire begins a new epoch.

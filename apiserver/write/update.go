@@ -116,9 +116,6 @@ func (a *attempt) inherit(o txn.Object) {
 	o.SetGeneration(a.old.GetGeneration())
 	o.SetSelfLink("")
 	o.GetObjectKind().SetGroupVersionKind(a.kind.GVK)
-	if a.old.GetObjectKind().GroupVersionKind().Empty() {
-		o.GetObjectKind().SetGroupVersionKind(a.old.GetObjectKind().GroupVersionKind())
-	}
 	if o.GetUID() == "" {
 		o.SetUID(a.old.GetUID())
 	}
