@@ -1,8 +1,6 @@
 package rest
 
 import (
-	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,11 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // identify finds out who asks, and as whom.
 func (h *Handler) identify(r *http.Request) (txn.Identity, error) {
-	identity, ok, err := h.Authenticator.Authenticate(r)
+	identity, ok, err := h.Authenticator.Authenticate(h.reader.Snapshot(), r)
 	if err != nil || !ok {
 		if err != nil {
 			h.log.Info("refused credentials", "address", r.RemoteAddr, "error", err)
@@ -25,11 +24,6 @@ func (h *Handler) identify(r *http.Request) (txn.Identity, error) {
 		return txn.Identity{}, apierrors.NewUnauthorized("Unauthorized")
 	}
 	r.Header.Del("Authorization") // nobody behind this needs it
-	identity.Address = r.RemoteAddr
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		identity.Address = host
-	}
-	identity.UserAgent = r.UserAgent()
 	return h.impersonate(r, identity)
 }
 
@@ -63,8 +57,7 @@ func (h *Handler) impersonate(r *http.Request, real txn.Identity) (txn.Identity,
 		return real, nil
 	}
 	for _, a := range impersonated(wanted) {
-		a.Identity = real
-		if err := h.authorize(r, real, a); err != nil {
+		if err := h.authorize(real, a); err != nil {
 			return real, err
 		}
 	}
@@ -83,22 +76,26 @@ func (h *Handler) impersonate(r *http.Request, real txn.Identity) (txn.Identity,
 }
 
 // impersonated lists what must be allowed to take an identity.
-func impersonated(wanted txn.Identity) []Attributes {
-	var list []Attributes
+func impersonated(wanted txn.Identity) []write.Attributes {
+	var list []write.Attributes
+	take := func(group, resource, subresource, namespace, name string) {
+		list = append(list, write.Attributes{Verb: "impersonate", Resource: schema.GroupResource{Group: group, Resource: resource},
+			Version: "v1", Subresource: subresource, Namespace: namespace, Name: name})
+	}
 	if namespace, name, ok := serviceAccountName(wanted.Name); ok {
-		list = append(list, Attributes{Verb: "impersonate", Version: "v1", Resource: "serviceaccounts", Namespace: namespace, Name: name})
-	} else if wanted.Name != "" {
-		list = append(list, Attributes{Verb: "impersonate", Version: "v1", Resource: "users", Name: wanted.Name})
+		take("", "serviceaccounts", "", namespace, name)
+	} else {
+		take("", "users", "", "", wanted.Name)
 	}
 	if wanted.UID != "" {
-		list = append(list, Attributes{Verb: "impersonate", Group: "authentication.k8s.io", Version: "v1", Resource: "uids", Name: wanted.UID})
+		take("authentication.k8s.io", "uids", "", "", wanted.UID)
 	}
 	for _, g := range wanted.Groups {
-		list = append(list, Attributes{Verb: "impersonate", Version: "v1", Resource: "groups", Name: g})
+		take("", "groups", "", "", g)
 	}
 	for key, values := range wanted.Extra {
 		for _, v := range values {
-			list = append(list, Attributes{Verb: "impersonate", Group: "authentication.k8s.io", Version: "v1", Resource: "userextras", Subresource: key, Name: v})
+			take("authentication.k8s.io", "userextras", key, "", v)
 		}
 	}
 	return list
@@ -116,14 +113,12 @@ func serviceAccountName(user string) (namespace, name string, ok bool) {
 
 // attributesOf is what a request wants. A list or watch that its field selector
 // narrows to one name is one of that name.
-func attributesOf(r *http.Request, info *RequestInfo, identity txn.Identity) Attributes {
-	a := Attributes{Identity: identity, Verb: info.Verb}
+func attributesOf(r *http.Request, info *RequestInfo) write.Attributes {
 	if !info.IsResource {
-		a.Path = info.Path
-		return a
+		return write.Attributes{Verb: info.Verb, Path: info.Path}
 	}
-	a.Group, a.Version, a.Resource = info.Group, info.Version, info.Resource
-	a.Subresource, a.Namespace, a.Name = info.Subresource, info.Namespace, info.Name
+	a := write.Attributes{Verb: info.Verb, Resource: info.GroupResource(), Version: info.Version,
+		Subresource: info.Subresource, Namespace: info.Namespace, Name: info.Name}
 	if a.Name == "" && a.Verb != "create" {
 		if s, err := fields.ParseSelector(r.URL.Query().Get("fieldSelector")); err == nil {
 			a.Name, _ = s.RequiresExactMatch(fieldName)
@@ -133,32 +128,6 @@ func attributesOf(r *http.Request, info *RequestInfo, identity txn.Identity) Att
 }
 
 // authorize refuses with a 403 what the identity may not do.
-func (h *Handler) authorize(r *http.Request, identity txn.Identity, a Attributes) error {
-	allowed, reason, err := h.Authorizer.Authorize(r.Context(), h.reader.Latest(), a)
-	if err != nil {
-		return fmt.Errorf("authorize %s: %w", identity.Name, err)
-	}
-	if allowed {
-		return nil
-	}
-	message := forbidden(a)
-	if reason != "" {
-		message += ": " + reason
-	}
-	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, fmt.Errorf("%s", message))
-}
-
-// forbidden says what somebody may not do, in Kubernetes' words.
-func forbidden(a Attributes) string {
-	if a.Path != "" {
-		return fmt.Sprintf("User %q cannot %s path %q", a.Identity.Name, a.Verb, a.Path)
-	}
-	resource := a.Resource
-	if a.Subresource != "" {
-		resource += "/" + a.Subresource
-	}
-	if a.Namespace != "" {
-		return fmt.Sprintf("User %q cannot %s resource %q in API group %q in the namespace %q", a.Identity.Name, a.Verb, resource, a.Group, a.Namespace)
-	}
-	return fmt.Sprintf("User %q cannot %s resource %q in API group %q at the cluster scope", a.Identity.Name, a.Verb, resource, a.Group)
+func (h *Handler) authorize(identity txn.Identity, a write.Attributes) error {
+	return write.Authorize(h.Authorizer, h.reader.Snapshot(), identity, a)
 }

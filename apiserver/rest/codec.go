@@ -7,11 +7,6 @@ import (
 	"io"
 	"net/http"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,31 +24,7 @@ type codec struct {
 	protobuf runtime.Decoder
 }
 
-// Scheme makes a scheme of the table's kinds and of what only subresources
-// and virtual resources carry.
-func Scheme(kinds Kinds) *runtime.Scheme {
-	s := runtime.NewScheme()
-	for _, k := range kinds.All() {
-		s.AddKnownTypeWithName(k.GVK, k.New())
-		s.AddKnownTypeWithName(listGVK(k), k.NewList())
-		metav1.AddToGroupVersion(s, k.GVK.GroupVersion())
-	}
-	s.AddKnownTypes(schema.GroupVersion{Version: "v1"}, &corev1.Binding{})
-	s.AddKnownTypes(autoscalingv1.SchemeGroupVersion, &autoscalingv1.Scale{})
-	s.AddKnownTypes(policyv1.SchemeGroupVersion, &policyv1.Eviction{})
-	s.AddKnownTypes(authenticationv1.SchemeGroupVersion, &authenticationv1.TokenRequest{},
-		&authenticationv1.TokenReview{}, &authenticationv1.SelfSubjectReview{})
-	s.AddKnownTypes(authorizationv1.SchemeGroupVersion, &authorizationv1.SubjectAccessReview{},
-		&authorizationv1.SelfSubjectAccessReview{}, &authorizationv1.LocalSubjectAccessReview{}, &authorizationv1.SelfSubjectRulesReview{})
-	for _, gv := range []schema.GroupVersion{{Version: "v1"}, autoscalingv1.SchemeGroupVersion, policyv1.SchemeGroupVersion,
-		authenticationv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion} {
-		metav1.AddToGroupVersion(s, gv)
-	}
-	return s
-}
-
-func newCodec(kinds Kinds) *codec {
-	s := Scheme(kinds)
+func newCodec(s *runtime.Scheme) *codec {
 	make := func(strict, yaml bool) runtime.Decoder {
 		return json.NewSerializerWithOptions(json.DefaultMetaFactory, s, s, json.SerializerOptions{Strict: strict, Yaml: yaml})
 	}

@@ -52,11 +52,10 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request, c *call) er
 	if err != nil {
 		return err
 	}
-	account, ok := snapshot.Get(c.kind.Ref(c.namespace(), c.info.Name))
-	if !ok {
+	if _, ok := snapshot.Get(c.kind.Ref(c.namespace(), c.info.Name)); !ok {
 		return apierrors.NewNotFound(c.info.GroupResource(), c.info.Name)
 	}
-	issued, err := h.Issuer.IssueToken(r.Context(), snapshot, c.identity, account, request)
+	issued, err := h.Issuer.Issue(snapshot, c.namespace(), c.info.Name, request)
 	if err != nil {
 		return err
 	}

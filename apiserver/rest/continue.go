@@ -5,12 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"sync"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
@@ -84,63 +81,6 @@ func decodeContinue(k *kind.Kind, text string) (revision int64, after *txn.Ref, 
 		}
 	}
 	return token.Revision, &ref, nil
-}
-
-// Chunked lists keep their snapshot for a while, so that the rest comes from
-// the same revision. Snapshots share almost everything; the bounds are for the
-// old objects that they keep alive.
-const (
-	keptSnapshots = 64
-	keepFor       = 5 * time.Minute
-)
-
-// snapshots remembers the revisions of lists that are under way.
-type snapshots struct {
-	clock clock.PassiveClock
-
-	mu   sync.Mutex // guards kept
-	kept []keptSnapshot
-}
-
-type keptSnapshot struct {
-	snapshot Snapshot
-	until    time.Time
-}
-
-// keep remembers a snapshot, or prolongs it.
-func (s *snapshots) keep(snapshot Snapshot) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock.Now()
-	kept := s.kept[:0]
-	for _, k := range s.kept {
-		if k.until.After(now) && k.snapshot.Revision() != snapshot.Revision() {
-			kept = append(kept, k)
-		}
-	}
-	if len(kept) >= keptSnapshots {
-		kept = append(kept[:0], kept[1:]...)
-	}
-	clear(s.kept[len(kept):])
-	s.kept = append(kept, keptSnapshot{snapshot: snapshot, until: now.Add(keepFor)})
-}
-
-// find returns the snapshot of a revision while it is remembered.
-func (s *snapshots) find(revision int64) (Snapshot, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock.Now()
-	for _, k := range s.kept {
-		if k.snapshot.Revision() == revision && k.until.After(now) {
-			return k.snapshot, true
-		}
-	}
-	return nil, false
-}
-
-// expired says that a revision's objects are no longer known.
-func expired(message string) error {
-	return apierrors.NewResourceExpired(message)
 }
 
 // expiredContinue is the answer to a continue token whose revision is gone; it

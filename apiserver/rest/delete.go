@@ -1,11 +1,9 @@
 package rest
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // deleteOptions reads the options of a deletion: a body, or else the query.
@@ -67,9 +66,8 @@ func (c *codec) deleteOptions(body []byte, media string, want schema.GroupVersio
 }
 
 // deletion makes the change that deletes one object.
-func deletion(c *call, name, namespace string, o *metav1.DeleteOptions) txn.Change {
+func deletion(c *call, name string, o *metav1.DeleteOptions) txn.Change {
 	change := c.change(txn.Delete, name)
-	change.Ref.Namespace = namespace
 	change.Preconditions, change.GracePeriod, change.Propagation = o.Preconditions, o.GracePeriodSeconds, o.PropagationPolicy
 	if change.Propagation == nil && o.OrphanDependents != nil {
 		policy := metav1.DeletePropagationBackground
@@ -87,15 +85,15 @@ func (h *Handler) serveDelete(w http.ResponseWriter, r *http.Request, c *call) e
 	if err != nil {
 		return err
 	}
-	change := deletion(c, c.info.Name, c.namespace(), options)
+	change := deletion(c, c.info.Name, options)
 	return h.write(w, r, c, change, len(options.DryRun) > 0)
 }
 
 // deleted says that an object is gone.
-func deleted(c *call, outcome txn.Outcome) *metav1.Status {
-	details := &metav1.StatusDetails{Name: outcome.Change.Ref.Name, Group: c.kind.GVK.Group, Kind: c.kind.Plural}
-	if outcome.Before != nil {
-		details.UID = outcome.Before.GetUID()
+func deleted(c *call, last txn.Object) *metav1.Status {
+	details := &metav1.StatusDetails{Name: c.info.Name, Group: c.kind.GVK.Group, Kind: c.kind.Plural}
+	if last != nil {
+		details.UID = last.GetUID()
 	}
 	return &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
 		Status: metav1.StatusSuccess, Code: http.StatusOK, Details: details}
@@ -123,55 +121,20 @@ func (h *Handler) serveDeleteCollection(w http.ResponseWriter, r *http.Request, 
 	if err != nil {
 		return err
 	}
-	part, err := h.list(r.Context(), s, listed)
-	if err != nil {
-		return err
-	}
-	warnings, err := h.deleteAll(r.Context(), c, part.entries, options)
-	for _, text := range warnings {
+	collection := write.Collection{Resource: c.kind.Resource(), Version: c.info.Version, Namespace: s.namespace,
+		Labels: s.labels, Fields: s.fields, Delete: deletion(c, "", options)}
+	gone, warnings, err := h.Writer.DeleteCollection(r.Context(), c.identity, collection, write.Options{DryRun: len(options.DryRun) > 0})
+	for _, text := range slices.Compact(slices.Sorted(slices.Values(warnings))) {
 		addWarning(w, text)
 	}
 	if err != nil {
 		return err
 	}
+	part := &chunk{}
+	for _, o := range gone {
+		part.entries = append(part.entries, &store.Entry{Ref: c.kind.Ref(o.GetNamespace(), o.GetName()), Object: o})
+	}
 	return h.answerList(w, r, accepted{media: a.media, pretty: a.pretty}, listGVK(c.kind), part)
-}
-
-// deleteAll deletes entries, a few at a time, and stops at the first error.
-// Objects that are gone already do not count as one.
-func (h *Handler) deleteAll(ctx context.Context, c *call, entries []*store.Entry, options *metav1.DeleteOptions) ([]string, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan *store.Entry)
-	var wait sync.WaitGroup
-	var mu sync.Mutex // guards warnings
-	var warnings []string
-	for range min(deleteCollectionActors, len(entries)) {
-		wait.Go(func() {
-			for e := range work {
-				change := deletion(c, e.Ref.Name, e.Ref.Namespace, options)
-				outcome, err := h.Writer.Write(ctx, WriteRequest{Identity: c.identity, Change: change, DryRun: len(options.DryRun) > 0})
-				if err != nil && !apierrors.IsNotFound(err) {
-					cancel(err)
-				}
-				mu.Lock()
-				warnings = append(warnings, outcome.Warnings...)
-				mu.Unlock()
-			}
-		})
-	}
-	for _, e := range entries {
-		select {
-		case work <- e:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(work)
-	wait.Wait()
-	slices.Sort(warnings)
-	return slices.Compact(warnings), context.Cause(ctx)
 }
 
 // addWarning adds a Warning header in the form of RFC 7234: code 299, no

@@ -2,15 +2,12 @@ package rest
 
 import (
 	"encoding/binary"
-	"fmt"
-	"net/http"
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 
-	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/store"
 )
@@ -25,6 +22,9 @@ const (
 	bookmarkEvent eventType = "BOOKMARK"
 	errorEvent    eventType = "ERROR"
 )
+
+// wireTypes are the store's event types on the wire.
+var wireTypes = map[store.EventType]eventType{store.Added: added, store.Modified: modified, store.Deleted: deletedEvent}
 
 // frames turns events into what goes over the wire:
 //
@@ -156,65 +156,4 @@ func protobufFrame(t eventType, gvk schema.GroupVersionKind, bare []byte) []byte
 	b = appendField(b, 2, fieldSize(raw))
 	b = appendField(b, 1, raw)
 	return append(append(b, envelope...), bare...)
-}
-
-// leftAt is an entry's last matching state at the revision of the change that
-// made it no longer match.
-func leftAt(e *store.Entry, revision int64) *store.Entry {
-	o := e.Object.DeepCopyObject().(txn.Object)
-	o.SetResourceVersion(strconv.FormatInt(revision, 10))
-	return &store.Entry{Ref: e.Ref, Object: o, Revision: revision}
-}
-
-// stream writes frames to a client and flushes once a batch.
-type stream struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	buffer  []byte
-}
-
-// streamBuffer is how much is gathered before it is handed to the connection.
-const streamBuffer = 32 << 10
-
-func newStream(w http.ResponseWriter, media string) *stream {
-	w.Header().Set("Content-Type", media)
-	w.Header().Set("Cache-Control", "no-cache, private")
-	w.WriteHeader(http.StatusOK)
-	return &stream{w: w, control: http.NewResponseController(w)}
-}
-
-func (s *stream) write(frame []byte) error {
-	s.buffer = append(s.buffer, frame...)
-	if len(s.buffer) < streamBuffer {
-		return nil
-	}
-	return s.drain()
-}
-
-func (s *stream) drain() error {
-	_, err := s.w.Write(s.buffer)
-	s.buffer = s.buffer[:0]
-	if err != nil {
-		return fmt.Errorf("write to the client: %w", err)
-	}
-	return nil
-}
-
-func (s *stream) flush() error {
-	if err := s.drain(); err != nil {
-		return err
-	}
-	if err := s.control.Flush(); err != nil {
-		return fmt.Errorf("flush to the client: %w", err)
-	}
-	return nil
-}
-
-// fail ends the stream with an ERROR event; whether the client still hears it
-// makes no difference.
-func (s *stream) fail(err error, f *frames) error {
-	if s.write(f.failure(statusOf(err))) == nil {
-		_ = s.flush() // the stream ends in either case
-	}
-	return nil
 }

@@ -14,12 +14,12 @@ import (
 // resourceVersion allows.
 func (h *Handler) find(r *http.Request, c *call) (*store.Entry, error) {
 	query := r.URL.Query()
-	snapshot, err := h.snapshotFor(r.Context(), &metav1.ListOptions{ResourceVersion: query.Get("resourceVersion")})
+	snapshot, err := h.snapshotFor(r.Context(), c.kind, &metav1.ListOptions{ResourceVersion: query.Get("resourceVersion")})
 	if err != nil {
 		return nil, err
 	}
-	e, ok := snapshot.Entry(c.kind.Ref(c.namespace(), c.info.Name))
-	if !ok {
+	e := snapshot.Entry(c.kind.Ref(c.namespace(), c.info.Name))
+	if e == nil {
 		return nil, apierrors.NewNotFound(c.info.GroupResource(), c.info.Name)
 	}
 	return e, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/utils/clock"
 
@@ -17,32 +18,35 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // Defaults of Config.
 const (
-	DefaultRequestTimeout  = time.Minute
-	DefaultMinWatchTime    = 30 * time.Minute
-	DefaultBookmarkPeriod  = time.Minute
-	DefaultMaxBody         = 3 << 20
-	maxPatchOperations     = 10_000
-	maxDepth               = 1_000
-	deleteCollectionActors = 4
+	DefaultRequestTimeout = time.Minute
+	DefaultMinWatchTime   = 30 * time.Minute
+	DefaultBookmarkPeriod = time.Minute
+	DefaultMaxBody        = 3 << 20
+	maxPatchOperations    = 10_000
+	maxDepth              = 1_000
 )
 
 // Config is what a Handler is made of. Fields marked optional may be nil.
 type Config struct {
-	Log    *slog.Logger
-	Clock  clock.WithTicker
-	Kinds  Kinds
+	Log   *slog.Logger
+	Clock clock.WithTicker
+	Kinds Kinds
+	// Scheme knows the types of the kinds, of their subresources' parameters
+	// and of the reviews.
+	Scheme *runtime.Scheme
 	Reader Reader
 	Writer Writer
 
 	Authenticator Authenticator
-	Authorizer    Authorizer
-	// Tokens answers TokenReviews, Issuer makes tokens, Connector serves
+	Authorizer    write.Authorizer
+	// Rules answers rules reviews, Issuer makes tokens, Connector serves
 	// streams: optional, what they serve is 404 without.
-	Tokens    TokenAuthenticator
+	Rules     Rules
 	Issuer    TokenIssuer
 	Connector Connector
 	// Auditor is optional.
@@ -66,18 +70,17 @@ type Config struct {
 // Handler is the REST API.
 type Handler struct {
 	Config
-	log       *slog.Logger
-	clock     clock.WithTicker
-	reader    Reader
-	codec     *codec
-	snapshots *snapshots
-	virtual   map[virtualKey]virtual
+	log     *slog.Logger
+	clock   clock.WithTicker
+	reader  Reader
+	codec   *codec
+	virtual map[virtualKey]virtual
 }
 
 // New makes the handler of the kinds that the table has now.
 func New(c Config) (*Handler, error) {
-	if c.Kinds == nil || c.Reader == nil || c.Writer == nil || c.Authenticator == nil || c.Authorizer == nil {
-		return nil, errors.New("kinds, reader, writer, authenticator and authorizer are needed")
+	if c.Kinds == nil || c.Scheme == nil || c.Reader == nil || c.Writer == nil || c.Authenticator == nil || c.Authorizer == nil {
+		return nil, errors.New("kinds, scheme, reader, writer, authenticator and authorizer are needed")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -101,7 +104,7 @@ func New(c Config) (*Handler, error) {
 		c.Version = Version()
 	}
 	h := &Handler{Config: c, log: c.Log, clock: c.Clock, reader: c.Reader,
-		codec: newCodec(c.Kinds), snapshots: &snapshots{clock: c.Clock}}
+		codec: newCodec(c.Scheme)}
 	h.virtual = h.virtuals()
 	return h, nil
 }
@@ -169,7 +172,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInf
 	if err != nil {
 		return identity, err
 	}
-	if err := h.authorize(r, identity, attributesOf(r, info, identity)); err != nil {
+	if err := h.authorize(identity, attributesOf(r, info)); err != nil {
 		return identity, err
 	}
 	if !info.IsResource {

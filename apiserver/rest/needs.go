@@ -2,117 +2,56 @@ package rest
 
 import (
 	"context"
-	"iter"
 	"net/http"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // Kinds is the kind table.
 type Kinds interface {
-	// Find returns the kind that serves a resource in a version.
-	Find(resource schema.GroupVersionResource) (*kind.Kind, bool)
+	// ByGVR returns the kind that serves a resource in a version.
+	ByGVR(resource schema.GroupVersionResource) (*kind.Kind, bool)
 	// All returns every kind, in an order that does not change.
 	All() []*kind.Kind
 }
 
-// Snapshot is all objects at one revision, with their shared encodings.
-type Snapshot interface {
-	txn.View
-	// Entry returns the shared entry of one object.
-	Entry(ref txn.Ref) (*store.Entry, bool)
-	// Entries yields a resource's entries in the order of namespace and name,
-	// beginning after the given reference when it is not nil. An empty
-	// namespace means all of them.
-	Entries(resource schema.GroupResource, namespace string, after *txn.Ref) iter.Seq[*store.Entry]
-}
-
-// Reader is the reading side of the store.
+// Reader is the reading side of the store, with the store's own promises.
 type Reader interface {
-	// Current returns the newest state: what any acknowledged write has left
-	// is in it.
-	Current(ctx context.Context) (Snapshot, error)
-	// Latest returns what this server has at once; it may lag behind others.
-	Latest() Snapshot
-	// NotBefore waits until this server has reached a revision.
-	NotBefore(ctx context.Context, revision int64) (Snapshot, error)
-	// Watch begins right after a revision. It returns an expired (410) status
-	// error when the events since then are no longer known.
-	Watch(ctx context.Context, resource schema.GroupResource, namespace string, after int64) (Watcher, error)
+	// Snapshot is what this server has at once; it may lag behind others.
+	Snapshot() *store.Snapshot
+	// Current has what any acknowledged write has left.
+	Current(ctx context.Context) (*store.Snapshot, error)
+	// WaitFor waits until Snapshot has reached a revision.
+	WaitFor(ctx context.Context, revision int64) error
+	// At shows one resource as it was at a revision, or *store.ExpiredError.
+	At(ctx context.Context, revision int64, resource schema.GroupResource) (*store.Snapshot, error)
+	// Watch begins after a revision, or returns *store.ExpiredError.
+	Watch(ctx context.Context, options store.WatchOptions) (*store.Watcher, error)
 }
 
-// Batch is what a watcher gets at once: all the events of one transaction, or
-// none and only progress.
-type Batch struct {
-	// Revision is reached once the batch is handled.
-	Revision int64
-	Events   []*store.Event
-}
-
-// Watcher is one watch on a resource.
-type Watcher interface {
-	// Next blocks until there are batches and returns them in order. It
-	// returns an error when the watch cannot go on: the context's, or an
-	// expired (410) status error for a watcher that fell behind.
-	Next(ctx context.Context) ([]Batch, error)
-	// Progress is a revision up to which Next has returned everything.
-	Progress() int64
-	// Close ends the watch.
-	Close()
-}
-
-// WriteRequest is one change that a client asks for.
-type WriteRequest struct {
-	Identity txn.Identity
-	Change   txn.Change
-	// DryRun goes through everything but writes nothing.
-	DryRun bool
-}
-
-// Writer is the write path for one object at a time.
+// Writer is the write path for what one request may change.
 type Writer interface {
-	// Write returns the outcome, whose After carries its new resourceVersion,
-	// or an API status error.
-	Write(ctx context.Context, request WriteRequest) (txn.Outcome, error)
+	// Do makes one change; errors are API statuses, warnings come with them.
+	Do(ctx context.Context, identity txn.Identity, change txn.Change, options write.Options) (write.Done, error)
+	// DeleteCollection deletes what is selected and gives the last states.
+	DeleteCollection(ctx context.Context, identity txn.Identity, c write.Collection, options write.Options) ([]txn.Object, []string, error)
 }
 
 // Authenticator finds out who sent a request.
 type Authenticator interface {
 	// Authenticate returns the identity, or false when the request carries no
-	// credentials, or an error when it carries wrong ones. It sets everything
-	// of the identity but Address and UserAgent.
-	Authenticate(r *http.Request) (txn.Identity, bool, error)
-}
-
-// TokenAuthenticator answers TokenReviews.
-type TokenAuthenticator interface {
-	// ReviewToken fills in the status of a review; it returns an error only
-	// when it could not find out.
-	ReviewToken(ctx context.Context, spec authenticationv1.TokenReviewSpec) (authenticationv1.TokenReviewStatus, error)
-}
-
-// Attributes say what somebody wants to do.
-type Attributes struct {
-	Identity txn.Identity
-	Verb     string
-	// Resource attributes; all empty for a path.
-	Group, Version, Resource, Subresource, Namespace, Name string
-	// Path is set for what is no resource, such as /metrics.
-	Path string
-}
-
-// Authorizer decides by what a View shows.
-type Authorizer interface {
-	// Authorize tells whether it is allowed, and in words why (not).
-	Authorize(ctx context.Context, view txn.View, a Attributes) (allowed bool, reason string, err error)
-	// Rules lists what an identity may do in a namespace.
-	Rules(ctx context.Context, view txn.View, identity txn.Identity, namespace string) (authorizationv1.SubjectRulesReviewStatus, error)
+	// credentials, or an error when it carries wrong ones.
+	Authenticate(view txn.View, r *http.Request) (txn.Identity, bool, error)
+	// Token tells whose token it is, for one of the audiences (nil: this
+	// server's own); it answers TokenReviews.
+	Token(view txn.View, token string, audiences []string) (txn.Identity, error)
 }
 
 // Connector serves the streams behind connect subresources: log, exec, attach
@@ -125,9 +64,12 @@ type Connector interface {
 
 // TokenIssuer makes service account tokens.
 type TokenIssuer interface {
-	// IssueToken fills in the status of a request for the account.
-	IssueToken(ctx context.Context, view txn.View, identity txn.Identity, account txn.Object, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+	// Issue answers a request for an account, which it looks up on the View.
+	Issue(view txn.View, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
 }
+
+// Rules lists what an identity may do in a namespace, for rules reviews.
+type Rules func(view txn.View, identity txn.Identity, namespace string) []rbacv1.PolicyRule
 
 // Record is what an audit learns about a finished request.
 type Record struct {

@@ -8,6 +8,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/apiserver/store"
 )
 
 // statusError makes an API error of a code and reason.
@@ -37,6 +39,14 @@ func statusOf(err error) *metav1.Status {
 	}
 	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
 	return &status
+}
+
+// gone words an expired revision for clients.
+func gone(err error) error {
+	if store.IsExpired(err) {
+		return apierrors.NewResourceExpired(err.Error())
+	}
+	return err
 }
 
 // fail answers with an error's Status in a form that the client reads.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // virtualKey names a resource that is never stored.
@@ -30,14 +31,14 @@ type virtual struct {
 // virtuals are the reviews. Their discovery is VirtualResources.
 func (h *Handler) virtuals() map[virtualKey]virtual {
 	m := map[virtualKey]virtual{
+		{"authentication.k8s.io", "v1", "tokenreviews"}:             {"TokenReview", false, h.reviewToken},
 		{"authentication.k8s.io", "v1", "selfsubjectreviews"}:       {"SelfSubjectReview", false, h.reviewSelf},
 		{"authorization.k8s.io", "v1", "subjectaccessreviews"}:      {"SubjectAccessReview", false, h.reviewAccess},
 		{"authorization.k8s.io", "v1", "selfsubjectaccessreviews"}:  {"SelfSubjectAccessReview", false, h.reviewOwnAccess},
 		{"authorization.k8s.io", "v1", "localsubjectaccessreviews"}: {"LocalSubjectAccessReview", true, h.reviewLocalAccess},
-		{"authorization.k8s.io", "v1", "selfsubjectrulesreviews"}:   {"SelfSubjectRulesReview", false, h.reviewRules},
 	}
-	if h.Tokens != nil {
-		m[virtualKey{"authentication.k8s.io", "v1", "tokenreviews"}] = virtual{"TokenReview", false, h.reviewToken}
+	if h.Rules != nil {
+		m[virtualKey{"authorization.k8s.io", "v1", "selfsubjectrulesreviews"}] = virtual{"SelfSubjectRulesReview", false, h.reviewRules}
 	}
 	return m
 }
@@ -121,36 +122,41 @@ func (h *Handler) reviewToken(ctx context.Context, _ *call, o runtime.Object) (r
 	if review.Spec.Token == "" {
 		return nil, apierrors.NewBadRequest("token is required for TokenReview in authentication")
 	}
-	status, err := h.Tokens.ReviewToken(ctx, review.Spec)
+	snapshot, err := h.reader.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	review.Status = status
+	identity, err := h.Authenticator.Token(snapshot, review.Spec.Token, review.Spec.Audiences)
+	if err != nil {
+		review.Status = authenticationv1.TokenReviewStatus{Error: err.Error()}
+		return review, nil
+	}
+	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(identity), Audiences: review.Spec.Audiences}
 	return review, nil
 }
 
-func (h *Handler) reviewOwnAccess(ctx context.Context, c *call, o runtime.Object) (runtime.Object, error) {
+func (h *Handler) reviewOwnAccess(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
 	review := o.(*authorizationv1.SelfSubjectAccessReview)
 	var err error
-	review.Status, err = h.access(ctx, c.identity, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	review.Status, err = h.access(c.identity, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
 	return review, err
 }
 
-func (h *Handler) reviewAccess(ctx context.Context, _ *call, o runtime.Object) (runtime.Object, error) {
+func (h *Handler) reviewAccess(_ context.Context, _ *call, o runtime.Object) (runtime.Object, error) {
 	review := o.(*authorizationv1.SubjectAccessReview)
 	var err error
-	review.Status, err = h.access(ctx, subject(review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	review.Status, err = h.access(subject(review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
 	return review, err
 }
 
-func (h *Handler) reviewLocalAccess(ctx context.Context, c *call, o runtime.Object) (runtime.Object, error) {
+func (h *Handler) reviewLocalAccess(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
 	review := o.(*authorizationv1.LocalSubjectAccessReview)
 	a := review.Spec.ResourceAttributes
 	if a == nil || review.Spec.NonResourceAttributes != nil || a.Namespace != c.info.Namespace {
 		return nil, apierrors.NewBadRequest("spec.resourceAttributes.namespace must match metadata.namespace, and nothing but resource attributes may be asked for")
 	}
 	var err error
-	review.Status, err = h.access(ctx, subject(review.Spec), a, nil)
+	review.Status, err = h.access(subject(review.Spec), a, nil)
 	return review, err
 }
 
@@ -166,7 +172,7 @@ func subject(spec authorizationv1.SubjectAccessReviewSpec) txn.Identity {
 }
 
 // access asks the authorizer what a review asks.
-func (h *Handler) access(ctx context.Context, identity txn.Identity, resource *authorizationv1.ResourceAttributes, path *authorizationv1.NonResourceAttributes) (authorizationv1.SubjectAccessReviewStatus, error) {
+func (h *Handler) access(identity txn.Identity, resource *authorizationv1.ResourceAttributes, path *authorizationv1.NonResourceAttributes) (authorizationv1.SubjectAccessReviewStatus, error) {
 	var status authorizationv1.SubjectAccessReviewStatus
 	if (resource == nil) == (path == nil) {
 		return status, apierrors.NewBadRequest("exactly one of nonResourceAttributes or resourceAttributes must be specified")
@@ -174,27 +180,32 @@ func (h *Handler) access(ctx context.Context, identity txn.Identity, resource *a
 	if identity.Name == "" && len(identity.Groups) == 0 {
 		return status, apierrors.NewBadRequest("at least one of user or group must be specified")
 	}
-	a := Attributes{Identity: identity}
+	var a write.Attributes
 	if path != nil {
 		a.Verb, a.Path = path.Verb, path.Path
 	} else {
-		a.Verb, a.Group, a.Version, a.Resource = resource.Verb, resource.Group, resource.Version, resource.Resource
-		a.Subresource, a.Namespace, a.Name = resource.Subresource, resource.Namespace, resource.Name
+		a.Verb, a.Resource = resource.Verb, schema.GroupResource{Group: resource.Group, Resource: resource.Resource}
+		a.Version, a.Subresource, a.Namespace, a.Name = resource.Version, resource.Subresource, resource.Namespace, resource.Name
 	}
-	allowed, reason, err := h.Authorizer.Authorize(ctx, h.reader.Latest(), a)
-	if err != nil {
-		status.EvaluationError = err.Error()
-	}
-	status.Allowed, status.Reason = allowed && err == nil, reason
+	decision := h.Authorizer.Authorize(h.reader.Snapshot(), identity, a)
+	status.Allowed, status.Reason = decision.Allowed, decision.Reason
 	return status, nil
 }
 
-func (h *Handler) reviewRules(ctx context.Context, c *call, o runtime.Object) (runtime.Object, error) {
+func (h *Handler) reviewRules(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
 	review := o.(*authorizationv1.SelfSubjectRulesReview)
 	if review.Spec.Namespace == "" {
 		return nil, apierrors.NewBadRequest("no namespace on request")
 	}
-	var err error
-	review.Status, err = h.Authorizer.Rules(ctx, h.reader.Latest(), c.identity, review.Spec.Namespace)
-	return review, err
+	review.Status.ResourceRules, review.Status.NonResourceRules = []authorizationv1.ResourceRule{}, []authorizationv1.NonResourceRule{}
+	for _, rule := range h.Rules(h.reader.Snapshot(), c.identity, review.Spec.Namespace) {
+		if len(rule.NonResourceURLs) > 0 {
+			review.Status.NonResourceRules = append(review.Status.NonResourceRules,
+				authorizationv1.NonResourceRule{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
+			continue
+		}
+		review.Status.ResourceRules = append(review.Status.ResourceRules, authorizationv1.ResourceRule{
+			Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources, ResourceNames: rule.ResourceNames})
+	}
+	return review, nil
 }

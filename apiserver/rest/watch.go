@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -18,12 +17,11 @@ const bookmarkBeforeEnd = 2 * time.Second
 
 // watch is one watch request being served.
 type watch struct {
-	h         *Handler
-	selector  *selector
-	frames    *frames
-	watcher   Watcher
-	bookmarks bool
-	sent      int64 // revision up to which the client knows everything
+	h        *Handler
+	selector *selector
+	frames   *frames
+	options  *metav1.ListOptions
+	limit    time.Duration
 }
 
 // serveWatch answers a watch.
@@ -59,209 +57,150 @@ func (h *Handler) serveWatch(w http.ResponseWriter, r *http.Request, c *call) er
 		limit = time.Duration(*options.TimeoutSeconds) * time.Second
 	}
 	f := &frames{kind: c.kind, accepted: a, table: table, clock: h.clock}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	return h.runWatch(ctx, w, &watch{h: h, selector: s, frames: f, bookmarks: options.AllowWatchBookmarks}, options, limit)
+	return (&watch{h: h, selector: s, frames: f, options: options, limit: limit}).run(r.Context(), w)
 }
 
 // begin finds the revision from which events are wanted and the initial state,
 // which is nil when none is.
-func (w *watch) begin(ctx context.Context, options *metav1.ListOptions) (int64, *chunk, error) {
-	revision, err := parseRevision(options.ResourceVersion)
+func (w *watch) begin(ctx context.Context) (int64, *chunk, error) {
+	revision, err := parseRevision(w.options.ResourceVersion)
 	if err != nil {
 		return 0, nil, err
 	}
-	initial := options.SendInitialEvents != nil && *options.SendInitialEvents
-	if options.SendInitialEvents == nil {
-		initial = revision == 0
+	initial := revision == 0
+	if w.options.SendInitialEvents != nil {
+		initial = *w.options.SendInitialEvents
 	}
 	if revision > 0 && !initial {
-		current := w.h.reader.Latest()
-		if current.Revision() < revision {
-			if current, err = w.h.notBefore(ctx, revision); err != nil {
-				return 0, nil, err
-			}
-		}
-		return revision, nil, nil
+		_, err := w.h.notBefore(ctx, revision)
+		return revision, nil, err
 	}
-	snapshot, err := w.h.snapshotFor(ctx, &metav1.ListOptions{ResourceVersion: options.ResourceVersion})
-	if err != nil {
-		return 0, nil, err
+	snapshot, err := w.h.snapshotFor(ctx, w.selector.kind, &metav1.ListOptions{ResourceVersion: w.options.ResourceVersion})
+	if err != nil || !initial {
+		return snapshotRevision(snapshot), nil, err
 	}
-	if !initial {
-		return snapshot.Revision(), nil, nil
-	}
-	part := w.h.collect(w.selector, snapshot, &metav1.ListOptions{}, nil)
-	return snapshot.Revision(), part, nil
+	return snapshot.Revision(), collect(w.selector, snapshot, &metav1.ListOptions{}, nil), nil
 }
 
-// runWatch opens the watch and sends until time is over, the client is gone or
-// the watch cannot go on.
-func (h *Handler) runWatch(ctx context.Context, out http.ResponseWriter, w *watch, options *metav1.ListOptions, limit time.Duration) error {
-	after, initial, err := w.begin(ctx, options)
+func snapshotRevision(s *store.Snapshot) int64 {
+	if s == nil {
+		return 0
+	}
+	return s.Revision()
+}
+
+// run opens the watch and sends until time is over, the client is gone or the
+// watch cannot go on.
+func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
+	after, initial, err := w.begin(ctx)
 	if err != nil {
 		return err
 	}
-	w.watcher, err = h.reader.Watch(ctx, w.selector.kind.Resource(), w.selector.namespace, after)
-	if err != nil {
-		return h.watchRefused(out, w, err)
+	s := w.selector
+	options := store.WatchOptions{Resource: s.kind.Resource(), Namespace: s.namespace, Name: s.name,
+		Index: s.index, IndexValue: s.value, From: after}
+	if w.options.AllowWatchBookmarks {
+		options.Bookmarks = w.h.BookmarkPeriod
 	}
-	defer w.watcher.Close()
-	w.sent = after
+	watcher, err := w.h.reader.Watch(ctx, options)
+	if err != nil && !store.IsExpired(err) {
+		return err
+	}
 	stream := newStream(out, w.frames.media())
+	if err != nil {
+		// Clients rely on a good answer with an ERROR event in it.
+		stream.fail(gone(err), w.frames)
+		return nil
+	}
+	defer watcher.Close()
+	if w.begun(stream, after, initial) != nil {
+		return nil // the client is gone
+	}
+	w.follow(ctx, stream, watcher)
+	return nil
+}
+
+// begun sends the initial state, and the bookmark that ends it when the client
+// has asked for one.
+func (w *watch) begun(stream *stream, revision int64, initial *chunk) error {
 	if initial != nil {
 		for _, e := range initial.entries {
 			frame, err := w.frames.event(added, e)
 			if err != nil {
-				return stream.fail(err, w.frames)
-			}
-			if err := stream.write(frame); err != nil {
-				return nil // the client is gone
-			}
-		}
-		if options.SendInitialEvents != nil && w.bookmarks {
-			if err := w.bookmark(stream, after, true); err != nil {
-				return nil
-			}
-		}
-	}
-	if err := stream.flush(); err != nil {
-		return nil
-	}
-	return w.follow(ctx, stream, limit)
-}
-
-// watchRefused answers a watch that cannot begin. Kubernetes answers expired
-// revisions with an ERROR event in a good answer, and clients rely on it.
-func (h *Handler) watchRefused(out http.ResponseWriter, w *watch, err error) error {
-	status := statusOf(err)
-	if status.Code != http.StatusGone {
-		return err
-	}
-	stream := newStream(out, w.frames.media())
-	return stream.fail(err, w.frames)
-}
-
-// result is what the watcher's goroutine hands over.
-type result struct {
-	batches []Batch
-	err     error
-}
-
-// follow sends events as they come, in batches that end with a flush.
-func (w *watch) follow(ctx context.Context, stream *stream, limit time.Duration) error {
-	ctx, cancel := context.WithCancel(ctx)
-	results := make(chan result)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			batches, err := w.watcher.Next(ctx)
-			select {
-			case results <- result{batches, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	defer func() { cancel(); <-done }()
-
-	end := w.h.clock.NewTimer(limit)
-	defer end.Stop()
-	last := w.h.clock.NewTimer(max(limit-bookmarkBeforeEnd, limit/2))
-	defer last.Stop()
-	tick := w.h.clock.NewTicker(w.h.BookmarkPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-end.C():
-			return nil
-		case <-last.C():
-			if err := w.progress(stream); err != nil {
-				return nil
-			}
-		case <-tick.C():
-			if err := w.progress(stream); err != nil {
-				return nil
-			}
-		case r := <-results:
-			if r.err != nil {
-				if ctx.Err() != nil || errors.Is(r.err, context.Canceled) {
-					return nil
-				}
-				return stream.fail(r.err, w.frames)
-			}
-			if err := w.send(stream, r.batches); err != nil {
-				return nil
-			}
-		}
-	}
-}
-
-// send writes the events that the selector lets pass and flushes once.
-func (w *watch) send(stream *stream, batches []Batch) error {
-	wrote := false
-	for _, batch := range batches {
-		for _, event := range batch.Events {
-			t, e, ok := w.selector.transition(event)
-			if !ok {
-				continue
-			}
-			frame, err := w.frames.event(t, e)
-			if err != nil {
-				return stream.fail(err, w.frames)
+				stream.fail(err, w.frames)
+				return err
 			}
 			if err := stream.write(frame); err != nil {
 				return err
 			}
-			wrote = true
 		}
-		w.sent = max(w.sent, batch.Revision)
+		if w.options.SendInitialEvents != nil && w.options.AllowWatchBookmarks {
+			if err := w.bookmark(stream, revision, true); err != nil {
+				return err
+			}
+		}
 	}
-	if wrote {
+	return stream.flush()
+}
+
+// follow sends what the watcher delivers, and a last bookmark shortly before
+// the end.
+func (w *watch) follow(ctx context.Context, stream *stream, watcher *store.Watcher) {
+	ctx, cancel := context.WithTimeout(ctx, w.limit)
+	defer cancel()
+	early, cancelEarly := context.WithTimeout(ctx, max(w.limit-bookmarkBeforeEnd, w.limit/2))
+	defer cancelEarly()
+	if w.deliver(early, stream, watcher) != nil || ctx.Err() != nil {
+		return
+	}
+	if w.options.AllowWatchBookmarks {
+		if w.bookmark(stream, watcher.Revision(), false) != nil || stream.flush() != nil {
+			return
+		}
+	}
+	_ = w.deliver(ctx, stream, watcher) // the watch ends here in any case
+}
+
+// deliver sends until the context ends, which is no error.
+func (w *watch) deliver(ctx context.Context, stream *stream, watcher *store.Watcher) error {
+	for {
+		d, err := watcher.Next(ctx)
+		if ctx.Err() != nil && err != nil {
+			return nil
+		}
+		if err != nil {
+			stream.fail(gone(err), w.frames)
+			return err
+		}
+		if err := w.send(stream, d); err != nil {
+			return err
+		}
+	}
+}
+
+// send writes what the selector lets pass and flushes once.
+func (w *watch) send(stream *stream, d store.Delivery) error {
+	if d.Bookmark > 0 {
+		if err := w.bookmark(stream, d.Bookmark, false); err != nil {
+			return err
+		}
 		return stream.flush()
 	}
-	return nil
-}
-
-// transition is what an event means to somebody who sees only what matches:
-// an object that begins to match is new to them, one that no longer does is
-// gone. The state that a DELETED carries is the last that matched, at the
-// revision of the change.
-func (s *selector) transition(event *store.Event) (eventType, *store.Entry, bool) {
-	if event.Type == store.Deleted {
-		if event.Before != nil && !s.matches(event.Before.Object) {
-			return "", nil, false
+	for _, event := range d.Events {
+		if event = event.Select(w.selector.matches); event == nil {
+			continue
 		}
-		return deletedEvent, event.Entry, event.Before != nil || s.matches(event.Entry.Object)
+		frame, err := w.frames.event(wireTypes[event.Type], event.Entry)
+		if err != nil {
+			stream.fail(err, w.frames)
+			return err
+		}
+		if err := stream.write(frame); err != nil {
+			return err
+		}
 	}
-	now := s.matches(event.Entry.Object)
-	before := event.Before != nil && event.Type != store.Added && s.matches(event.Before.Object)
-	switch {
-	case now && before:
-		return modified, event.Entry, true
-	case now:
-		return added, event.Entry, true
-	case before:
-		return deletedEvent, leftAt(event.Before, event.Entry.Revision), true
-	}
-	return "", nil, false
-}
-
-// progress sends a bookmark when the client does not know it yet.
-func (w *watch) progress(stream *stream) error {
-	revision := max(w.sent, w.watcher.Progress())
-	if !w.bookmarks {
+	if len(stream.buffer) == 0 {
 		return nil
-	}
-	w.sent = revision
-	if err := w.bookmark(stream, revision, false); err != nil {
-		return err
 	}
 	return stream.flush()
 }

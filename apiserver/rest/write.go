@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // target is the kind that the request's body is of.
@@ -216,59 +218,42 @@ func applied(w http.ResponseWriter, b []byte, validation string) (txn.Object, er
 
 // write hands a change to the write path and answers with what it left.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, c *call, change txn.Change, dryRun bool) error {
-	outcome, err := h.Writer.Write(r.Context(), WriteRequest{Identity: c.identity, Change: change, DryRun: dryRun})
-	for _, text := range outcome.Warnings {
+	done, err := h.Writer.Do(r.Context(), c.identity, change, write.Options{DryRun: dryRun})
+	for _, text := range done.Warnings {
 		addWarning(w, text)
 	}
 	if err != nil {
 		return err
 	}
 	code := http.StatusOK
-	if outcome.Operation == txn.Created || change.Verb == txn.Create {
+	if done.Operation == txn.Created || change.Verb == txn.Create {
 		code = http.StatusCreated
 	}
-	if change.Verb == txn.Delete && outcome.Operation == txn.Deleted {
-		h.answerStatus(w, r, deleted(c, outcome))
-		return nil
-	}
 	sub, isSub := c.kind.Subresources[change.Subresource]
-	if !isSub || outcome.After == nil {
-		return h.answerWritten(w, r, code, c, outcome)
-	}
-	if sub.Get != nil {
-		return h.answerParameter(w, r, code, c, outcome.After)
-	}
-	if sub.Set != nil && sub.GVK.Kind != "" {
+	switch {
+	case done.Object == nil || (change.Verb == txn.Delete && done.Operation == txn.Deleted):
+		h.answerStatus(w, r, deleted(c, done.Object))
+		return nil
+	case isSub && sub.Get != nil:
+		return h.answerParameter(w, r, code, sub, done.Object)
+	case isSub && sub.Set != nil && sub.GVK.Kind != "":
 		// A creating subresource such as binding has nothing to show.
 		h.answerStatus(w, r, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
 			Status: metav1.StatusSuccess, Code: http.StatusCreated})
 		return nil
 	}
-	return h.answerWritten(w, r, code, c, outcome)
-}
-
-// answerWritten answers with the object that a write has left.
-func (h *Handler) answerWritten(w http.ResponseWriter, r *http.Request, code int, c *call, outcome txn.Outcome) error {
-	o := outcome.After
-	if o == nil {
-		o = outcome.Before
+	e := done.Entry
+	if e == nil {
+		e = &store.Entry{Ref: change.Ref, Object: done.Object}
 	}
-	if o == nil {
-		h.answerStatus(w, r, deleted(c, outcome))
-		return nil
-	}
-	return h.answerEntry(w, r, code, c.kind, &store.Entry{Ref: outcome.Change.Ref, Object: o})
+	return h.answerEntry(w, r, code, c.kind, e)
 }
 
 // answerParameter answers with the subresource's own kind, such as Scale.
-func (h *Handler) answerParameter(w http.ResponseWriter, r *http.Request, code int, c *call, o txn.Object) error {
-	sub := c.kind.Subresources[c.info.Subresource]
-	if o.GetObjectKind().GroupVersionKind().Kind != sub.GVK.Kind || c.kind.GVK.Kind == sub.GVK.Kind {
-		shown, err := sub.Get(o)
-		if err != nil {
-			return err
-		}
-		o = shown
+func (h *Handler) answerParameter(w http.ResponseWriter, r *http.Request, code int, sub kind.Subresource, stored txn.Object) error {
+	o, err := sub.Get(stored)
+	if err != nil {
+		return err
 	}
 	a, err := negotiate(r, hasProtobuf(o))
 	if err != nil {
