@@ -35,7 +35,11 @@ type record struct {
 type delivery struct {
 	facts    []fact
 	bookmark int64
+	resumed  int64 // a new watch began at the revision
 }
+
+// last is the newest delivery's events.
+func (r *record) last() []fact { return r.deliveries[len(r.deliveries)-1].facts }
 
 // validate checks a watcher's record against everything that happened to its
 // resource. batches are the revisions with several objects. The record must
@@ -53,6 +57,15 @@ func validate(r record, facts []fact, batches map[int64]bool) error {
 	covered := r.from
 	seen := map[fact]bool{}
 	for _, d := range r.deliveries {
+		if d.resumed > 0 {
+			covered = d.resumed
+			if batches[d.resumed] {
+				// The one repetition that is permitted, and it must happen.
+				got = forget(got, seen, d.resumed)
+				covered--
+			}
+			continue
+		}
 		if d.bookmark > 0 {
 			if batches[d.bookmark] {
 				return fmt.Errorf("%w: %d", errBookmarkBatch, d.bookmark)
@@ -91,6 +104,15 @@ func validate(r record, facts []fact, batches map[int64]bool) error {
 		}
 	}
 	return nil
+}
+
+// forget takes a revision's events back out of what was seen.
+func forget(got []fact, seen map[fact]bool, revision int64) []fact {
+	for len(got) > 0 && got[len(got)-1].revision == revision {
+		delete(seen, got[len(got)-1])
+		got = got[:len(got)-1]
+	}
+	return got
 }
 
 // whole checks that a delivery has all events of its last revision: the next

@@ -18,6 +18,9 @@ func TestValidate(t *testing.T) {
 		want       error
 	}{
 		"right":          {[]delivery{got(facts[0]), {bookmark: 2}, got(facts[1:]...), {bookmark: 6}}, nil},
+		"resumed":        {[]delivery{got(facts[0]), {resumed: 2}, got(facts[1], facts[2]), {resumed: 3}, got(facts[1:]...)}, nil},
+		"not replayed":   {[]delivery{got(facts[:3]...), {resumed: 3}, got(facts[3])}, errWatchGap},
+		"replayed":       {[]delivery{got(facts[0]), {resumed: 2}, got(facts...)}, errWatchDuplicated},
 		"reordered":      {[]delivery{got(facts[1], facts[2], facts[0])}, errWatchReordered},
 		"gap":            {[]delivery{got(facts[0], facts[3])}, errWatchGap},
 		"gap at the end": {[]delivery{got(facts[:3]...)}, errWatchGap},
