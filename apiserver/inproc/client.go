@@ -19,13 +19,24 @@ import (
 	"github.com/headway-sh/headway/apiserver/write"
 )
 
-// peerClient reads what is current and writes through the write path.
-type peerClient struct{ *Peer }
+// peerClient reads what is current, or what is here, and writes through the
+// write path.
+type peerClient struct {
+	*Peer
+	local bool
+}
 
 var _ client.WithWatch = peerClient{}
 
-// Client is the peer's client.
-func (p *Peer) Client() client.WithWatch { return peerClient{p} }
+// Client is the peer's client. Its reads have everything that anyone has been
+// told is written.
+func (p *Peer) Client() client.WithWatch { return peerClient{p, false} }
+
+// LocalClient is a client whose reads are answered from what this process has:
+// they include the process's own acknowledged writes and cost no round trip,
+// but may lack what other servers have just acknowledged. Level-triggered
+// components want this one.
+func (p *Peer) LocalClient() client.WithWatch { return peerClient{p, true} }
 
 func (c peerClient) Scheme() *runtime.Scheme     { return c.server.Scheme }
 func (c peerClient) RESTMapper() meta.RESTMapper { return c.server.mapper }
@@ -49,7 +60,7 @@ func (c peerClient) IsObjectNamespaced(o runtime.Object) (bool, error) {
 // current is the View of a read: what is here when version is "0", else what
 // is current.
 func (c peerClient) current(ctx context.Context, version string) (*store.Snapshot, error) {
-	if version == "0" {
+	if version == "0" || c.local {
 		return c.server.Store.Snapshot(), nil
 	}
 	s, err := c.server.Store.Current(ctx)
