@@ -12,12 +12,18 @@ import (
 // errForeign refuses a Result that this write path has not planned.
 var errForeign = errors.New("commit: the result was not planned here; plan the changes first")
 
+// errHypothetical refuses a Result that relies on changes nobody has written.
+var errHypothetical = errors.New("commit: the result was planned on top of pending changes; plan on the store's own view")
+
 // Commit writes a planned Result in one transaction. It implements
 // txn.Interface.
 func (p *Path) Commit(ctx context.Context, result *txn.Result, options txn.CommitOptions) (*txn.Committed, error) {
 	record, ok := p.plans.recall(result)
 	if !ok {
 		return nil, errForeign
+	}
+	if record.hypothetical {
+		return nil, errHypothetical
 	}
 	b, err := newBatch(record, options)
 	if err != nil {

@@ -26,6 +26,9 @@ type Store interface {
 	Latest() txn.View
 	// View has every write that anyone has acknowledged.
 	View(ctx context.Context) (txn.View, error)
+	// Owns tells whether a View is one of the store's own, without pending
+	// changes on top.
+	Owns(view txn.View) bool
 	// Txn writes in one transaction. It returns *txn.ConflictError when a compare fails,
 	// txn.ErrEpoch when the epoch is over; when it returns without an error,
 	// Latest includes the write.

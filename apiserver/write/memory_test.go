@@ -44,6 +44,11 @@ func (m *memory) Latest() txn.View {
 
 func (m *memory) View(context.Context) (txn.View, error) { return m.Latest(), nil }
 
+func (m *memory) Owns(view txn.View) bool {
+	_, ok := view.(*memoryView)
+	return ok
+}
+
 func (m *memory) Txn(_ context.Context, t store.Txn) (*store.Done, error) {
 	m.mu.Lock()
 	if hook := m.before; hook != nil {

@@ -82,7 +82,7 @@ func (p *Path) Plan(ctx context.Context, view txn.View, identity txn.Identity, c
 		result.Outcomes[i] = one.outcome
 	}
 	result.Compares = compares(view, all)
-	p.plans.remember(result, &sealed{base: view, identity: identity, planned: all, compares: result.Compares})
+	p.plans.remember(result, &sealed{base: view, identity: identity, planned: all, compares: result.Compares, hypothetical: !p.Store.Owns(view)})
 	return result, nil
 }
 
@@ -125,6 +125,9 @@ type sealed struct {
 	identity txn.Identity
 	planned  []planned
 	compares []txn.Compare
+	// hypothetical marks a plan on top of somebody's pending changes: what it
+	// relied on is not in the store, so it can be looked at but not committed.
+	hypothetical bool
 }
 
 // plans remembers the records for as long as their Results live.
