@@ -14,6 +14,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/discovery"
 	"github.com/headway-sh/headway/apiserver/kinds"
+	"github.com/headway-sh/headway/apiserver/openapi"
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/apiserver/store"
 	"github.com/headway-sh/headway/apiserver/store/memkv"
@@ -30,13 +31,6 @@ type world struct {
 	server  *httptest.Server
 	denied  func(identity txn.Identity, a write.Attributes) bool
 }
-
-// stored is the store as the write path wants it.
-type stored struct{ *store.Store }
-
-func (s stored) Latest() txn.View { return s.Snapshot() }
-
-func (s stored) View(ctx context.Context) (txn.View, error) { return s.Current(ctx) }
 
 // Authorize allows everything that the world does not deny.
 func (w *world) Authorize(_ txn.View, identity txn.Identity, a write.Attributes) write.Decision {
@@ -81,15 +75,17 @@ func newWorld(t testing.TB, change ...func(*rest.Config)) *world {
 			t.Errorf("store: %v", err)
 		}
 	})
-	w.path, err = write.New(write.Config{Store: stored{w.store}, Kinds: rows, Authorizer: w, Scheme: scheme, Log: log})
+	w.path, err = write.New(write.Config{Store: write.OnStore(w.store), Kinds: rows, Authorizer: w, Scheme: scheme, Log: log})
 	check(t, err)
 	found, err := discovery.New(rows, rest.VirtualResources())
+	check(t, err)
+	documents, err := openapi.New(rows, rest.VirtualResources(), scheme, "v1.37.0", log)
 	check(t, err)
 	c := rest.Config{Log: log, Kinds: table, Scheme: scheme, Reader: w.store, Writer: w.path, Authenticator: w, Authorizer: w,
 		Rules: func(txn.View, txn.Identity, string) []rbacv1.PolicyRule {
 			return []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}}
 		},
-		Discovery: found}
+		Discovery: found, OpenAPI: documents}
 	for _, f := range change {
 		f(&c)
 	}
