@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientrest "k8s.io/client-go/rest"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/discovery"
+	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/kinds"
 	"github.com/headway-sh/headway/apiserver/openapi"
 	"github.com/headway-sh/headway/apiserver/rest"
@@ -29,6 +31,9 @@ type world struct {
 	path    *write.Path
 	handler *rest.Handler
 	server  *httptest.Server
+	open    func() (*store.Store, func())
+	build   func()
+	stop    func()
 	denied  func(identity txn.Identity, a write.Attributes) bool
 }
 
@@ -64,17 +69,46 @@ func newWorld(t testing.TB, change ...func(*rest.Config)) *world {
 		resources[i] = store.Resource{Resource: k.Resource(), Prefix: "/registry/" + k.StoragePrefix + "/",
 			Namespaced: k.Namespaced, Encode: k.Encode, Decode: k.Decode, Indexes: k.Indexes}
 	}
-	w.store, err = store.Open(t.Context(), store.Config{Backend: w.backend, Resources: resources, Logger: log})
-	check(t, err)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- w.store.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("store: %v", err)
+	w.open = func() (*store.Store, func()) {
+		t.Helper()
+		s, err := store.Open(t.Context(), store.Config{Backend: w.backend, Resources: resources, Logger: log})
+		check(t, err)
+		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		return s, func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("store: %v", err)
+			}
 		}
+	}
+	w.build = func() {
+		t.Helper()
+		w.store, w.stop = w.open()
+		w.assemble(rows, table, scheme, log, change)
+	}
+	w.build()
+	w.server = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { w.handler.ServeHTTP(out, r) }))
+	t.Cleanup(func() {
+		w.server.CloseClientConnections()
+		w.server.Close()
+		w.stop()
 	})
+	return w
+}
+
+// restart opens the store anew, which forgets all past events.
+func (w *world) restart() {
+	w.t.Helper()
+	w.stop()
+	w.build()
+}
+
+func (w *world) assemble(rows []*kind.Kind, table *kinds.Table, scheme *runtime.Scheme, log *slog.Logger, change []func(*rest.Config)) {
+	t := w.t
+	t.Helper()
+	var err error
 	w.path, err = write.New(write.Config{Store: write.OnStore(w.store), Kinds: rows, Authorizer: w, Scheme: scheme, Log: log})
 	check(t, err)
 	found, err := discovery.New(rows, rest.VirtualResources())
@@ -91,9 +125,6 @@ func newWorld(t testing.TB, change ...func(*rest.Config)) *world {
 	}
 	w.handler, err = rest.New(c)
 	check(t, err)
-	w.server = httptest.NewServer(w.handler)
-	t.Cleanup(w.server.Close)
-	return w
 }
 
 // client speaks JSON as the given user.
