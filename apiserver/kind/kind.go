@@ -65,8 +65,10 @@ type Kind struct {
 	// Indexes are kept by the store: the values under which o is found.
 	Indexes map[string]func(o txn.Object) []string
 
-	// Columns and Row are kubectl's table; Name is always the first column and
-	// Row gives the cells for all of Columns. Age cells are made with Age.
+	// Columns and Row are kubectl's table: Row gives the cells for all of
+	// Columns. One column has the format "name"; it is the first one, but for
+	// kinds whose people look for something else (events). Age cells are made
+	// with Age.
 	Columns []metav1.TableColumnDefinition
 	Row     func(o txn.Object, now time.Time) []any
 }

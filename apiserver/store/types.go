@@ -1,6 +1,8 @@
 package store
 
 import (
+	"sync/atomic"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -31,6 +33,7 @@ type Entry struct {
 	Revision int64
 
 	encodings encodings
+	sealed    seal
 }
 
 // EventType is what happened to an object.
@@ -52,6 +55,8 @@ type Event struct {
 	Entry *Entry
 	// Before is the state before the change; nil for Added.
 	Before *Entry
+
+	left atomic.Pointer[Event] // Left's result, once somebody asked
 }
 
 // Write is one object's part of a transaction.

@@ -1,0 +1,205 @@
+package fieldmanager
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+// maxManager is the longest manager name that is kept.
+const maxManager = 128
+
+// Writer is who writes, and through what.
+type Writer struct {
+	// Manager is the field manager's name.
+	Manager string
+	// Version is the API version that the request was written in.
+	Version schema.GroupVersion
+	// Subresource is empty for the object itself.
+	Subresource string
+	// Now is written down as the time of the change.
+	Now time.Time
+}
+
+func (w Writer) manager() string {
+	switch {
+	case w.Manager == "":
+		return "unknown"
+	case len(w.Manager) > maxManager:
+		return w.Manager[:maxManager]
+	}
+	return w.Manager
+}
+
+// Fields keeps managedFields for all kinds. It is safe for concurrent use.
+type Fields struct {
+	scheme *runtime.Scheme
+	// converter reads the schemas of all built-in types on first use, which
+	// takes a while and some megabytes.
+	converter func() managedfields.TypeConverter
+	managers  sync.Map // managerKey → *managedfields.FieldManager
+}
+
+// managerKey is what the library's managers differ by.
+type managerKey struct {
+	gvk         schema.GroupVersionKind
+	subresource string
+}
+
+// New makes a Fields for the types of a scheme.
+func New(scheme *runtime.Scheme) *Fields {
+	return &Fields{
+		scheme:    scheme,
+		converter: sync.OnceValue(func() managedfields.TypeConverter { return newConverter(scheme) }),
+	}
+}
+
+func newConverter(scheme *runtime.Scheme) managedfields.TypeConverter {
+	return converters{
+		known:   applyconfigurations.NewTypeConverter(scheme),
+		deduced: managedfields.NewDeducedTypeConverter(),
+		scheme:  scheme,
+	}
+}
+
+// Apply merges a manager's configuration into the live object, nil where there
+// is none, and gives the new object with its managedFields. Conflicts with
+// other managers are an API status that names them, unless force.
+func (f *Fields) Apply(k *kind.Kind, live txn.Object, config *unstructured.Unstructured, w Writer, force bool) (txn.Object, error) {
+	m, err := f.library(k, w)
+	if err != nil {
+		return nil, err
+	}
+	if live == nil {
+		live = k.New()
+	}
+	live = live.DeepCopyObject().(txn.Object)
+	live.GetObjectKind().SetGroupVersionKind(k.GVK)
+	before := live.GetManagedFields()
+	out, err := m.Apply(live, config, w.manager(), force)
+	if err != nil {
+		return nil, err
+	}
+	o := out.(txn.Object)
+	f.stamp(before, o, w)
+	return o, nil
+}
+
+// Update sets o's managedFields for a plain write by w that replaces old, nil
+// on creation, with o. Managed fields that the writer itself has set in o are
+// respected as Kubernetes does: an empty list resets them.
+func (f *Fields) Update(k *kind.Kind, old, o txn.Object, w Writer) error {
+	return f.updateByLibrary(k, old, o, w)
+}
+
+func (f *Fields) updateByLibrary(k *kind.Kind, old, o txn.Object, w Writer) error {
+	m, err := f.library(k, w)
+	if err != nil {
+		return err
+	}
+	live := k.New()
+	var before []metav1.ManagedFieldsEntry
+	if old != nil {
+		live = old.DeepCopyObject().(txn.Object)
+		before = old.GetManagedFields()
+	}
+	live.GetObjectKind().SetGroupVersionKind(k.GVK)
+	if old == nil {
+		// A creation is told by the absence of a UID.
+		live.SetUID("")
+	}
+	kept := o.GetObjectKind().GroupVersionKind()
+	o.GetObjectKind().SetGroupVersionKind(k.GVK)
+	if _, err := m.Update(live, o, w.manager()); err != nil {
+		return err
+	}
+	o.GetObjectKind().SetGroupVersionKind(kept)
+	f.stamp(before, o, w)
+	return nil
+}
+
+// stamp replaces the library's reading of the clock: an entry that was not
+// there before keeps its time if its fields are the same, else gets the
+// writer's.
+func (f *Fields) stamp(before []metav1.ManagedFieldsEntry, o txn.Object, w Writer) {
+	entries := o.GetManagedFields()
+	for i := range entries {
+		e := &entries[i]
+		if e.Manager != w.manager() || e.Subresource != w.Subresource {
+			continue
+		}
+		e.Time = &metav1.Time{Time: w.Now.UTC().Truncate(time.Second)}
+		for _, b := range before {
+			if sameEntry(b, *e) {
+				e.Time = b.Time
+			}
+		}
+	}
+	o.SetManagedFields(entries)
+}
+
+func sameEntry(x, y metav1.ManagedFieldsEntry) bool {
+	return x.Manager == y.Manager && x.Operation == y.Operation && x.APIVersion == y.APIVersion && x.Subresource == y.Subresource &&
+		x.FieldsV1 != nil && y.FieldsV1 != nil && string(x.FieldsV1.Raw) == string(y.FieldsV1.Raw)
+}
+
+func (f *Fields) library(k *kind.Kind, w Writer) (*managedfields.FieldManager, error) {
+	gvk := w.Version.WithKind(k.GVK.Kind)
+	key := managerKey{gvk, w.Subresource}
+	if m, ok := f.managers.Load(key); ok {
+		return m.(*managedfields.FieldManager), nil
+	}
+	m, err := managedfields.NewDefaultFieldManager(f.converter(), runtime.UnsafeObjectConvertor(f.scheme), defaulter{k}, creator{k, f.scheme},
+		gvk, k.GVK.GroupVersion(), w.Subresource, resets(k, w))
+	if err != nil {
+		return nil, fmt.Errorf("make field manager of %s: %w", gvk, err)
+	}
+	f.managers.Store(key, m)
+	return m, nil
+}
+
+// resets are the fields that a write through a path does not change, whatever
+// it carries: its writer does not own them.
+func resets(k *kind.Kind, w Writer) map[fieldpath.APIVersion]fieldpath.Filter {
+	version := fieldpath.APIVersion(w.Version.String())
+	_, hasStatus := k.Subresources["status"]
+	switch {
+	case w.Subresource == "" && hasStatus:
+		return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))}
+	case w.Subresource == "status":
+		return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("spec")))}
+	}
+	return nil
+}
+
+// defaulter and creator let the library use the kind's own functions.
+type defaulter struct{ kind *kind.Kind }
+
+func (d defaulter) Default(o runtime.Object) {
+	if object, ok := o.(txn.Object); ok && d.kind.Default != nil {
+		d.kind.Default(object)
+	}
+}
+
+type creator struct {
+	kind   *kind.Kind
+	scheme *runtime.Scheme
+}
+
+func (c creator) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	if gvk == c.kind.GVK {
+		return c.kind.New(), nil
+	}
+	return c.scheme.New(gvk)
+}

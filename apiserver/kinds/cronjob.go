@@ -1,0 +1,52 @@
+package kinds
+
+import (
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func cronJobKind() *kind.Kind {
+	doc := batchv1.CronJobSpec{}.SwaggerDoc()
+	return &kind.Kind{
+		GVK:           batchv1.SchemeGroupVersion.WithKind("CronJob"),
+		Plural:        "cronjobs",
+		Singular:      "cronjob",
+		ShortNames:    []string{"cj"},
+		Categories:    []string{"all"},
+		Namespaced:    true,
+		StoragePrefix: "cronjobs",
+		New:           func() txn.Object { return &batchv1.CronJob{} },
+		NewList:       func() runtime.Object { return &batchv1.CronJobList{} },
+		Columns: append([]column{
+			nameColumn(), str("Schedule", doc["schedule"]), str("Timezone", doc["timeZone"]), boolean("Suspend", doc["suspend"]),
+			integer("Active", batchv1.CronJobStatus{}.SwaggerDoc()["active"]),
+			str("Last Schedule", batchv1.CronJobStatus{}.SwaggerDoc()["lastScheduleTime"]), ageColumn(),
+		}, templateColumns()...),
+		Row: row(func(o *batchv1.CronJob, now time.Time) []any {
+			last := none
+			if o.Status.LastScheduleTime != nil {
+				last = kind.Age(*o.Status.LastScheduleTime, now)
+			}
+			job := &o.Spec.JobTemplate.Spec
+			return []any{
+				o.Name, o.Spec.Schedule, deref(o.Spec.TimeZone, none), suspendText(o.Spec.Suspend), int64(len(o.Status.Active)), last, age(o, now),
+				containerNames(job.Template.Spec.Containers), containerImages(job.Template.Spec.Containers), selectorText(job.Selector),
+			}
+		}),
+	}
+}
+
+func suspendText(suspend *bool) string {
+	switch {
+	case suspend == nil:
+		return unset
+	case *suspend:
+		return "True"
+	}
+	return "False"
+}

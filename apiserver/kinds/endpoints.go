@@ -1,0 +1,45 @@
+package kinds
+
+import (
+	"net"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func endpointsKind() *kind.Kind {
+	return &kind.Kind{
+		GVK:           corev1.SchemeGroupVersion.WithKind("Endpoints"),
+		Plural:        "endpoints",
+		Singular:      "endpoints",
+		ShortNames:    []string{"ep"},
+		Namespaced:    true,
+		StoragePrefix: "services/endpoints",
+		New:           func() txn.Object { return &corev1.Endpoints{} },
+		NewList:       func() runtime.Object { return &corev1.EndpointsList{} },
+		Columns:       []column{nameColumn(), str("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"]), ageColumn()},
+		Row: row(func(o *corev1.Endpoints, now time.Time) []any {
+			return []any{o.Name, endpointsText(o.Subsets), age(o, now)}
+		}),
+	}
+}
+
+func endpointsText(subsets []corev1.EndpointSubset) string {
+	var all []string
+	for _, s := range subsets {
+		for _, a := range s.Addresses {
+			if len(s.Ports) == 0 {
+				all = append(all, a.IP)
+			}
+			for _, p := range s.Ports {
+				all = append(all, net.JoinHostPort(a.IP, strconv.Itoa(int(p.Port))))
+			}
+		}
+	}
+	return orNone(firstOf(3, all))
+}

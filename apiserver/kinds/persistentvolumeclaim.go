@@ -1,0 +1,47 @@
+package kinds
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func persistentVolumeClaimKind() *kind.Kind {
+	doc := corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()
+	status := corev1.PersistentVolumeClaimStatus{}.SwaggerDoc()
+	return &kind.Kind{
+		GVK:           corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"),
+		Plural:        "persistentvolumeclaims",
+		Singular:      "persistentvolumeclaim",
+		ShortNames:    []string{"pvc"},
+		Namespaced:    true,
+		StoragePrefix: "persistentvolumeclaims",
+		New:           func() txn.Object { return &corev1.PersistentVolumeClaim{} },
+		NewList:       func() runtime.Object { return &corev1.PersistentVolumeClaimList{} },
+		Columns: append([]column{
+			nameColumn(), str("Status", status["phase"]), str("Volume", doc["volumeName"]), str("Capacity", status["capacity"]),
+			str("Access Modes", status["accessModes"]), str("StorageClass", doc["storageClassName"]),
+			str("VolumeAttributesClass", doc["volumeAttributesClassName"]), ageColumn(),
+		}, wide(str("VolumeMode", doc["volumeMode"]))...),
+		Row: row(persistentVolumeClaimRow),
+	}
+}
+
+func persistentVolumeClaimRow(o *corev1.PersistentVolumeClaim, now time.Time) []any {
+	capacity, modes := "", ""
+	if o.Spec.VolumeName != "" {
+		capacity, modes = storageText(o.Status.Capacity), accessModes(o.Status.AccessModes)
+	}
+	class := deref(o.Spec.StorageClassName, "")
+	if beta, ok := o.Annotations[corev1.BetaStorageClassAnnotation]; ok {
+		class = beta
+	}
+	return []any{
+		o.Name, volumePhase(o, string(o.Status.Phase)), o.Spec.VolumeName, capacity, modes, class,
+		deref(o.Spec.VolumeAttributesClassName, unset), age(o, now), string(deref(o.Spec.VolumeMode, unset)),
+	}
+}

@@ -1,0 +1,31 @@
+package kinds
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func podTemplateKind() *kind.Kind {
+	return &kind.Kind{
+		GVK:           corev1.SchemeGroupVersion.WithKind("PodTemplate"),
+		Plural:        "podtemplates",
+		Singular:      "podtemplate",
+		Namespaced:    true,
+		StoragePrefix: "podtemplates",
+		New:           func() txn.Object { return &corev1.PodTemplate{} },
+		NewList:       func() runtime.Object { return &corev1.PodTemplateList{} },
+		Columns: []column{
+			nameColumn(), str("Containers", "Names of each container in the template."),
+			str("Images", "Images referenced by each container in the template."), str("Pod Labels", "The labels for the pod template."),
+		},
+		Row: row(func(o *corev1.PodTemplate, _ time.Time) []any {
+			pod := &o.Template.Spec
+			return []any{o.Name, containerNames(pod.Containers), containerImages(pod.Containers), labelsText(o.Template.Labels)}
+		}),
+	}
+}

@@ -1,0 +1,28 @@
+package kinds
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func secretKind() *kind.Kind {
+	doc := corev1.Secret{}.SwaggerDoc()
+	return &kind.Kind{
+		GVK:           corev1.SchemeGroupVersion.WithKind("Secret"),
+		Plural:        "secrets",
+		Singular:      "secret",
+		Namespaced:    true,
+		StoragePrefix: "secrets",
+		New:           func() txn.Object { return &corev1.Secret{} },
+		NewList:       func() runtime.Object { return &corev1.SecretList{} },
+		Columns:       []column{nameColumn(), str("Type", doc["type"]), integer("Data", doc["data"]), ageColumn()},
+		Row: row(func(o *corev1.Secret, now time.Time) []any {
+			return []any{o.Name, string(o.Type), int64(len(o.Data)), age(o, now)}
+		}),
+	}
+}

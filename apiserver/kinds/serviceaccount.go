@@ -1,0 +1,28 @@
+package kinds
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func serviceAccountKind() *kind.Kind {
+	return &kind.Kind{
+		GVK:           corev1.SchemeGroupVersion.WithKind("ServiceAccount"),
+		Plural:        "serviceaccounts",
+		Singular:      "serviceaccount",
+		ShortNames:    []string{"sa"},
+		Namespaced:    true,
+		StoragePrefix: "serviceaccounts",
+		New:           func() txn.Object { return &corev1.ServiceAccount{} },
+		NewList:       func() runtime.Object { return &corev1.ServiceAccountList{} },
+		Columns:       []column{nameColumn(), integer("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]), ageColumn()},
+		Row: row(func(o *corev1.ServiceAccount, now time.Time) []any {
+			return []any{o.Name, int64(len(o.Secrets)), age(o, now)}
+		}),
+	}
+}
