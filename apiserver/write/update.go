@@ -101,6 +101,7 @@ func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
 	switch {
 	case a.completesDeletion(o):
 		outcome.Operation, outcome.After = txn.Deleted, nil
+		return a.gone()
 	case len(a.planned.extra) == 0 && apiequality.Semantic.DeepEqual(o, old):
 		outcome.Operation, outcome.After = txn.Unchanged, old
 	default:
