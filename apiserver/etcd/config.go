@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,7 +61,8 @@ type Config struct {
 	InitialCluster string
 	// Join says that the cluster exists already.
 	Join bool
-	// Token tells clusters apart when they begin.
+	// Token tells clusters apart when they begin; all members of one have the
+	// same. A member that is alone makes one up.
 	Token string
 	// PeerTLS secures the traffic between members; required for https URLs.
 	PeerTLS *PeerTLS
@@ -69,7 +71,7 @@ type Config struct {
 	// Heartbeat and Election replace raft's default times.
 	Heartbeat, Election time.Duration
 	// Logger hears etcd's warnings and errors. Required.
-	Logger *slog.Logger
+	Logger *slog.Logger `json:"-"`
 }
 
 // PeerTLS names the files that members show to each other. They are read again
@@ -92,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.PeerURL == "" && c.InitialCluster != "" {
 		return c, errors.New("etcd config: a cluster of several members needs a PeerURL")
+	}
+	if c.InitialCluster == "" && c.Token == "" {
+		c.Token = rand.Text()
 	}
 	if c.ListenPeerURL == "" {
 		c.ListenPeerURL = c.PeerURL

@@ -5,19 +5,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/headway-sh/headway/apiserver/etcd"
 	"github.com/headway-sh/headway/apiserver/store"
 	"github.com/headway-sh/headway/apiserver/store/memkv"
 	"github.com/headway-sh/headway/apiserver/store/storetest"
 )
-
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// zap and etcd's database keep these for the life of the process.
-		goleak.IgnoreTopFunction("gopkg.in/natefinch/lumberjack%2ev2.(*Logger).millRun"))
-}
 
 func TestOnMemory(t *testing.T) {
 	t.Parallel()
