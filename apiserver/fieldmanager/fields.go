@@ -1,7 +1,10 @@
 package fieldmanager
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -146,7 +149,24 @@ func (f *Fields) stamp(before []metav1.ManagedFieldsEntry, o txn.Object, w Write
 			}
 		}
 	}
+	slices.SortFunc(entries, inOrder)
 	o.SetManagedFields(entries)
+}
+
+// inOrder is the order of managedFields: appliers first, then by time, then by
+// name.
+func inOrder(x, y metav1.ManagedFieldsEntry) int {
+	return cmp.Or(
+		strings.Compare(string(x.Operation), string(y.Operation)), cmp.Compare(unix(x.Time), unix(y.Time)),
+		strings.Compare(x.Manager, y.Manager), strings.Compare(x.APIVersion, y.APIVersion), strings.Compare(x.Subresource, y.Subresource),
+	)
+}
+
+func unix(t *metav1.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.Unix()
 }
 
 func sameEntry(x, y metav1.ManagedFieldsEntry) bool {

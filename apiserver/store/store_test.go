@@ -4,20 +4,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
-
-	"go.uber.org/goleak"
+	"time"
 
 	"github.com/headway-sh/headway/apiserver/etcd"
 	"github.com/headway-sh/headway/apiserver/store"
 	"github.com/headway-sh/headway/apiserver/store/memkv"
 	"github.com/headway-sh/headway/apiserver/store/storetest"
 )
-
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// zap and etcd's database keep these for the life of the process.
-		goleak.IgnoreTopFunction("gopkg.in/natefinch/lumberjack%2ev2.(*Logger).millRun"))
-}
 
 func TestOnMemory(t *testing.T) {
 	t.Parallel()
@@ -32,7 +25,11 @@ func TestOnEtcd(t *testing.T) {
 // member starts etcd in a directory below dir until the test ends.
 func member(t testing.TB, dir string) *etcd.Member {
 	t.Helper()
-	m, err := etcd.Start(t.Context(), etcd.Config{DataDir: filepath.Join(dir, "etcd"), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	m, err := etcd.Start(t.Context(), etcd.Config{
+		// Of several members in one process only the newest campaigns at once.
+		DataDir: filepath.Join(dir, "etcd"), Heartbeat: 20 * time.Millisecond, Election: 100 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	if err != nil {
 		t.Fatalf("start etcd: %v", err)
 	}

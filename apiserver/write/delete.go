@@ -36,6 +36,7 @@ func (a *attempt) delete() error {
 	switch outcome.After {
 	case nil:
 		outcome.Operation = txn.Deleted
+		return a.gone()
 	case a.old:
 		outcome.Operation = txn.Unchanged
 	default:

@@ -17,7 +17,7 @@ import (
 
 // rounds is how often a single write is planned again after a conflict that
 // the writer did not ask to be told about.
-const rounds = 16
+const rounds = 64
 
 // Options say how a single change is made.
 type Options struct {

@@ -5,7 +5,6 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -101,6 +100,7 @@ func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
 	switch {
 	case a.completesDeletion(o):
 		outcome.Operation, outcome.After = txn.Deleted, nil
+		return a.gone()
 	case len(a.planned.extra) == 0 && apiequality.Semantic.DeepEqual(o, old):
 		outcome.Operation, outcome.After = txn.Unchanged, old
 	default:
@@ -132,11 +132,12 @@ func (a *attempt) inherit(o txn.Object) {
 
 // validateMetaUpdate checks the common metadata of an update.
 func validateMetaUpdate(o, old txn.Object) field.ErrorList {
-	newMeta, err := meta.Accessor(o)
-	if err != nil {
-		return field.ErrorList{field.InternalError(field.NewPath("metadata"), err)}
+	if o.GetResourceVersion() == "" {
+		// Both are only planned; what checks updates wants some version.
+		o.SetResourceVersion("0")
+		defer o.SetResourceVersion("")
 	}
-	return validation.ValidateObjectMetaAccessorUpdate(newMeta, old, field.NewPath("metadata"))
+	return validation.ValidateObjectMetaAccessorUpdate(o, old, field.NewPath("metadata"))
 }
 
 // completesDeletion tells whether an update takes away the last thing that a
