@@ -26,7 +26,7 @@ type State struct {
 // Of judges one object; nil says that it is missing.
 func Of(e *plan.Entry, o txn.Object) State {
 	if o == nil {
-		return State{v1alpha1.HealthDegraded, "is missing"}
+		return State{v1alpha1.HealthProgressing, "is missing"}
 	}
 	if Static(e) && o.GetDeletionTimestamp() == nil {
 		return State{Health: v1alpha1.HealthHealthy}

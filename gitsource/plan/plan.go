@@ -32,8 +32,10 @@ type Mapper interface {
 
 // Input is everything a plan depends on.
 type Input struct {
-	Source    string
-	Spec      *v1alpha1.GitSourceSpec // with its defaults
+	Source string
+	Spec   *v1alpha1.GitSourceSpec // with its defaults
+	// Ref is the full name of the reference that the commit was found on.
+	Ref       string
 	Set       *render.Set
 	Inventory *Inventory
 	View      txn.View
@@ -68,6 +70,9 @@ type Stage struct {
 	Changes []txn.Change
 	// Inventory is what the source has after this stage.
 	Inventory *Inventory
+	// Custom says that kinds of it are defined by an earlier stage, so that it
+	// cannot be checked before that is written.
+	Custom bool
 }
 
 // Manager is the field manager of a source.
@@ -232,7 +237,7 @@ func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 	stage := Stage{}
 	bytes, custom := 0, false
 	flush := func() {
-		stage.Inventory = &Inventory{Head: Head{Commit: in.Set.Commit.String()}, Entries: maps.Clone(have)}
+		stage.Inventory = &Inventory{Head: Head{Commit: in.Set.Commit.String(), Ref: in.Ref}, Entries: maps.Clone(have)}
 		p.Stages = append(p.Stages, stage)
 		stage, bytes = Stage{}, 0
 	}
@@ -243,6 +248,7 @@ func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 			flush()
 		}
 		custom = custom || w.custom
+		stage.Custom = custom
 		bytes += size
 		have[w.ref] = w.entry
 		stage.Changes = append(stage.Changes, txn.Change{
@@ -258,7 +264,7 @@ func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 		background := metav1.DeletePropagationBackground
 		stage.Changes = append(stage.Changes, txn.Change{Verb: txn.Delete, Ref: e.Ref(), Propagation: &background, FieldManager: Manager(in.Source), Origin: e.Origin})
 	}
-	p.Next.Head = Head{Commit: in.Set.Commit.String(), Complete: true}
+	p.Next.Head = Head{Commit: in.Set.Commit.String(), Ref: in.Ref, Complete: true}
 	stage.Inventory = p.Next
 	p.Stages = append(p.Stages, stage)
 }

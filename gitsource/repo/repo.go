@@ -2,7 +2,7 @@ package repo
 
 import (
 	"bytes"
-	"context"
+
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -274,7 +274,7 @@ func (r *Repository) Blob(id ID) ([]byte, error) {
 }
 
 // Close gives back open files.
-func (r *Repository) Close(context.Context) error {
+func (r *Repository) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.storage.Close()

@@ -198,6 +198,10 @@ const (
 	ConditionStalled = "Stalled"
 )
 
+// AnnotationAllowRewrite on a GitSource names the one commit that may be
+// applied although it does not descend from the applied one.
+const AnnotationAllowRewrite = GroupName + "/allow-rewrite"
+
 // The health of the objects of an applied commit.
 const (
 	HealthUnknown     = "Unknown"
@@ -226,10 +230,6 @@ type GitSourceStatus struct {
 	// AppliedTime is when it was applied.
 	// +optional
 	AppliedTime *metav1.Time `json:"appliedTime,omitempty"`
-	// AppliedRevision is the resourceVersion that the commit's transaction gave
-	// to all objects it wrote.
-	// +optional
-	AppliedRevision string `json:"appliedRevision,omitempty"`
 	// HealthyCommit is the last commit whose objects were all healthy.
 	// +optional
 	HealthyCommit string `json:"healthyCommit,omitempty"`
@@ -245,9 +245,6 @@ type GitSourceStatus struct {
 	// LastDriftTime is when the newest of them was seen.
 	// +optional
 	LastDriftTime *metav1.Time `json:"lastDriftTime,omitempty"`
-	// ReportCommit is the newest commit on the report branch.
-	// +optional
-	ReportCommit string `json:"reportCommit,omitempty"`
 	// Problems are what keeps the observed commit from being applied or
 	// healthy; at most 20.
 	// +optional

@@ -106,9 +106,6 @@ type ReleaseStatus struct {
 	// PlanDigest is the digest of the plan that was applied.
 	// +optional
 	PlanDigest string `json:"planDigest,omitempty"`
-	// Revision is the resourceVersion of all objects the commit wrote.
-	// +optional
-	Revision string `json:"revision,omitempty"`
 	// ObservedTime is when the commit was first seen.
 	// +optional
 	ObservedTime *metav1.Time `json:"observedTime,omitempty"`
