@@ -142,7 +142,7 @@ func (p *Process) ready(ctx context.Context) error {
 		return fmt.Errorf("containerd: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // one request, answered or failed
-	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {
 		return fmt.Errorf("containerd: %w", err)
 	}

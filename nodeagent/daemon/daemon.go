@@ -48,7 +48,7 @@ type Config struct {
 	// "/headway/runtime"; empty: the agent's own.
 	Cgroup string
 	// Ready asks a process that accepts connections whether it works; nil:
-	// accepting is enough.
+	// accepting is enough. It must not wait for a process that does not answer.
 	Ready func(context.Context) error
 	// ReadyTimeout bounds a start; 30 s when zero.
 	ReadyTimeout time.Duration
@@ -84,15 +84,16 @@ func New(config Config) *Daemon {
 func (d *Daemon) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.config.ReadyTimeout)
 	defer cancel()
-	if d.PID() == 0 {
-		if err := d.spawn(ctx); err != nil {
-			return fmt.Errorf("start %s: %w", d.config.Name, err)
-		}
-	}
-	if d.config.Ready == nil {
-		return nil
-	}
 	for {
+		// Asked again each time: the one that was found may just be ending.
+		if d.PID() == 0 {
+			if err := d.spawn(ctx); err != nil {
+				return fmt.Errorf("start %s: %w", d.config.Name, err)
+			}
+		}
+		if d.config.Ready == nil {
+			return nil
+		}
 		err := d.config.Ready(ctx)
 		if err == nil {
 			return nil
