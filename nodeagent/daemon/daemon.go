@@ -190,6 +190,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	backoff := firstBackoff
 	for ctx.Err() == nil {
 		if err := d.Start(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			d.log.Error("keep process running", "process", d.config.Name, "error", err)
 			if d.wait(ctx, backoff) != nil {
 				return nil
