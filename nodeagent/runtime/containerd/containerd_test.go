@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/headway-sh/headway/nodeagent/containerdproc"
 	"github.com/headway-sh/headway/nodeagent/daemon"
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
@@ -92,6 +94,9 @@ func (n *node) close(t *testing.T) {
 	for _, line := range strings.Split(string(mounts), "\n") {
 		if strings.Contains(line, n.dir) {
 			t.Errorf("mount is left: %s", line)
+			if err := unix.Unmount(strings.Fields(line)[1], unix.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	if err := os.RemoveAll(n.dir); err != nil {
