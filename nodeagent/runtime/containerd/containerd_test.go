@@ -154,16 +154,18 @@ func (n *node) agent(t *testing.T) *agent {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(a.stop)
 	return a
 }
 
+// subject stops its last agent after the test's own cleanup.
 func (n *node) subject(t *testing.T) runtimetest.Subject {
 	t.Helper()
-	a := n.agent(t)
-	return runtimetest.Subject{Runtime: a, Reopen: func(t *testing.T) runtime.Interface {
-		a.stop()
-		return n.agent(t)
+	current := n.agent(t)
+	t.Cleanup(func() { current.stop() })
+	return runtimetest.Subject{Runtime: current, Reopen: func(t *testing.T) runtime.Interface {
+		current.stop()
+		current = n.agent(t)
+		return current
 	}}
 }
 

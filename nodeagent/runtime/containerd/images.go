@@ -36,7 +36,7 @@ func (r *Runtime) Image(ctx context.Context, ref string) (runtime.Image, error) 
 
 // findImage finds by ID ("sha256:…"), by name, or by repository and digest.
 func (r *Runtime) findImage(ctx context.Context, ref string) (*loadedImage, error) {
-	if full, err := runtime.NormalizeReference(ref); err == nil {
+	if full, err := runtime.NormalizeReference(ref); err == nil && !isID(ref) {
 		record, err := r.client.ImageService().Get(r.in(ctx), full)
 		if err == nil {
 			return r.loadImage(ctx, record)
@@ -51,12 +51,15 @@ func (r *Runtime) findImage(ctx context.Context, ref string) (*loadedImage, erro
 		return nil, fmt.Errorf("image %q: %w", ref, err)
 	}
 	for _, img := range all {
-		if img.id == ref || img.id == "sha256:"+ref || slices.Contains(img.references(), ref) {
+		if img.id == ref || slices.Contains(img.references(), ref) {
 			return img, nil
 		}
 	}
 	return nil, fmt.Errorf("image %q: %w", ref, runtime.ErrImageNotFound)
 }
+
+// isID tells an image's ID from a reference, whose grammar it fits too.
+func isID(ref string) bool { return digest.Digest(ref).Validate() == nil }
 
 // loadImages reads all images that can run on this machine.
 func (r *Runtime) loadImages(ctx context.Context) ([]*loadedImage, error) {
@@ -173,7 +176,7 @@ func (r *Runtime) RemoveImage(ctx context.Context, ref string) error {
 		}
 		return nil
 	}
-	if full, err := runtime.NormalizeReference(ref); err == nil && !strings.HasPrefix(ref, "sha256:") {
+	if full, err := runtime.NormalizeReference(ref); err == nil && !isID(ref) {
 		return remove(full)
 	}
 	all, err := r.loadImages(ctx)

@@ -37,6 +37,9 @@ func (r *Runtime) settle(ctx context.Context, id string) error {
 // settleLocked is settle with the pod's lock held.
 func (r *Runtime) settleLocked(ctx context.Context, id string) error {
 	m, err := r.lookup(ctx, id)
+	if errors.Is(err, errUnknown) {
+		return nil // removed while the lock was waited for
+	}
 	if err != nil {
 		return err
 	}
