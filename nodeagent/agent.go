@@ -32,7 +32,7 @@ type Agent struct {
 	mu      sync.Mutex // guards workers, left and context
 	workers map[types.UID]*worker
 	left    map[types.UID]*found // what the runtime had at the start
-	context context.Context //nolint:containedctx // the life of Run, under which workers start
+	context context.Context      //nolint:containedctx // the life of Run, under which workers start
 }
 
 // New makes an agent; Run runs it.

@@ -36,7 +36,8 @@ func (w *worker) podHooks() []hook {
 		// Volumes and files that are mounted have to have a place.
 		{name: "directories", up: w.upDirectories, down: nil, event: "FailedMount"},
 		{name: "volumes", after: []string{"directories"}, up: w.upVolumes, down: w.downVolumes, event: "FailedMount"},
-		// Images come beside everything else; a container waits for its own.
+		// Looks images up beside everything else; who is missing one pulls it
+		// when its container starts, so that no pull holds up the pod's address.
 		{name: "images", up: w.upImages, event: "Failed"},
 		{name: "sandbox", after: []string{"cgroup"}, up: w.upSandbox, down: w.downSandbox, event: "FailedCreatePodSandBox"},
 		// Addresses need the namespace; env and hosts files need addresses.
@@ -113,7 +114,8 @@ func (w *worker) setUpPod(ctx context.Context) func() {
 	return func() {
 		if err == nil {
 			w.setUp, w.failures = true, 0
-			w.observed.SandboxReady = true
+			w.observed.SandboxReady, w.observed.PodIPs = true, w.podIPs()
+			w.renew = w.agent.volumes.NextRefresh(w.uid)
 			return
 		}
 		if ctx.Err() != nil || w.ending != nil {
@@ -155,7 +157,7 @@ func (w *worker) tearDownPod(ctx context.Context) func() {
 func (w *worker) finishPod(ctx context.Context) func() {
 	err := w.deleteFromAPI(ctx)
 	if err == nil {
-		err = errors.Join(os.RemoveAll(w.agent.LogDir(w.pod)), w.agent.saved.remove(w.uid))
+		err = errors.Join(os.RemoveAll(w.agent.LogDir(w.current())), w.agent.saved.remove(w.uid))
 	}
 	return func() {
 		if err == nil {
@@ -182,7 +184,7 @@ func (w *worker) deleteFromAPI(ctx context.Context) error {
 	if err := failpoint.Hit(ctx, "nodeagent.delete.before"); err != nil {
 		return err
 	}
-	err := w.agent.Client.Delete(ctx, w.pod, client.GracePeriodSeconds(0), client.Preconditions{UID: &w.uid})
+	err := w.agent.Client.Delete(ctx, w.current(), client.GracePeriodSeconds(0), client.Preconditions{UID: &w.uid})
 	if gone(err) {
 		return nil
 	}
@@ -190,7 +192,7 @@ func (w *worker) deleteFromAPI(ctx context.Context) error {
 }
 
 func (w *worker) upCgroup(context.Context) error {
-	path, err := w.agent.Cgroups.Ensure(w.pod)
+	path, err := w.agent.Cgroups.Ensure(w.current())
 	w.sandbox.mu.Lock()
 	w.sandbox.cgroupParent = path
 	w.sandbox.mu.Unlock()
@@ -200,7 +202,7 @@ func (w *worker) upCgroup(context.Context) error {
 func (w *worker) downCgroup(context.Context) error { return w.agent.Cgroups.Remove(w.uid) }
 
 func (w *worker) upVolumes(ctx context.Context) error {
-	paths, err := w.agent.volumes.SetUp(ctx, w.pod, w.facts())
+	paths, err := w.agent.volumes.SetUp(ctx, w.current(), w.facts())
 	w.sandbox.mu.Lock()
 	w.sandbox.volumes = paths
 	w.sandbox.mu.Unlock()
@@ -213,19 +215,20 @@ func (w *worker) downVolumes(context.Context) error {
 }
 
 func (w *worker) upSandbox(ctx context.Context) error {
+	pod := w.current()
 	w.sandbox.mu.Lock()
 	parent := w.sandbox.cgroupParent
 	w.sandbox.mu.Unlock()
 	w.runtimeMu.Lock()
 	s, err := w.agent.Runtime.StartSandbox(ctx, runtime.SandboxConfig{
-		PodUID: string(w.uid), PodName: w.pod.Name, PodNamespace: w.pod.Namespace,
-		Hostname:    hostname(w.pod, w.agent.NodeName),
-		HostNetwork: w.pod.Spec.HostNetwork, HostPID: w.pod.Spec.HostPID, HostIPC: w.pod.Spec.HostIPC,
-		ShareProcessNamespace: w.pod.Spec.ShareProcessNamespace != nil && *w.pod.Spec.ShareProcessNamespace,
+		PodUID: string(w.uid), PodName: pod.Name, PodNamespace: pod.Namespace,
+		Hostname:    hostname(pod, w.agent.NodeName),
+		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
+		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		CgroupParent:          parent,
-		Sysctls:               sysctls(w.pod),
+		Sysctls:               sysctls(pod),
 		Labels: map[string]string{
-			"io.kubernetes.pod.uid": string(w.uid), "io.kubernetes.pod.name": w.pod.Name, "io.kubernetes.pod.namespace": w.pod.Namespace,
+			"io.kubernetes.pod.uid": string(w.uid), "io.kubernetes.pod.name": pod.Name, "io.kubernetes.pod.namespace": pod.Namespace,
 		},
 	})
 	w.runtimeMu.Unlock()
@@ -245,16 +248,14 @@ func (w *worker) downSandbox(ctx context.Context) error {
 }
 
 func (w *worker) upNetwork(ctx context.Context) error {
-	if w.pod.Spec.HostNetwork {
-		ips := slices.Clone(w.observed.HostIPs)
-		w.post(func() { w.observed.PodIPs = ips })
-		w.setIPs(ips)
+	if w.current().Spec.HostNetwork {
+		w.setIPs(w.hostIPs())
 		return nil
 	}
 	w.sandbox.mu.Lock()
 	netns := w.sandbox.netns
 	w.sandbox.mu.Unlock()
-	addresses, err := w.agent.Network.Attach(ctx, w.pod, netns)
+	addresses, err := w.agent.Network.Attach(ctx, w.current(), netns)
 	if err != nil {
 		return err
 	}
@@ -269,6 +270,5 @@ func (w *worker) upNetwork(ctx context.Context) error {
 func (w *worker) downNetwork(ctx context.Context) error { return w.agent.Network.Detach(ctx, w.uid) }
 
 func (w *worker) upFiles(context.Context) error {
-	return network.Files(w.agent.podDir(w.uid), w.agent.files(w.pod, w.podIPs()))
+	return network.Files(w.agent.podDir(w.uid), w.agent.files(w.current(), w.podIPs()))
 }
-

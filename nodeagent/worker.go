@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/headway-sh/headway/nodeagent/plan"
 	"github.com/headway-sh/headway/nodeagent/probe"
+	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/status"
 )
 
@@ -45,6 +47,10 @@ type worker struct {
 	probes    *probe.Probes
 	group     sync.WaitGroup
 
+	refreshing, again bool      // volumes are being rewritten, and shall be once more
+	renew             time.Time // when a token of the pod wants a new one
+
+	life      context.Context //nolint:containedctx // that of run, for what begins in posted functions
 	published *corev1.PodStatus
 	dirty     bool // the checkpoint is older than the pod
 	saving    bool
@@ -56,6 +62,7 @@ type shared struct {
 	pod      *corev1.Pod
 	status   *corev1.PodStatus
 	netns    string
+	ips      []string
 	ended    bool
 	ids      map[string]string // container → runtime's ID
 	logPaths map[string]string
@@ -66,7 +73,9 @@ type sandbox struct {
 	mu           sync.Mutex // guards the fields: hooks run side by side
 	cgroupParent string
 	netns        string
-	volumes      map[string]string // volume name → path on the node
+	ips          []string
+	volumes      map[string]string        // volume name → path on the node
+	images       map[string]runtime.Image // reference → image that is present
 }
 
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
@@ -83,8 +92,8 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	}
 	w.hooks = w.podHooks()
 	w.probes = probe.New(probe.Config{Clock: a.Clock, Exec: w.probeExec})
-	w.desire(pod)
 	w.share()
+	w.desire(pod)
 	return w
 }
 
@@ -94,6 +103,7 @@ func (w *worker) post(f func()) { w.inbox.put(f) }
 // run drives the pod until it is gone from the node or ctx ends.
 func (w *worker) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
+	w.life = ctx
 	defer func() {
 		cancel()
 		w.probes.Stop()
@@ -137,6 +147,14 @@ func (w *worker) step(ctx context.Context) time.Time {
 		w.act(ctx, action)
 	}
 	w.publish(ctx)
+	if w.setUp && !w.renew.IsZero() && w.ending == nil {
+		if !w.agent.Clock.Now().Before(w.renew) {
+			w.renew = time.Time{}
+			w.refreshVolumes()
+		} else if p.Wake.IsZero() || w.renew.Before(p.Wake) {
+			return w.renew
+		}
+	}
 	return p.Wake
 }
 
@@ -188,6 +206,7 @@ func (w *worker) update(pod *corev1.Pod) {
 	}
 	old := w.pod
 	w.pod = pod
+	w.share()
 	if !equality.Semantic.DeepEqual(old.Spec, pod.Spec) || !equality.Semantic.DeepEqual(old.ObjectMeta.DeletionTimestamp, pod.DeletionTimestamp) {
 		w.dirty = true
 	}
@@ -296,6 +315,7 @@ func (w *worker) share() {
 	}
 	w.sandbox.mu.Lock()
 	s.netns = w.sandbox.netns
+	s.ips = slices.Clone(w.sandbox.ips)
 	w.sandbox.mu.Unlock()
 	s.ended = s.ended || w.published != nil && status.Terminal(w.published.Phase)
 	w.shared.Store(s)

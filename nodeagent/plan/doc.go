@@ -2,9 +2,9 @@
 // desired pod, of what was observed and of the time; it does nothing itself
 // and is asked again after every change:
 //
-//	          ┌────────── SetUp ──────────┐
-//	 pod ────▶│ init containers, in order │──▶ Start containers ◀─┐ back-off
-//	          └───────────────────────────┘          │ exit ──────┘
-//	 deleted, failed or complete ─▶ Kill ─▶ Kill sidecars, last first
-//	                                  ─▶ TearDown ─▶ Finish (when deleted)
+//	         ┌────────── SetUp ──────────┐
+//	pod ────▶│ init containers, in order │──▶ Start containers ◀─┐ back-off
+//	         └───────────────────────────┘          │ exit ──────┘
+//	deleted, failed or complete ─▶ Kill ─▶ Kill sidecars, last first
+//	                                 ─▶ TearDown ─▶ Finish (when deleted)
 package plan
