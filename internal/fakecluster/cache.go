@@ -82,7 +82,7 @@ func (c *Cache) start(gvk schema.GroupVersionKind) (toolscache.SharedIndexInform
 	// The emulated watch cannot resume at a revision, so it begins before the
 	// list: what is written between them is seen twice, not never.
 	var pending watch.Interface
-	informer := toolscache.NewSharedIndexInformer(&toolscache.ListWatch{
+	informer := toolscache.NewSharedIndexInformer(plainLists{&toolscache.ListWatch{
 		ListFunc: func(metav1.ListOptions) (runtime.Object, error) {
 			l, err := list()
 			if err != nil {
@@ -96,7 +96,7 @@ func (c *Cache) start(gvk schema.GroupVersionKind) (toolscache.SharedIndexInform
 		WatchFunc: func(metav1.ListOptions) (watch.Interface, error) {
 			return pending, nil
 		},
-	}, example, 0, toolscache.Indexers{})
+	}}, example, 0, toolscache.Indexers{})
 	c.running.Go(func() { informer.RunWithContext(c.ctx) })
 	return informer, nil
 }
@@ -117,3 +117,9 @@ func (c *Cache) WaitForCacheSync(context.Context) bool { return true }
 func (c *Cache) IndexField(context.Context, client.Object, string, client.IndexerFunc) error {
 	return fmt.Errorf("the emulated cache has no field indexes")
 }
+
+// plainLists tells the reflector that the emulated watch cannot stream lists.
+type plainLists struct{ *toolscache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is asked by the reflector.
+func (plainLists) IsWatchListSemanticsUnSupported() bool { return true }

@@ -229,3 +229,9 @@ func (l *changeLog) since(number int64) ([]int32, bool) {
 	}
 	return l.places[number-l.first:], true
 }
+
+// Pod gives the pod as it was last placed.
+func (s *State) Pod(uid types.UID) (*Pod, bool) {
+	at, ok := s.pods[uid]
+	return at.pod, ok
+}
