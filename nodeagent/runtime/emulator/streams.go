@@ -120,7 +120,7 @@ func newStdin(open, once bool) *stdin {
 	s := &stdin{once: once}
 	s.r, s.w = io.Pipe()
 	if !open {
-		s.close()
+		s.end()
 	}
 	return s
 }
@@ -130,13 +130,17 @@ func (s *stdin) Read(p []byte) (int, error) { return s.r.Read(p) }
 func (s *stdin) copyFrom(from io.Reader) {
 	_, err := io.Copy(s.w, from)
 	if s.once && !errors.Is(err, io.ErrClosedPipe) {
-		s.close()
+		s.end()
 	}
 }
 
+// end lets the program read the end of its input.
+func (s *stdin) end() { _ = s.w.Close() } // never fails
+
+// close is for a program that has ended: writing to it fails.
 func (s *stdin) close() {
-	_ = s.w.Close() // never fails
-	_ = s.r.CloseWithError(io.EOF)
+	s.end()
+	_ = s.r.Close() // never fails
 }
 
 func orEmpty(r io.Reader) io.Reader {
