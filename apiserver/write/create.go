@@ -150,7 +150,7 @@ func (a *attempt) createSubresource() error {
 	if err := a.preconditions(parameter.GetResourceVersion()); err != nil {
 		return err
 	}
-	o, err := a.sub.Set(a.old, parameter)
+	o, err := a.sub.Set(a.old, parameter, a.now)
 	if err != nil {
 		return err
 	}

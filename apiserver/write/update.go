@@ -39,7 +39,7 @@ func (a *attempt) replace(o txn.Object) error {
 	if a.sub != nil && a.sub.Set != nil {
 		parameter = o
 		var err error
-		if o, err = a.sub.Set(a.old, parameter); err != nil {
+		if o, err = a.sub.Set(a.old, parameter, a.now); err != nil {
 			return err
 		}
 	}
