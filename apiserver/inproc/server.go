@@ -116,6 +116,17 @@ func (s *Server) kindFor(gvk schema.GroupVersionKind) (*kind.Kind, error) {
 	return k, nil
 }
 
+// mayList authorizes a list or watch. One that its field selector narrows to a
+// name is one of that name.
+func (p *Peer) mayList(view txn.View, k *kind.Kind, verb string, o *client.ListOptions) error {
+	a := write.Attributes{Verb: verb, Resource: k.Resource(), Version: k.GVK.Version, Namespace: o.Namespace}
+	if o.FieldSelector != nil {
+		a.FieldSelector = o.FieldSelector.String()
+		a.Name, _ = o.FieldSelector.RequiresExactMatch("metadata.name")
+	}
+	return write.Authorize(p.server.Write.Authorizer, view, p.identity, a)
+}
+
 // may authorizes a read.
 func (p *Peer) may(view txn.View, k *kind.Kind, verb, namespace, name string) error {
 	return write.Authorize(p.server.Write.Authorizer, view, p.identity, write.Attributes{
