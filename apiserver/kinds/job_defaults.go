@@ -57,6 +57,9 @@ func prepareJob(o, old *batchv1.Job) {
 		o.Spec.Selector.MatchLabels = map[string]string{}
 	}
 	setDefaultKey(o.Spec.Selector.MatchLabels, batchv1.ControllerUidLabel, uid)
+	if len(o.Labels) == 0 {
+		o.Labels = mapsCopy(t.Labels)
+	}
 }
 
 func setDefaultKey(m map[string]string, key, value string) {
