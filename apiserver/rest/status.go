@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/apiserver/store"
 )
@@ -68,7 +69,7 @@ func (h *Handler) answerStatus(w http.ResponseWriter, r *http.Request, status *m
 	if err != nil || a.shape != shapeObject {
 		a = accepted{media: mediaJSON, pretty: a.pretty}
 	}
-	h.answerObject(w, r, int(status.Code), a, metav1.SchemeGroupVersion.WithKind("Status"), status)
+	h.answerObject(w, r, int(status.Code), a, schema.GroupVersionKind{Version: "v1", Kind: "Status"}, status)
 }
 
 // statusJSON is a Status as a watch's ERROR event carries it.
