@@ -38,6 +38,7 @@ func New(clk clock.PassiveClock, objects ...client.Object) *Cluster {
 	c.WithWatch = interceptor.NewClient(fake.NewClientBuilder().
 		WithScheme(clientgoscheme.Scheme).
 		WithStatusSubresource(statusKinds()...).
+		WithIndex(&corev1.Pod{}, "spec.nodeName", func(o client.Object) []string { return []string{o.(*corev1.Pod).Spec.NodeName} }).
 		Build(), interceptor.Funcs{
 		Create:            c.create,
 		Update:            c.update,
