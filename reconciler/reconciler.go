@@ -131,6 +131,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			stop()
 		}
 	}()
+	starts := map[string]controller.Runnable{}
 	for _, e := range list {
 		if !r.config.enabled(e.name) {
 			continue
@@ -143,12 +144,14 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("make controller %q: %w", e.name, err)
 		}
-		if runnable == nil {
-			continue // the configuration gives it nothing to do
+		if runnable != nil { // else the configuration gives it nothing to do
+			starts[e.name] = runnable
 		}
+	}
+	for name, runnable := range starts {
 		group.Go(func() error {
 			if err := runnable.Start(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("controller %q: %w", e.name, err)
+				return fmt.Errorf("controller %q: %w", name, err)
 			}
 			return nil
 		})
