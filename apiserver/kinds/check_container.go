@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -139,7 +138,7 @@ func (c *checker) containerPorts(p *path, ports []corev1.ContainerPort, hostNetw
 		port := &ports[i]
 		at := p.Child("ports").Index(i)
 		if port.Name != "" {
-			if messages := validation.IsValidPortName(port.Name); len(messages) > 0 {
+			if messages := portName(port.Name); len(messages) > 0 {
 				c.messages(at, "name", port.Name, messages)
 			} else if !names.add(port.Name) {
 				c.add(field.Duplicate(at.Child("name"), port.Name))

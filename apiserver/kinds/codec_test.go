@@ -33,7 +33,7 @@ func TestStorageEncoding(t *testing.T) {
 		t.Run(k.GVK.Kind, func(t *testing.T) {
 			t.Parallel()
 			fill := filler(int64(len(k.Plural)))
-			for range 20 {
+			for range 8 {
 				o := k.New()
 				fill.Fill(o)
 				o.SetResourceVersion("")
