@@ -158,3 +158,23 @@ func (v *overlay) EachIndexed(resource schema.GroupResource, index, value string
 		}
 	}
 }
+
+// Empty is the View of a cluster without any object at revision 0. Overlay on
+// it makes a View of given objects only, for checks without a cluster.
+type Empty struct{}
+
+var _ View = Empty{}
+
+// Revision is 0.
+func (Empty) Revision() int64 { return 0 }
+
+// Get finds nothing.
+func (Empty) Get(Ref) (Object, bool) { return nil, false }
+
+// Each yields nothing.
+func (Empty) Each(schema.GroupResource, string) iter.Seq[Object] { return func(func(Object) bool) {} }
+
+// EachIndexed yields nothing, whatever the index is called.
+func (Empty) EachIndexed(schema.GroupResource, string, string) iter.Seq[Object] {
+	return func(func(Object) bool) {}
+}

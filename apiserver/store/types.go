@@ -1,6 +1,8 @@
 package store
 
 import (
+	"sync/atomic"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -13,8 +15,10 @@ type Resource struct {
 	// Prefix is the key prefix with both slashes: "/registry/pods/".
 	Prefix     string
 	Namespaced bool
-	// Encode and Decode are the storage encoding. Decode's result is shared
-	// from then on; the store sets its resourceVersion before publishing it.
+	// Encode and Decode are the storage encoding; both may be called
+	// concurrently. Encode need not leave the resourceVersion out. Decode's
+	// result is shared from then on, its argument is not used again; the store
+	// sets the resourceVersion before publishing the object.
 	Encode func(o txn.Object) ([]byte, error)
 	Decode func(value []byte) (txn.Object, error)
 	// Indexes give the values under which an object is found by EachIndexed and
@@ -30,6 +34,7 @@ type Entry struct {
 	// Revision is etcd's modification revision of the key.
 	Revision int64
 
+	sealed    seal
 	encodings encodings
 }
 
@@ -52,6 +57,8 @@ type Event struct {
 	Entry *Entry
 	// Before is the state before the change; nil for Added.
 	Before *Entry
+
+	left atomic.Pointer[Event] // Left's result, once somebody asked
 }
 
 // Write is one object's part of a transaction.
@@ -77,8 +84,8 @@ type Txn struct {
 // Done is what a transaction did.
 type Done struct {
 	Revision int64
-	// Entries are the published entries in the order of Writes; nil for
-	// removals and for writes that lost (Lost).
+	// Entries are the published entries in the order of Writes, as they were at
+	// Revision; nil for removals and for writes that lost (Lost).
 	Entries []*Entry
 	// Lost tells, for Independent transactions, which writes failed.
 	Lost []bool

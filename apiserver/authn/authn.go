@@ -1,0 +1,157 @@
+package authn
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"k8s.io/utils/clock"
+
+	"github.com/headway-sh/headway/api/txn"
+)
+
+// Names of users and groups that Kubernetes gives a meaning.
+const (
+	Anonymous            = "system:anonymous"
+	GroupUnauthenticated = "system:unauthenticated"
+	GroupAuthenticated   = "system:authenticated"
+	GroupMasters         = "system:masters"
+	GroupNodes           = "system:nodes"
+	GroupBootstrappers   = "system:bootstrappers"
+	GroupServiceAccounts = "system:serviceaccounts"
+	// GroupJoin is what the server's own join tokens belong to.
+	GroupJoin = "system:bootstrappers:headway:default-node-token"
+
+	userServiceAccount = "system:serviceaccount:"
+	userBootstrap      = "system:bootstrap:"
+)
+
+// ErrUnauthenticated is the text of every refusal towards the client; the
+// reason is for the server's log only.
+var ErrUnauthenticated = errors.New("Unauthorized")
+
+// Config says which credentials are believed.
+type Config struct {
+	// Clients issues client certificates.
+	Clients *x509.CertPool
+	// FrontProxy issues certificates of proxies that may assert another user
+	// through X-Remote-*; nil: nobody may. FrontProxyNames are the common names
+	// allowed; empty: all of that authority.
+	FrontProxy      *x509.CertPool
+	FrontProxyNames []string
+	// ServiceAccounts verifies their tokens.
+	ServiceAccounts *ServiceAccountTokens
+	Clock           clock.PassiveClock
+}
+
+// Authenticator identifies requests. It is safe for concurrent use.
+type Authenticator struct{ config Config }
+
+// New returns an Authenticator.
+func New(config Config) *Authenticator { return &Authenticator{config: config} }
+
+// Authenticate returns who asks. ok is false, with the anonymous identity, when
+// the request carries no credential at all.
+func (a *Authenticator) Authenticate(view txn.View, r *http.Request) (id txn.Identity, ok bool, err error) {
+	defer func() {
+		id.Address, id.UserAgent = peer(r), r.UserAgent()
+		if ok && !slices.Contains(id.Groups, GroupAuthenticated) {
+			id.Groups = append(slices.Clip(id.Groups), GroupAuthenticated)
+		}
+	}()
+	if id, ok, err := a.proxied(r); ok || err != nil {
+		return id, ok, err
+	}
+	if token, present := bearer(r); present {
+		id, err := a.Token(view, token, nil)
+		return id, err == nil, err
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		id, err := a.certificate(r.TLS.PeerCertificates, a.config.Clients)
+		return id, err == nil, err
+	}
+	return txn.Identity{Name: Anonymous, Groups: []string{GroupUnauthenticated}}, false, nil
+}
+
+// Token identifies a bearer token, which must be meant for one of the
+// audiences (nil: the API server's own).
+func (a *Authenticator) Token(view txn.View, token string, audiences []string) (txn.Identity, error) {
+	if id, secret, ok := splitJoinToken(token); ok {
+		return joinToken(view, id, secret, a.config.Clock.Now())
+	}
+	if a.config.ServiceAccounts == nil {
+		return txn.Identity{}, errors.New("no token of this form is accepted")
+	}
+	return a.config.ServiceAccounts.Verify(view, token, audiences)
+}
+
+// proxied accepts X-Remote-User from who proves to be a front proxy.
+func (a *Authenticator) proxied(r *http.Request) (txn.Identity, bool, error) {
+	name := r.Header.Get("X-Remote-User")
+	if name == "" || a.config.FrontProxy == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return txn.Identity{}, false, nil
+	}
+	proxy, err := a.certificate(r.TLS.PeerCertificates, a.config.FrontProxy)
+	if err != nil {
+		return txn.Identity{}, false, nil // not a proxy: its own certificate decides
+	}
+	if len(a.config.FrontProxyNames) > 0 && !slices.Contains(a.config.FrontProxyNames, proxy.Name) {
+		return txn.Identity{}, false, fmt.Errorf("front proxy %q is not allowed to assert users", proxy.Name)
+	}
+	id := txn.Identity{Name: name, UID: r.Header.Get("X-Remote-Uid"), Groups: slices.Clone(r.Header.Values("X-Remote-Group"))}
+	for key, values := range r.Header {
+		if extra, ok := strings.CutPrefix(key, "X-Remote-Extra-"); ok {
+			if id.Extra == nil {
+				id.Extra = map[string][]string{}
+			}
+			if unescaped, err := url.PathUnescape(strings.ToLower(extra)); err == nil {
+				id.Extra[unescaped] = values
+			}
+		}
+	}
+	return id, true, nil
+}
+
+// certificate verifies the chain for client use and reads the user from it.
+func (a *Authenticator) certificate(chain []*x509.Certificate, roots *x509.CertPool) (txn.Identity, error) {
+	intermediates := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		intermediates.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: intermediates,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		CurrentTime:   a.config.Clock.Now(),
+	})
+	if err != nil {
+		return txn.Identity{}, fmt.Errorf("client certificate of %q: %w", chain[0].Subject.CommonName, err)
+	}
+	if chain[0].Subject.CommonName == "" {
+		return txn.Identity{}, errors.New("client certificate has no common name")
+	}
+	return txn.Identity{Name: chain[0].Subject.CommonName, Groups: slices.Clone(chain[0].Subject.Organization)}, nil
+}
+
+// bearer finds the token of the Authorization header, or of a WebSocket's
+// subprotocol, which browsers use instead.
+func bearer(r *http.Request) (string, bool) {
+	scheme, token, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
+	if ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token), true
+	}
+	return "", false
+}
+
+func peer(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

@@ -1,0 +1,108 @@
+package policy
+
+import rbacv1 "k8s.io/api/rbac/v1"
+
+// JoinGroup is the group of the tokens that admit agents.
+const JoinGroup = "system:bootstrappers:headway:default-node-token"
+
+// components are the roles of the cluster's own parts and of its nodes.
+func components() []*rbacv1.ClusterRole {
+	return []*rbacv1.ClusterRole{
+		clusterRole("system:kube-scheduler", append(eventRules(),
+			rule(can("create get list watch update patch"), coordinate, "leases"),
+			rule(read, core, "nodes namespaces persistentvolumeclaims persistentvolumes replicationcontrollers services"),
+			rule(can("get list watch delete"), core, "pods"),
+			rule(can("create"), core, "bindings pods/binding"),
+			rule(can("patch update"), core, "pods/status"),
+			rule(read, apps, "replicasets statefulsets"),
+			rule(read, policies, "poddisruptionbudgets"),
+			rule(read, storage, "csinodes csidrivers csistoragecapacities storageclasses volumeattachments"),
+			rule(read, "scheduling.k8s.io", "priorityclasses"),
+			rule(read, resource, "deviceclasses resourceclaims resourceslices"),
+			rule(can("create"), authn, "tokenreviews"), rule(can("create"), authz, "subjectaccessreviews"))...),
+		clusterRole("system:kube-controller-manager", append(eventRules(),
+			rule(readWrite, coordinate, "leases"),
+			rule(can("create"), core, "serviceaccounts/token"),
+			rule(can("list watch"), "*", "*"))...),
+		clusterRole("system:node", nodeRules()...),
+		clusterRole("system:node-proxier", append(eventRules(),
+			rule(can("list watch get"), core, "services endpoints nodes"),
+			rule(can("list watch"), discovery, "endpointslices"),
+			rule(can("list watch"), network, "servicecidrs"))...),
+		clusterRole("system:node-problem-detector", append(eventRules(),
+			rule(can("get"), core, "nodes"), rule(can("patch"), core, "nodes/status"))...),
+		clusterRole("system:node-bootstrapper", rule(can("create get list watch"), certs, "certificatesigningrequests")),
+		clusterRole("system:kube-dns", rule(can("list watch"), core, "endpoints services")),
+		clusterRole("system:auth-delegator",
+			rule(can("create"), authn, "tokenreviews"), rule(can("create"), authz, "subjectaccessreviews")),
+		clusterRole("system:kubelet-api-admin",
+			rule(read, core, "nodes"), rule(can("proxy"), core, "nodes"),
+			rule([]string{"*"}, core, "nodes/log nodes/metrics nodes/proxy nodes/stats nodes/configz nodes/healthz nodes/pods")),
+		clusterRole("system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+			rule(can("create"), certs, "certificatesigningrequests/nodeclient")),
+		clusterRole("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+			rule(can("create"), certs, "certificatesigningrequests/selfnodeclient")),
+		clusterRole("system:persistent-volume-provisioner", append(eventRules(),
+			rule(can("create delete get list watch"), core, "persistentvolumes"),
+			rule(can("get list update watch"), core, "persistentvolumeclaims"),
+			rule(read, storage, "storageclasses"))...),
+	}
+}
+
+// nodeRules hold for every node beside what the Node authorizer's graph says;
+// NodeRestriction then narrows writes to the node's own objects.
+func nodeRules() []rbacv1.PolicyRule {
+	return append(eventRules(),
+		rule(read, core, "services nodes namespaces"),
+		rule(read, discovery, "endpointslices"),
+		rule(can("create get list watch delete patch update"), core, "nodes"),
+		rule(can("patch update"), core, "nodes/status"),
+		rule(can("create delete"), core, "pods"),
+		rule(can("patch update"), core, "pods/status"),
+		rule(can("create"), core, "pods/eviction"),
+		rule(can("get"), core, "persistentvolumes"),
+		rule(can("patch update"), core, "persistentvolumeclaims/status"),
+		rule(can("create get list watch"), certs, "certificatesigningrequests"),
+		rule(can("create"), authn, "tokenreviews"),
+		rule(can("create"), authz, "localsubjectaccessreviews subjectaccessreviews"),
+		rule(read, storage, "csidrivers volumeattachments"),
+		rule(can("create delete get patch update"), storage, "csinodes"),
+		rule(read, runtimes, "runtimeclasses"),
+		rule(read, network, "networkpolicies"),
+	)
+}
+
+func componentBindings() []*rbacv1.ClusterRoleBinding {
+	return []*rbacv1.ClusterRoleBinding{
+		bind("system:kube-scheduler", "system:kube-scheduler", user("system:kube-scheduler")),
+		bind("system:kube-controller-manager", "system:kube-controller-manager", user("system:kube-controller-manager")),
+		bind("system:node", "system:node", group("system:nodes")),
+		bind("system:node-proxier", "system:node-proxier", user("system:kube-proxy")),
+		bind("system:kube-dns", "system:kube-dns", account("kube-dns")),
+		bind("headway:node-bootstrapper", "system:node-bootstrapper", group(JoinGroup)),
+		bind("headway:node-autoapprove-bootstrap", "system:certificates.k8s.io:certificatesigningrequests:nodeclient", group(JoinGroup)),
+		bind("headway:node-autoapprove-renewal", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group("system:nodes")),
+		// A source without a serviceAccountName acts for whoever may push to its
+		// repository: that is the administrator of the cluster.
+		bind("headway:gitsource", "cluster-admin", account("gitsource")),
+	}
+}
+
+func systemRoles() []*rbacv1.Role {
+	return []*rbacv1.Role{
+		role("kube-system", "extension-apiserver-authentication-reader",
+			named(rule(read, core, "configmaps"), "extension-apiserver-authentication")),
+		role("kube-system", "system::leader-locking-kube-scheduler",
+			rule(can("watch"), core, "configmaps"),
+			named(rule(can("get update"), core, "configmaps"), "kube-scheduler")),
+		role("kube-public", "system:controller:bootstrap-signer",
+			rule(read, core, "configmaps"),
+			named(rule(can("update"), core, "configmaps"), "cluster-info")),
+	}
+}
+
+func systemRoleBindings() []*rbacv1.RoleBinding {
+	return []*rbacv1.RoleBinding{
+		bindRole("kube-system", "system::leader-locking-kube-scheduler", user("system:kube-scheduler")),
+	}
+}

@@ -1,0 +1,156 @@
+// Package discovery tells clients what is served: the legacy lists at /api,
+// /apis and below, and the aggregated form (apidiscovery.k8s.io/v2) that newer
+// clients get in one answer. Everything is encoded once from the kind table
+// and answered from memory, with ETags.
+package discovery
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	apidiscovery "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+// Handler answers discovery requests. It never changes after New.
+type Handler struct {
+	answers map[string]answer // legacy, by path without a slash at the end
+	// core and groups are the aggregated documents of /api and /apis.
+	core, groups answer
+}
+
+// answer is one document, ready to be sent.
+type answer struct {
+	body []byte
+	etag string
+}
+
+// New encodes the documents. extra are resources that are served without being
+// rows of the table, by group and version.
+func New(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource) (*Handler, error) {
+	c := newCatalog(kinds, extra)
+	h := &Handler{answers: map[string]answer{}}
+	put := func(path string, o any) error {
+		a, err := encode(o)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", path, err)
+		}
+		h.answers[path] = a
+		return nil
+	}
+	if err := put("/api", &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
+		ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{}}); err != nil {
+		return nil, err
+	}
+	if err := put("/apis", c.groupList()); err != nil {
+		return nil, err
+	}
+	for _, g := range c.groups {
+		if g.name != "" {
+			if err := put("/apis/"+g.name, g.legacy()); err != nil {
+				return nil, err
+			}
+		}
+		for _, v := range g.versions {
+			if err := put(v.path(), v.legacy()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var err error
+	if h.core, err = encode(c.aggregated(true)); err != nil {
+		return nil, fmt.Errorf("encode aggregated core: %w", err)
+	}
+	if h.groups, err = encode(c.aggregated(false)); err != nil {
+		return nil, fmt.Errorf("encode aggregated groups: %w", err)
+	}
+	return h, nil
+}
+
+func encode(o any) (answer, error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return answer{}, err
+	}
+	sum := sha256.Sum256(b)
+	return answer{body: append(b, '\n'), etag: `"` + strings.ToUpper(hex.EncodeToString(sum[:])) + `"`}, nil
+}
+
+// aggregatedType is the content type of the aggregated form.
+const aggregatedType = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+// ServeHTTP answers one request; paths that are no discovery documents are 404.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	a, ok := h.answers[path]
+	media := "application/json"
+	if (path == "/api" || path == "/apis") && wantsAggregated(r.Header.Get("Accept")) {
+		a, ok, media = h.core, true, aggregatedType
+		if path == "/apis" {
+			a = h.groups
+		}
+	}
+	if !ok {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintln(w, "404 page not found")
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	header := w.Header()
+	header.Set("Vary", "Accept")
+	header.Set("ETag", a.etag)
+	header.Set("Cache-Control", "public")
+	header.Set("Content-Type", media)
+	if strings.Contains(r.Header.Get("If-None-Match"), a.etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	if r.Method == http.MethodGet {
+		w.Write(a.body) // an error means that the client is gone
+	}
+}
+
+// wantsAggregated tells whether the aggregated form is what the client would
+// rather have: the first alternative of JSON decides.
+func wantsAggregated(accept string) bool {
+	for part := range strings.SplitSeq(accept, ",") {
+		media, params, err := mime.ParseMediaType(strings.TrimSpace(part))
+		if err != nil || media != "application/json" {
+			continue
+		}
+		if params["as"] == "" {
+			return false
+		}
+		if params["as"] == "APIGroupDiscoveryList" && params["g"] == apidiscovery.GroupName && params["v"] == "v2" {
+			return true
+		}
+	}
+	return false
+}
+
+// sortedKeys are the group versions of a map, in order.
+func sortedKeys(m map[schema.GroupVersion][]metav1.APIResource) []schema.GroupVersion {
+	keys := make([]schema.GroupVersion, 0, len(m))
+	for gv := range m {
+		keys = append(keys, gv)
+	}
+	slices.SortFunc(keys, func(a, b schema.GroupVersion) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version))
+	})
+	return keys
+}

@@ -1,0 +1,240 @@
+package fieldmanager
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+// maxManager is the longest manager name that is kept.
+const maxManager = 128
+
+// Writer is who writes, and through what.
+type Writer struct {
+	// Manager is the field manager's name.
+	Manager string
+	// Version is the API version that the request was written in.
+	Version schema.GroupVersion
+	// Subresource is empty for the object itself.
+	Subresource string
+	// Now is written down as the time of the change.
+	Now time.Time
+}
+
+func (w Writer) manager() string {
+	switch {
+	case w.Manager == "":
+		return "unknown"
+	case len(w.Manager) > maxManager:
+		return w.Manager[:maxManager]
+	}
+	return w.Manager
+}
+
+// Fields keeps managedFields for all kinds. It is safe for concurrent use.
+type Fields struct {
+	scheme *runtime.Scheme
+	// converter reads the schemas of all built-in types on first use, which
+	// takes a while and some megabytes.
+	converter func() managedfields.TypeConverter
+	managers  sync.Map // managerKey → *managedfields.FieldManager
+	shapes    sync.Map // schema.GroupVersionKind → *shape
+	sets      sets
+}
+
+// managerKey is what the library's managers differ by.
+type managerKey struct {
+	gvk         schema.GroupVersionKind
+	subresource string
+}
+
+// New makes a Fields for the types of a scheme.
+func New(scheme *runtime.Scheme) *Fields {
+	return &Fields{
+		scheme:    scheme,
+		converter: sync.OnceValue(func() managedfields.TypeConverter { return newConverter(scheme) }),
+	}
+}
+
+func newConverter(scheme *runtime.Scheme) managedfields.TypeConverter {
+	return converters{
+		known:   applyconfigurations.NewTypeConverter(scheme),
+		deduced: managedfields.NewDeducedTypeConverter(),
+		scheme:  scheme,
+	}
+}
+
+// Apply merges a manager's configuration into the live object, nil where there
+// is none, and gives the new object with its managedFields. Conflicts with
+// other managers are an API status that names them, unless force.
+func (f *Fields) Apply(k *kind.Kind, live txn.Object, config *unstructured.Unstructured, w Writer, force bool) (txn.Object, error) {
+	m, err := f.library(k, w)
+	if err != nil {
+		return nil, err
+	}
+	if live == nil {
+		live = k.New()
+	}
+	live = live.DeepCopyObject().(txn.Object)
+	live.GetObjectKind().SetGroupVersionKind(k.GVK)
+	before := live.GetManagedFields()
+	out, err := m.Apply(live, config, w.manager(), force)
+	if err != nil {
+		return nil, err
+	}
+	o := out.(txn.Object)
+	stamp(before, o, w, contentEqual(live, o))
+	return o, nil
+}
+
+// contentEqual tells whether two objects differ in their managedFields at most.
+func contentEqual(x, y txn.Object) bool {
+	x, y = x.DeepCopyObject().(txn.Object), y.DeepCopyObject().(txn.Object)
+	x.SetManagedFields(nil)
+	y.SetManagedFields(nil)
+	y.GetObjectKind().SetGroupVersionKind(x.GetObjectKind().GroupVersionKind())
+	return apiequality.Semantic.DeepEqual(x, y)
+}
+
+func (f *Fields) updateByLibrary(k *kind.Kind, old, o txn.Object, w Writer) error {
+	m, err := f.library(k, w)
+	if err != nil {
+		return err
+	}
+	live := k.New()
+	var before []metav1.ManagedFieldsEntry
+	if old != nil {
+		live = old.DeepCopyObject().(txn.Object)
+		before = old.GetManagedFields()
+	}
+	live.GetObjectKind().SetGroupVersionKind(k.GVK)
+	if old == nil {
+		// A creation is told by the absence of a UID.
+		live.SetUID("")
+	}
+	kept := o.GetObjectKind().GroupVersionKind()
+	o.GetObjectKind().SetGroupVersionKind(k.GVK)
+	if _, err := m.Update(live, o, w.manager()); err != nil {
+		return err
+	}
+	o.GetObjectKind().SetGroupVersionKind(kept)
+	stamp(before, o, w, false)
+	return nil
+}
+
+// stamp replaces the library's reading of the clock by the writer's time, in
+// the writer's entries that it wrote anew. An apply that changes nothing is
+// written anew too, and keeps its time.
+func stamp(before []metav1.ManagedFieldsEntry, o txn.Object, w Writer, unchanged bool) {
+	entries := o.GetManagedFields()
+	for i := range entries {
+		e := &entries[i]
+		if e.Manager != w.manager() || e.Subresource != w.Subresource {
+			continue
+		}
+		kept := slices.IndexFunc(before, func(b metav1.ManagedFieldsEntry) bool {
+			return sameOwner(b, *e) && (e.Time.Equal(b.Time) || unchanged && sameFields(b, *e))
+		})
+		if kept >= 0 {
+			e.Time = before[kept].Time
+		} else {
+			e.Time = &metav1.Time{Time: w.Now.UTC().Truncate(time.Second)}
+		}
+	}
+	slices.SortFunc(entries, inOrder)
+	o.SetManagedFields(entries)
+}
+
+func sameOwner(x, y metav1.ManagedFieldsEntry) bool {
+	return x.Manager == y.Manager && x.Operation == y.Operation && x.APIVersion == y.APIVersion && x.Subresource == y.Subresource
+}
+
+func sameFields(x, y metav1.ManagedFieldsEntry) bool {
+	return x.FieldsV1 != nil && y.FieldsV1 != nil && bytes.Equal(x.FieldsV1.Raw, y.FieldsV1.Raw)
+}
+
+// inOrder is the order of managedFields: appliers first, then by time, then by
+// name.
+func inOrder(x, y metav1.ManagedFieldsEntry) int {
+	return cmp.Or(
+		strings.Compare(string(x.Operation), string(y.Operation)), cmp.Compare(unix(x.Time), unix(y.Time)),
+		strings.Compare(x.Manager, y.Manager), strings.Compare(x.APIVersion, y.APIVersion), strings.Compare(x.Subresource, y.Subresource),
+	)
+}
+
+func unix(t *metav1.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.Unix()
+}
+
+func (f *Fields) library(k *kind.Kind, w Writer) (*managedfields.FieldManager, error) {
+	gvk := w.Version.WithKind(k.GVK.Kind)
+	key := managerKey{gvk, w.Subresource}
+	if m, ok := f.managers.Load(key); ok {
+		return m.(*managedfields.FieldManager), nil
+	}
+	m, err := managedfields.NewDefaultFieldManager(f.converter(), runtime.UnsafeObjectConvertor(f.scheme), defaulter{k}, creator{k, f.scheme},
+		gvk, k.GVK.GroupVersion(), w.Subresource, resets(k, w))
+	if err != nil {
+		return nil, fmt.Errorf("make field manager of %s: %w", gvk, err)
+	}
+	f.managers.Store(key, m)
+	return m, nil
+}
+
+// resets are the fields that a write through a path does not change, whatever
+// it carries: its writer does not own them.
+func resets(k *kind.Kind, w Writer) map[fieldpath.APIVersion]fieldpath.Filter {
+	version := fieldpath.APIVersion(w.Version.String())
+	_, hasStatus := k.Subresources["status"]
+	switch {
+	case w.Subresource == "" && hasStatus:
+		return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))}
+	case w.Subresource == "status":
+		return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("spec")))}
+	}
+	return nil
+}
+
+// defaulter and creator let the library use the kind's own functions.
+type defaulter struct{ kind *kind.Kind }
+
+func (d defaulter) Default(o runtime.Object) {
+	if object, ok := o.(txn.Object); ok && d.kind.Default != nil {
+		d.kind.Default(object)
+	}
+}
+
+type creator struct {
+	kind   *kind.Kind
+	scheme *runtime.Scheme
+}
+
+func (c creator) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	if gvk == c.kind.GVK {
+		return c.kind.New(), nil
+	}
+	return c.scheme.New(gvk)
+}
+
+// Warm reads the schemas now, which takes some 150 ms of one processor, so that
+// the first write need not. It may run beside everything else.
+func (f *Fields) Warm() { f.converter() }

@@ -1,0 +1,136 @@
+package inproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/write"
+)
+
+// Store is what is read from.
+type Store interface {
+	// Snapshot is the newest state that is here.
+	Snapshot() *store.Snapshot
+	// Current has everything that anyone has acknowledged.
+	Current(ctx context.Context) (*store.Snapshot, error)
+	// Watch begins a watch.
+	Watch(ctx context.Context, options store.WatchOptions) (*store.Watcher, error)
+}
+
+// Config is what a Server is made of; all of it is required but Log.
+type Config struct {
+	Store Store
+	Write *write.Path
+	// Scheme maps Go types to kinds.
+	Scheme *runtime.Scheme
+	// Log defaults to slog.Default.
+	Log *slog.Logger
+}
+
+// Server makes Peers. It is safe for concurrent use.
+type Server struct {
+	Config
+	kinds  map[schema.GroupKind]*kind.Kind
+	mapper *meta.DefaultRESTMapper
+}
+
+// New makes a Server.
+func New(c Config) (*Server, error) {
+	if c.Store == nil || c.Write == nil || c.Scheme == nil {
+		return nil, errors.New("in-process server: Store, Write and Scheme are required")
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	s := &Server{Config: c, kinds: map[schema.GroupKind]*kind.Kind{}, mapper: meta.NewDefaultRESTMapper(nil)}
+	for _, k := range c.Write.Kinds {
+		s.kinds[k.GVK.GroupKind()] = k
+		scope := meta.RESTScopeRoot
+		if k.Namespaced {
+			scope = meta.RESTScopeNamespace
+		}
+		s.mapper.AddSpecific(k.GVK, k.GVR(), k.GVK.GroupVersion().WithResource(k.Singular), scope)
+	}
+	return s, nil
+}
+
+// Peer is one identity's access. It is safe for concurrent use.
+type Peer struct {
+	server   *Server
+	identity txn.Identity
+	epoch    txn.Epoch
+}
+
+// For gives an identity its access. The identity's user agent, which becomes
+// the field manager of writes that name none, defaults to the last part of its
+// name.
+func (s *Server) For(identity txn.Identity) *Peer {
+	if identity.UserAgent == "" {
+		identity.UserAgent = identity.Name[strings.LastIndexByte(identity.Name, ':')+1:]
+	}
+	return &Peer{server: s, identity: identity}
+}
+
+// Bound gives the same access with every write bound to an epoch: once another
+// holder has taken over, all writes fail with txn.ErrEpoch.
+func (p *Peer) Bound(epoch txn.Epoch) *Peer {
+	bound := *p
+	bound.epoch = epoch
+	return &bound
+}
+
+// Identity is whose access it is.
+func (p *Peer) Identity() txn.Identity { return p.identity }
+
+// kindOf finds the kind of an object or of a list of objects.
+func (s *Server) kindOf(o runtime.Object) (*kind.Kind, error) {
+	gvk, err := apiutil.GVKForObject(o, s.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	if meta.IsListType(o) {
+		gvk.Kind = strings.TrimSuffix(gvk.Kind, "List")
+	}
+	return s.kindFor(gvk)
+}
+
+func (s *Server) kindFor(gvk schema.GroupVersionKind) (*kind.Kind, error) {
+	k := s.kinds[gvk.GroupKind()]
+	if k == nil {
+		return nil, &meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}}
+	}
+	if gvk.Version != k.GVK.Version {
+		return nil, fmt.Errorf("%s is served in process as %s only", gvk.GroupKind(), k.GVK.Version)
+	}
+	return k, nil
+}
+
+// mayList authorizes a list or watch. One that its field selector narrows to a
+// name is one of that name.
+func (p *Peer) mayList(view txn.View, k *kind.Kind, verb string, o *client.ListOptions) error {
+	a := write.Attributes{Verb: verb, Resource: k.Resource(), Version: k.GVK.Version, Namespace: o.Namespace}
+	if o.FieldSelector != nil {
+		a.FieldSelector = o.FieldSelector.String()
+		a.Name, _ = o.FieldSelector.RequiresExactMatch("metadata.name")
+	}
+	return write.Authorize(p.server.Write.Authorizer, view, p.identity, a)
+}
+
+// may authorizes a read.
+func (p *Peer) may(view txn.View, k *kind.Kind, verb, namespace, name string) error {
+	return write.Authorize(p.server.Write.Authorizer, view, p.identity, write.Attributes{
+		Verb: verb, Resource: k.Resource(), Version: k.GVK.Version, Namespace: namespace, Name: name,
+	})
+}

@@ -1,0 +1,103 @@
+package inproc
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/write"
+)
+
+type subresourceClient struct {
+	peerClient
+	name string
+}
+
+var _ client.SubResourceClient = subresourceClient{}
+
+func (c peerClient) Status() client.SubResourceWriter { return c.SubResource("status") }
+
+func (c peerClient) SubResource(name string) client.SubResourceClient {
+	return subresourceClient{c, name}
+}
+
+func (s subresourceClient) Get(ctx context.Context, o, out client.Object, options ...client.SubResourceGetOption) error {
+	k, err := s.server.kindOf(o)
+	if err != nil {
+		return err
+	}
+	sub, ok := k.Subresources[s.name]
+	if !ok || sub.Get == nil {
+		return errNoSubresource(k, s.name)
+	}
+	view, err := s.current(ctx, "")
+	if err != nil {
+		return err
+	}
+	err = write.Authorize(s.server.Write.Authorizer, view, s.identity, write.Attributes{
+		Verb: "get", Resource: k.Resource(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
+	})
+	if err != nil {
+		return err
+	}
+	stored, ok := view.Get(k.Ref(o.GetNamespace(), o.GetName()))
+	if !ok {
+		return apierrors.NewNotFound(k.Resource(), o.GetName())
+	}
+	parameter, err := sub.Get(stored)
+	if err != nil {
+		return err
+	}
+	return into(parameter, out, sub.GVK)
+}
+
+func (s subresourceClient) Create(ctx context.Context, o, body client.Object, options ...client.SubResourceCreateOption) error {
+	opts := (&client.SubResourceCreateOptions{}).ApplyOptions(options)
+	k, change, err := s.change(txn.Create, o)
+	if err != nil {
+		return err
+	}
+	change.Subresource, change.Object, change.FieldManager = s.name, body, opts.FieldManager
+	return s.do(ctx, k, change, opts.DryRun, nil)
+}
+
+func (s subresourceClient) Update(ctx context.Context, o client.Object, options ...client.SubResourceUpdateOption) error {
+	opts := (&client.SubResourceUpdateOptions{}).ApplyOptions(options)
+	k, change, err := s.change(txn.Update, o)
+	if err != nil {
+		return err
+	}
+	body := o
+	if opts.SubResourceBody != nil {
+		body = opts.SubResourceBody
+		if body.GetName() == "" {
+			body.SetName(o.GetName())
+			body.SetNamespace(o.GetNamespace())
+		}
+	}
+	change.Subresource, change.Object, change.FieldManager = s.name, body, opts.FieldManager
+	if sub, ok := k.Subresources[s.name]; ok && sub.Get != nil {
+		if opts.SubResourceBody == nil {
+			return apierrors.NewBadRequest(errBody.Error())
+		}
+	}
+	return s.do(ctx, k, change, opts.DryRun, body)
+}
+
+func (s subresourceClient) Patch(ctx context.Context, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
+	opts := (&client.SubResourcePatchOptions{}).ApplyOptions(options)
+	body := o
+	if opts.SubResourceBody != nil {
+		body = opts.SubResourceBody
+	}
+	return s.patch(ctx, o, body, patch, &opts.PatchOptions, s.name)
+}
+
+func (s subresourceClient) Apply(ctx context.Context, configuration runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
+	opts := (&client.SubResourceApplyOptions{}).ApplyOpts(options)
+	return s.apply(ctx, configuration, s.name, &opts.ApplyOptions)
+}

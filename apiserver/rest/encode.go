@@ -1,0 +1,201 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	"github.com/headway-sh/headway/apiserver/store"
+)
+
+// The forms that an entry keeps. Both are bare: without kind and apiVersion,
+// which a list's items do not have and everything else puts in front.
+const (
+	formJSON store.Format = iota
+	formProtobuf
+)
+
+// protobufMagic begins every stored or sent protobuf object.
+var protobufMagic = []byte("k8s\x00")
+
+// protobufMarshaler is what generated API types have.
+type protobufMarshaler interface{ Marshal() ([]byte, error) }
+
+// bareJSON encodes an object without its kind and apiVersion.
+func bareJSON(o any) ([]byte, error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("encode as JSON: %w", err)
+	}
+	return stripType(b), nil
+}
+
+// stripType drops kind and apiVersion, when they are the first two members as
+// generated types have them.
+func stripType(b []byte) []byte {
+	rest, ok := bytes.CutPrefix(b, []byte(`{"kind":"`))
+	if !ok {
+		return b
+	}
+	_, rest, ok = bytes.Cut(rest, []byte(`","apiVersion":"`))
+	if !ok {
+		return b
+	}
+	_, rest, ok = bytes.Cut(rest, []byte{'"'})
+	if !ok {
+		return b
+	}
+	rest = bytes.TrimPrefix(rest, []byte{','})
+	return append([]byte{'{'}, rest...)
+}
+
+// appendTyped appends a bare form with kind and apiVersion put in front.
+func appendTyped(dst []byte, gvk schema.GroupVersionKind, bare []byte) []byte {
+	if bytes.HasPrefix(bare, []byte(`{"apiVersion":`)) || bytes.HasPrefix(bare, []byte(`{"kind":`)) {
+		return append(dst, bare...) // a custom resource keeps its own
+	}
+	dst = append(dst, `{"kind":`...)
+	dst = strconv.AppendQuote(dst, gvk.Kind)
+	dst = append(dst, `,"apiVersion":`...)
+	dst = strconv.AppendQuote(dst, gvk.GroupVersion().String())
+	if len(bare) > 2 {
+		dst = append(dst, ',')
+	}
+	return append(dst, bare[1:]...)
+}
+
+// bareEntry is an entry's bare form, encoded once for everybody.
+func bareEntry(e *store.Entry, form store.Format) ([]byte, error) {
+	return e.Encoded(form, func(e *store.Entry) ([]byte, error) {
+		if form == formProtobuf {
+			return bareProtobuf(e.Object)
+		}
+		return bareJSON(e.Object)
+	})
+}
+
+func bareProtobuf(o any) ([]byte, error) {
+	m, ok := o.(protobufMarshaler)
+	if !ok {
+		return nil, notAcceptable(false)
+	}
+	b, err := m.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("encode as protobuf: %w", err)
+	}
+	return b, nil
+}
+
+// hasProtobuf tells whether a type has a protobuf form.
+func hasProtobuf(o any) bool {
+	_, ok := o.(protobufMarshaler)
+	return ok
+}
+
+// appendVarint, appendBytesField write protobuf's wire format.
+func appendVarint(dst []byte, v uint64) []byte {
+	for v >= 0x80 {
+		dst = append(dst, byte(v)|0x80)
+		v >>= 7
+	}
+	return append(dst, byte(v))
+}
+
+func varintSize(v uint64) int {
+	n := 1
+	for ; v >= 0x80; v >>= 7 {
+		n++
+	}
+	return n
+}
+
+// appendField appends the tag and length of a length-delimited field.
+func appendField(dst []byte, number int, length int) []byte {
+	dst = append(dst, byte(number<<3|2))
+	return appendVarint(dst, uint64(length))
+}
+
+func fieldSize(length int) int { return 1 + varintSize(uint64(length)) + length }
+
+// appendEnvelope appends what stands before a protobuf object's raw bytes, and
+// says how long those will be: the magic and runtime.Unknown's first fields.
+func appendEnvelope(dst []byte, gvk schema.GroupVersionKind, rawLength int) []byte {
+	version, kindName := gvk.GroupVersion().String(), gvk.Kind
+	dst = append(dst, protobufMagic...)
+	dst = appendField(dst, 1, fieldSize(len(version))+fieldSize(len(kindName)))
+	dst = append(appendField(dst, 1, len(version)), version...)
+	dst = append(appendField(dst, 2, len(kindName)), kindName...)
+	return appendField(dst, 2, rawLength)
+}
+
+// encodeObject encodes one object under a kind.
+func encodeObject(a accepted, gvk schema.GroupVersionKind, o runtime.Object) ([]byte, error) {
+	if a.media == mediaProtobuf {
+		bare, err := bareProtobuf(o)
+		if err != nil {
+			return nil, err
+		}
+		return append(appendEnvelope(nil, gvk, len(bare)), bare...), nil
+	}
+	bare, err := bareJSON(o)
+	if err != nil {
+		return nil, err
+	}
+	return dress(a, appendTyped(nil, gvk, bare))
+}
+
+// encodeEntry is encodeObject for a shared entry.
+func encodeEntry(a accepted, gvk schema.GroupVersionKind, e *store.Entry) ([]byte, error) {
+	if a.media == mediaProtobuf {
+		bare, err := bareEntry(e, formProtobuf)
+		if err != nil {
+			return nil, err
+		}
+		return append(appendEnvelope(nil, gvk, len(bare)), bare...), nil
+	}
+	bare, err := bareEntry(e, formJSON)
+	if err != nil {
+		return nil, err
+	}
+	return dress(a, appendTyped(nil, gvk, bare))
+}
+
+// dress turns compact JSON into what the client wants to read.
+func dress(a accepted, b []byte) ([]byte, error) {
+	switch {
+	case a.media == mediaYAML:
+		y, err := yaml.JSONToYAML(b)
+		if err != nil {
+			return nil, fmt.Errorf("encode as YAML: %w", err)
+		}
+		return y, nil
+	case a.pretty:
+		var out bytes.Buffer
+		if err := json.Indent(&out, b, "", "  "); err != nil {
+			return nil, fmt.Errorf("indent: %w", err)
+		}
+		return out.Bytes(), nil
+	}
+	return append(b, '\n'), nil
+}
+
+// answerObject writes one object as the whole answer.
+func (h *Handler) answerObject(w http.ResponseWriter, r *http.Request, code int, a accepted, gvk schema.GroupVersionKind, o runtime.Object) {
+	b, err := encodeObject(a, gvk, o)
+	if err != nil {
+		if _, isStatus := o.(*metav1.Status); isStatus {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		h.fail(w, r, err)
+		return
+	}
+	h.answerBytes(w, r, code, a.media, b)
+}

@@ -1,0 +1,240 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/utils/clock"
+
+	"github.com/google/uuid"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/write"
+)
+
+// Defaults of Config.
+const (
+	DefaultRequestTimeout = time.Minute
+	DefaultMinWatchTime   = 30 * time.Minute
+	DefaultBookmarkPeriod = time.Minute
+	DefaultMaxBody        = 3 << 20
+	maxPatchOperations    = 10_000
+	maxDepth              = 1_000
+)
+
+// Config is what a Handler is made of. Fields marked optional may be nil.
+type Config struct {
+	Log   *slog.Logger
+	Clock clock.WithTicker
+	Kinds Kinds
+	// Scheme knows the types of the kinds, of their subresources' parameters
+	// and of the reviews.
+	Scheme *runtime.Scheme
+	Reader Reader
+	Writer Writer
+
+	Authenticator Authenticator
+	Authorizer    write.Authorizer
+	// Rules answers rules reviews, Issuer makes tokens, Connector serves
+	// streams: optional, what they serve is 404 without.
+	Rules     Rules
+	Issuer    TokenIssuer
+	Connector Connector
+	// Auditor is optional.
+	Auditor Auditor
+
+	// Discovery serves /api, /apis and what of them is no resource; OpenAPI
+	// serves /openapi; Metrics serves /metrics; Txn serves the transaction
+	// contract. Optional.
+	Discovery, OpenAPI, Metrics, Txn http.Handler
+	// Checks are what /livez and /readyz ask.
+	Checks []Check
+	// Version is what /version answers; zero means this program's.
+	Version version.Info
+
+	RequestTimeout time.Duration
+	MinWatchTime   time.Duration
+	BookmarkPeriod time.Duration
+	MaxBody        int64
+}
+
+// Handler is the REST API.
+type Handler struct {
+	Config
+	log     *slog.Logger
+	clock   clock.WithTicker
+	reader  Reader
+	codec   *codec
+	virtual map[virtualKey]virtual
+}
+
+// New makes the handler of the kinds that the table has now.
+func New(c Config) (*Handler, error) {
+	if c.Kinds == nil || c.Scheme == nil || c.Reader == nil || c.Writer == nil || c.Authenticator == nil || c.Authorizer == nil {
+		return nil, errors.New("kinds, scheme, reader, writer, authenticator and authorizer are needed")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.RequestTimeout == 0 {
+		c.RequestTimeout = DefaultRequestTimeout
+	}
+	if c.MinWatchTime == 0 {
+		c.MinWatchTime = DefaultMinWatchTime
+	}
+	if c.BookmarkPeriod == 0 {
+		c.BookmarkPeriod = DefaultBookmarkPeriod
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	if c.Version.GitVersion == "" {
+		c.Version = Version()
+	}
+	h := &Handler{Config: c, log: c.Log, clock: c.Clock, reader: c.Reader,
+		codec: newCodec(c.Scheme)}
+	h.virtual = h.virtuals()
+	return h, nil
+}
+
+// call is one authenticated request for a resource.
+type call struct {
+	info     *RequestInfo
+	identity txn.Identity
+	kind     *kind.Kind
+}
+
+// ServeHTTP answers one request; it never panics but to abort a stream that
+// has begun.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Audit-Id", auditID(r))
+	out := &recorder{ResponseWriter: w}
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		h.log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		if out.code != 0 {
+			panic(http.ErrAbortHandler) // a broken answer must not look whole
+		}
+		h.fail(out, r, apierrors.NewInternalError(errors.New("the server could not process the request")))
+	}()
+	info, err := ParseRequest(r)
+	if err != nil {
+		h.fail(out, r, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	if !isLongRunning(info) {
+		ctx, cancel := context.WithTimeout(r.Context(), h.timeout(r))
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	identity, err := h.serve(out, r, info)
+	if err != nil {
+		h.fail(out, r, h.interrupted(r, err))
+	}
+	if h.Auditor != nil {
+		h.Auditor.Audit(r.Context(), Record{Info: info, Identity: identity, Request: r, Code: out.code})
+	}
+}
+
+// interrupted gives a request that ran out of time Kubernetes' answer.
+func (h *Handler) interrupted(r *http.Request, err error) error {
+	var api apierrors.APIStatus
+	if errors.Is(r.Context().Err(), context.DeadlineExceeded) && !errors.As(err, &api) {
+		return apierrors.NewTimeoutError("the request did not complete within the allotted timeout", 0)
+	}
+	return err
+}
+
+// serve finds out who asks, whether they may, and who answers.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInfo) (txn.Identity, error) {
+	if !info.IsResource && isPublic(info.Path) {
+		return txn.Identity{}, h.servePath(w, r, info)
+	}
+	identity, err := h.identify(r)
+	if err != nil {
+		return identity, err
+	}
+	if err := h.authorize(identity, attributesOf(r, info)); err != nil {
+		return identity, err
+	}
+	if !info.IsResource {
+		return identity, h.servePath(w, r, info)
+	}
+	return identity, h.serveResource(w, r, &call{info: info, identity: identity})
+}
+
+func (h *Handler) timeout(r *http.Request) time.Duration {
+	limit := h.RequestTimeout
+	if d, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && d > 0 && d < limit {
+		return d
+	}
+	return limit
+}
+
+// isLongRunning tells the requests that last as long as the client wants.
+func isLongRunning(info *RequestInfo) bool {
+	if info.Verb == "watch" {
+		return true
+	}
+	switch info.Subresource {
+	case "log", "exec", "attach", "portforward", "proxy":
+		return true
+	}
+	return !info.IsResource && isStreamPath(info.Path)
+}
+
+func auditID(r *http.Request) string {
+	if id := r.Header.Get("Audit-Id"); id != "" && len(id) <= 64 {
+		return id
+	}
+	return uuid.NewString()
+}
+
+// recorder remembers the status code for the audit and keeps the connection's
+// abilities reachable.
+type recorder struct {
+	http.ResponseWriter
+	code int
+}
+
+func (w *recorder) WriteHeader(code int) {
+	if w.code == 0 {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.code == 0 {
+		w.code = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush is for those who still look for http.Flusher.
+func (w *recorder) Flush() {
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}

@@ -1,0 +1,157 @@
+package rest
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/store"
+)
+
+// chunk is the part of a list that one request gets.
+type chunk struct {
+	entries []*store.Entry
+	meta    metav1.ListMeta
+}
+
+// list finds the chunk that the options ask for.
+func (h *Handler) list(ctx context.Context, s *selector, options *metav1.ListOptions) (*chunk, error) {
+	if options.Continue != "" {
+		return h.listOn(ctx, s, options)
+	}
+	snapshot, err := h.snapshotFor(ctx, s.kind, options)
+	if err != nil {
+		return nil, err
+	}
+	return collect(s, snapshot, options, nil), nil
+}
+
+// snapshotFor picks the state that resourceVersion and its match ask for.
+func (h *Handler) snapshotFor(ctx context.Context, k *kind.Kind, options *metav1.ListOptions) (*store.Snapshot, error) {
+	revision, err := parseRevision(options.ResourceVersion)
+	switch {
+	case err != nil:
+		return nil, err
+	case options.ResourceVersion == "":
+		return h.reader.Current(ctx)
+	case revision == 0:
+		return h.reader.Snapshot(), nil
+	}
+	snapshot, err := h.notBefore(ctx, revision)
+	if err != nil || options.ResourceVersionMatch != metav1.ResourceVersionMatchExact {
+		return snapshot, err
+	}
+	snapshot, err = h.reader.At(ctx, revision, k.Resource())
+	if store.IsExpired(err) {
+		return nil, apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
+	}
+	return snapshot, err
+}
+
+// notBefore waits for a revision, but not for one that does not exist yet.
+func (h *Handler) notBefore(ctx context.Context, revision int64) (*store.Snapshot, error) {
+	if s := h.reader.Snapshot(); s.Revision() >= revision {
+		return s, nil
+	}
+	current, err := h.reader.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if current.Revision() < revision {
+		return nil, tooLarge(revision, current.Revision())
+	}
+	return current, nil
+}
+
+// listOn goes on with a chunked list.
+func (h *Handler) listOn(ctx context.Context, s *selector, options *metav1.ListOptions) (*chunk, error) {
+	if options.ResourceVersion != "" && options.ResourceVersion != "0" {
+		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	revision, after, err := decodeContinue(s.kind, options.Continue)
+	if err != nil {
+		return nil, err
+	}
+	if revision < 0 {
+		snapshot, err := h.reader.Current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return collect(s, snapshot, options, after), nil
+	}
+	if _, err := h.notBefore(ctx, revision); err != nil {
+		return nil, err
+	}
+	snapshot, err := h.reader.At(ctx, revision, s.kind.Resource())
+	if store.IsExpired(err) {
+		return nil, expiredContinue(s.kind, *after)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return collect(s, snapshot, options, after), nil
+}
+
+// collect takes at most options.Limit matching entries.
+func collect(s *selector, snapshot *store.Snapshot, options *metav1.ListOptions, after *txn.Ref) *chunk {
+	part := &chunk{meta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(snapshot.Revision(), 10)}}
+	limit := int(min(options.Limit, 1<<31-1))
+	remaining := int64(0)
+	for e := range candidates(s, snapshot, after) {
+		if !s.matches(e.Object) {
+			continue
+		}
+		if limit == 0 || len(part.entries) < limit {
+			part.entries = append(part.entries, e)
+			continue
+		}
+		if remaining++; !s.everything() {
+			break // how many match is not counted: it would cost a full pass
+		}
+	}
+	if remaining == 0 {
+		return part
+	}
+	part.meta.Continue = encodeContinue(s.kind, snapshot.Revision(), part.entries[limit-1].Ref)
+	if s.everything() {
+		part.meta.RemainingItemCount = &remaining
+	}
+	return part
+}
+
+// candidates yields, in order, the entries after a reference that may match:
+// one by its name, a few by an index, or all of the namespace.
+func candidates(s *selector, snapshot *store.Snapshot, after *txn.Ref) iter.Seq[*store.Entry] {
+	resource := s.kind.Resource()
+	var from iter.Seq[*store.Entry]
+	switch {
+	case s.name != "" && (s.namespace != "" || !s.kind.Namespaced):
+		e := snapshot.Entry(s.kind.Ref(s.namespace, s.name))
+		if e == nil {
+			return slices.Values[[]*store.Entry](nil)
+		}
+		from = slices.Values([]*store.Entry{e})
+	case s.index != "":
+		from = snapshot.EntriesIndexed(resource, s.index, s.value)
+	case after != nil:
+		from = snapshot.EntriesFrom(resource, s.namespace, after.Namespace, after.Name)
+	default:
+		return snapshot.Entries(resource, s.namespace)
+	}
+	return func(yield func(*store.Entry) bool) {
+		for e := range from {
+			if after != nil && e.Ref.Compare(*after) <= 0 {
+				continue
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package rest
+
+import (
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/headway-sh/headway/apiserver/kind"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// notFoundPage is the answer to a path that nothing is served at; clients tell
+// it from a missing object by its not being a Status.
+func notFoundPage(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusNotFound)
+	io.WriteString(w, "404 page not found\n") // an error means that the client is gone
+}
+
+// serveResource answers a request for an API resource.
+func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, c *call) error {
+	info := c.info
+	if v, ok := h.virtual[virtualKey{info.Group, info.Version, info.Resource}]; ok {
+		return h.serveVirtual(w, r, c, v)
+	}
+	k, ok := h.Kinds.ByGVR(schema.GroupVersionResource{Group: info.Group, Version: info.Version, Resource: info.Resource})
+	if !ok || !fits(k, info) {
+		notFoundPage(w)
+		return nil
+	}
+	c.kind = k
+	if info.Subresource != "" {
+		return h.serveSubresource(w, r, c)
+	}
+	if !slices.Contains(verbsOf(k), info.Verb) {
+		return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+	}
+	switch info.Verb {
+	case "get":
+		return h.serveGet(w, r, c)
+	case "list":
+		return h.serveList(w, r, c)
+	case "watch":
+		return h.serveWatch(w, r, c)
+	case "create":
+		return h.serveCreate(w, r, c)
+	case "update":
+		return h.serveUpdate(w, r, c)
+	case "patch":
+		return h.servePatch(w, r, c)
+	case "delete":
+		return h.serveDelete(w, r, c)
+	case "deletecollection":
+		return h.serveDeleteCollection(w, r, c)
+	}
+	return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+}
+
+// fits tells whether the path has the shape that the kind's scope wants.
+func fits(k *kind.Kind, info *RequestInfo) bool {
+	if !k.Namespaced {
+		return info.Namespace == "" || (info.Resource == "namespaces" && info.Group == "" && info.Namespace == info.Name)
+	}
+	return info.Namespace != "" || info.Name == ""
+}
+
+var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+
+// verbsOf are the verbs of a kind's main resource.
+func verbsOf(k *kind.Kind) []string {
+	if k.Verbs != nil {
+		return k.Verbs
+	}
+	return allVerbs
+}
+
+// serveSubresource answers a request below an object.
+func (h *Handler) serveSubresource(w http.ResponseWriter, r *http.Request, c *call) error {
+	info := c.info
+	sub, ok := c.kind.Subresources[info.Subresource]
+	if !ok || info.Name == "" {
+		notFoundPage(w)
+		return nil
+	}
+	if info.Subresource == "token" && info.Group == "" && info.Resource == "serviceaccounts" {
+		return h.serveToken(w, r, c)
+	}
+	if sub.Connect {
+		return h.serveConnect(w, r, c)
+	}
+	if !slices.Contains(sub.Verbs, info.Verb) {
+		return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+	}
+	switch info.Verb {
+	case "get":
+		return h.serveGetSubresource(w, r, c, sub)
+	case "create":
+		return h.serveCreate(w, r, c)
+	case "update":
+		return h.serveUpdate(w, r, c)
+	case "patch":
+		return h.servePatch(w, r, c)
+	}
+	return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+}

@@ -1,0 +1,211 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/write"
+)
+
+// virtualKey names a resource that is never stored.
+type virtualKey struct{ group, version, resource string }
+
+// virtual is a resource that exists only in answers: POST asks, the answer is
+// the same object with its status filled in.
+type virtual struct {
+	kind       string
+	namespaced bool
+	answer     func(ctx context.Context, c *call, o runtime.Object) (runtime.Object, error)
+}
+
+// virtuals are the reviews. Their discovery is VirtualResources.
+func (h *Handler) virtuals() map[virtualKey]virtual {
+	m := map[virtualKey]virtual{
+		{"authentication.k8s.io", "v1", "tokenreviews"}:             {"TokenReview", false, h.reviewToken},
+		{"authentication.k8s.io", "v1", "selfsubjectreviews"}:       {"SelfSubjectReview", false, h.reviewSelf},
+		{"authorization.k8s.io", "v1", "subjectaccessreviews"}:      {"SubjectAccessReview", false, h.reviewAccess},
+		{"authorization.k8s.io", "v1", "selfsubjectaccessreviews"}:  {"SelfSubjectAccessReview", false, h.reviewOwnAccess},
+		{"authorization.k8s.io", "v1", "localsubjectaccessreviews"}: {"LocalSubjectAccessReview", true, h.reviewLocalAccess},
+	}
+	if h.Rules != nil {
+		m[virtualKey{"authorization.k8s.io", "v1", "selfsubjectrulesreviews"}] = virtual{"SelfSubjectRulesReview", false, h.reviewRules}
+	}
+	return m
+}
+
+// VirtualResources is what discovery says about the resources that are served
+// without being stored, by their group and version.
+func VirtualResources() map[schema.GroupVersion][]metav1.APIResource {
+	create := metav1.Verbs{"create"}
+	return map[schema.GroupVersion][]metav1.APIResource{
+		authenticationv1.SchemeGroupVersion: {
+			{Name: "selfsubjectreviews", SingularName: "selfsubjectreview", Kind: "SelfSubjectReview", Verbs: create},
+			{Name: "tokenreviews", SingularName: "tokenreview", Kind: "TokenReview", Verbs: create},
+		},
+		authorizationv1.SchemeGroupVersion: {
+			{Name: "localsubjectaccessreviews", SingularName: "localsubjectaccessreview", Namespaced: true, Kind: "LocalSubjectAccessReview", Verbs: create},
+			{Name: "selfsubjectaccessreviews", SingularName: "selfsubjectaccessreview", Kind: "SelfSubjectAccessReview", Verbs: create},
+			{Name: "selfsubjectrulesreviews", SingularName: "selfsubjectrulesreview", Kind: "SelfSubjectRulesReview", Verbs: create},
+			{Name: "subjectaccessreviews", SingularName: "subjectaccessreview", Kind: "SubjectAccessReview", Verbs: create},
+		},
+	}
+}
+
+// serveVirtual answers a request for a virtual resource.
+func (h *Handler) serveVirtual(w http.ResponseWriter, r *http.Request, c *call, v virtual) error {
+	if c.info.Verb != "create" || c.info.Name != "" || v.namespaced != (c.info.Namespace != "") {
+		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+	}
+	query := r.URL.Query()
+	options := &metav1.CreateOptions{}
+	if err := metav1.Convert_url_Values_To_v1_CreateOptions(&query, options, nil); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	gvk := schema.GroupVersionKind{Group: c.info.Group, Version: c.info.Version, Kind: v.kind}
+	o, err := h.decodeBody(w, r, gvk, validationOf(options.FieldValidation))
+	if err != nil {
+		return err
+	}
+	if o, err = v.answer(r.Context(), c, o); err != nil {
+		return err
+	}
+	a, err := negotiate(r, true)
+	if err != nil {
+		return err
+	}
+	h.answerObject(w, r, http.StatusCreated, accepted{media: a.media, pretty: a.pretty}, gvk, o)
+	return nil
+}
+
+// decodeBody reads the body as a kind.
+func (h *Handler) decodeBody(w http.ResponseWriter, r *http.Request, gvk schema.GroupVersionKind, validation string) (runtime.Object, error) {
+	media, err := bodyMedia(r)
+	if err != nil {
+		return nil, err
+	}
+	b, err := h.readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	return h.codec.decode(b, media, gvk, validation, func(text string) { addWarning(w, text) })
+}
+
+func (h *Handler) reviewSelf(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
+	review := o.(*authenticationv1.SelfSubjectReview)
+	review.Status.UserInfo = userInfo(c.identity)
+	return review, nil
+}
+
+func userInfo(identity txn.Identity) authenticationv1.UserInfo {
+	info := authenticationv1.UserInfo{Username: identity.Name, UID: identity.UID, Groups: identity.Groups}
+	for key, values := range identity.Extra {
+		if info.Extra == nil {
+			info.Extra = map[string]authenticationv1.ExtraValue{}
+		}
+		info.Extra[key] = values
+	}
+	return info
+}
+
+func (h *Handler) reviewToken(ctx context.Context, _ *call, o runtime.Object) (runtime.Object, error) {
+	review := o.(*authenticationv1.TokenReview)
+	if review.Spec.Token == "" {
+		return nil, apierrors.NewBadRequest("token is required for TokenReview in authentication")
+	}
+	snapshot, err := h.reader.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := h.Authenticator.Token(snapshot, review.Spec.Token, review.Spec.Audiences)
+	if err != nil {
+		review.Status = authenticationv1.TokenReviewStatus{Error: err.Error()}
+		return review, nil
+	}
+	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(identity), Audiences: review.Spec.Audiences}
+	return review, nil
+}
+
+func (h *Handler) reviewOwnAccess(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
+	review := o.(*authorizationv1.SelfSubjectAccessReview)
+	var err error
+	review.Status, err = h.access(c.identity, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	return review, err
+}
+
+func (h *Handler) reviewAccess(_ context.Context, _ *call, o runtime.Object) (runtime.Object, error) {
+	review := o.(*authorizationv1.SubjectAccessReview)
+	var err error
+	review.Status, err = h.access(subject(review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	return review, err
+}
+
+func (h *Handler) reviewLocalAccess(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
+	review := o.(*authorizationv1.LocalSubjectAccessReview)
+	a := review.Spec.ResourceAttributes
+	if a == nil || review.Spec.NonResourceAttributes != nil || a.Namespace != c.info.Namespace {
+		return nil, apierrors.NewBadRequest("spec.resourceAttributes.namespace must match metadata.namespace, and nothing but resource attributes may be asked for")
+	}
+	var err error
+	review.Status, err = h.access(subject(review.Spec), a, nil)
+	return review, err
+}
+
+func subject(spec authorizationv1.SubjectAccessReviewSpec) txn.Identity {
+	identity := txn.Identity{Name: spec.User, UID: spec.UID, Groups: slices.Clone(spec.Groups)}
+	for key, values := range spec.Extra {
+		if identity.Extra == nil {
+			identity.Extra = map[string][]string{}
+		}
+		identity.Extra[strings.ToLower(key)] = values
+	}
+	return identity
+}
+
+// access asks the authorizer what a review asks.
+func (h *Handler) access(identity txn.Identity, resource *authorizationv1.ResourceAttributes, path *authorizationv1.NonResourceAttributes) (authorizationv1.SubjectAccessReviewStatus, error) {
+	var status authorizationv1.SubjectAccessReviewStatus
+	if (resource == nil) == (path == nil) {
+		return status, apierrors.NewBadRequest("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+	}
+	if identity.Name == "" && len(identity.Groups) == 0 {
+		return status, apierrors.NewBadRequest("at least one of user or group must be specified")
+	}
+	var a write.Attributes
+	if path != nil {
+		a.Verb, a.Path = path.Verb, path.Path
+	} else {
+		a.Verb, a.Resource = resource.Verb, schema.GroupResource{Group: resource.Group, Resource: resource.Resource}
+		a.Version, a.Subresource, a.Namespace, a.Name = resource.Version, resource.Subresource, resource.Namespace, resource.Name
+	}
+	decision := h.Authorizer.Authorize(h.reader.Snapshot(), identity, a)
+	status.Allowed, status.Reason = decision.Allowed, decision.Reason
+	return status, nil
+}
+
+func (h *Handler) reviewRules(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
+	review := o.(*authorizationv1.SelfSubjectRulesReview)
+	if review.Spec.Namespace == "" {
+		return nil, apierrors.NewBadRequest("no namespace on request")
+	}
+	review.Status.ResourceRules, review.Status.NonResourceRules = []authorizationv1.ResourceRule{}, []authorizationv1.NonResourceRule{}
+	for _, rule := range h.Rules(h.reader.Snapshot(), c.identity, review.Spec.Namespace) {
+		if len(rule.NonResourceURLs) > 0 {
+			review.Status.NonResourceRules = append(review.Status.NonResourceRules,
+				authorizationv1.NonResourceRule{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
+			continue
+		}
+		review.Status.ResourceRules = append(review.Status.ResourceRules, authorizationv1.ResourceRule{
+			Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources, ResourceNames: rule.ResourceNames})
+	}
+	return review, nil
+}

@@ -1,0 +1,264 @@
+package rest
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/write"
+)
+
+// target is the kind that the request's body is of.
+func (c *call) target() schema.GroupVersionKind {
+	if sub, ok := c.kind.Subresources[c.info.Subresource]; ok && sub.GVK.Kind != "" {
+		return sub.GVK
+	}
+	return c.kind.GVK
+}
+
+// change begins the change that the request asks for.
+func (c *call) change(verb txn.Verb, name string) txn.Change {
+	return txn.Change{Verb: verb, Ref: c.kind.Ref(c.namespace(), name), Version: c.info.Version, Subresource: c.info.Subresource}
+}
+
+// manager is the field manager: the one asked for, or the client's own name.
+func manager(r *http.Request, asked string) string {
+	if asked != "" {
+		return asked
+	}
+	name, _, _ := strings.Cut(r.UserAgent(), "/")
+	name = strings.Map(func(c rune) rune {
+		if c < 0x20 || c == 0x7f {
+			return -1
+		}
+		return c
+	}, name)
+	return name[:min(len(name), 128)]
+}
+
+// validationOf is the field validation asked for; requests that do not ask get
+// warnings.
+func validationOf(asked string) string {
+	if asked == "" {
+		return metav1.FieldValidationWarn
+	}
+	return asked
+}
+
+// body reads and decodes the object that a create or update carries.
+func (h *Handler) body(w http.ResponseWriter, r *http.Request, c *call, validation string) (txn.Object, error) {
+	o, err := h.decodeBody(w, r, c.target(), validation)
+	if err != nil {
+		return nil, err
+	}
+	out, ok := o.(txn.Object)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("%T has no metadata", o))
+	}
+	return out, nil
+}
+
+// serveCreate answers POST on a collection or a creating subresource.
+func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, c *call) error {
+	if c.kind.Namespaced && c.info.Namespace == "" || (c.info.Name != "" && c.info.Subresource == "") {
+		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+	}
+	query := r.URL.Query()
+	options := &metav1.CreateOptions{}
+	if err := metav1.Convert_url_Values_To_v1_CreateOptions(&query, options, nil); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	if errs := metav1validation.ValidateCreateOptions(options); len(errs) > 0 {
+		return invalidOptions("CreateOptions", errs)
+	}
+	validation := validationOf(options.FieldValidation)
+	o, err := h.body(w, r, c, validation)
+	if err != nil {
+		return err
+	}
+	name := c.info.Name
+	if name == "" {
+		name = o.GetName()
+	}
+	change := c.change(txn.Create, name)
+	change.Object, change.FieldValidation, change.FieldManager = o, validation, manager(r, options.FieldManager)
+	return h.write(w, r, c, change, len(options.DryRun) > 0)
+}
+
+// serveUpdate answers PUT.
+func (h *Handler) serveUpdate(w http.ResponseWriter, r *http.Request, c *call) error {
+	query := r.URL.Query()
+	options := &metav1.UpdateOptions{}
+	if err := metav1.Convert_url_Values_To_v1_UpdateOptions(&query, options, nil); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	if errs := metav1validation.ValidateUpdateOptions(options); len(errs) > 0 {
+		return invalidOptions("UpdateOptions", errs)
+	}
+	validation := validationOf(options.FieldValidation)
+	o, err := h.body(w, r, c, validation)
+	if err != nil {
+		return err
+	}
+	change := c.change(txn.Update, c.info.Name)
+	change.Object, change.FieldValidation, change.FieldManager = o, validation, manager(r, options.FieldManager)
+	return h.write(w, r, c, change, len(options.DryRun) > 0)
+}
+
+var patchMedia = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType}
+
+// servePatch answers PATCH of every type.
+func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) error {
+	if c.info.Name == "" {
+		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	patchType := types.PatchType(media)
+	if err != nil || !isPatchType(patchType) {
+		names := make([]string, len(patchMedia))
+		for i, t := range patchMedia {
+			names[i] = string(t)
+		}
+		return unsupportedMedia(names...)
+	}
+	query := r.URL.Query()
+	options := &metav1.PatchOptions{}
+	if err := metav1.Convert_url_Values_To_v1_PatchOptions(&query, options, nil); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	if errs := metav1validation.ValidatePatchOptions(options, patchType); len(errs) > 0 {
+		return invalidOptions("PatchOptions", errs)
+	}
+	b, err := h.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	change := c.change(txn.Patch, c.info.Name)
+	change.FieldValidation = validationOf(options.FieldValidation)
+	change.FieldManager = manager(r, options.FieldManager)
+	if patchType == types.ApplyYAMLPatchType {
+		change.Verb, change.FieldManager = txn.Apply, options.FieldManager
+		change.Force = options.Force != nil && *options.Force
+		if change.Object, err = applied(w, b, change.FieldValidation); err != nil {
+			return err
+		}
+		return h.write(w, r, c, change, len(options.DryRun) > 0)
+	}
+	if err := checkDepth(b, mediaJSON); err != nil {
+		return err
+	}
+	if patchType == types.JSONPatchType {
+		if err := checkOperations(b); err != nil {
+			return err
+		}
+	}
+	change.Patch, change.PatchType = b, patchType
+	return h.write(w, r, c, change, len(options.DryRun) > 0)
+}
+
+func isPatchType(t types.PatchType) bool {
+	for _, served := range patchMedia {
+		if t == served {
+			return true
+		}
+	}
+	return false
+}
+
+// checkOperations bounds a JSON patch.
+func checkOperations(b []byte) error {
+	var operations []json.RawMessage
+	if err := json.Unmarshal(b, &operations); err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	if len(operations) > maxPatchOperations {
+		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d",
+			maxPatchOperations, len(operations)))
+	}
+	return nil
+}
+
+// applied decodes what server-side apply sends: YAML or JSON with only the
+// fields that the manager wants to own.
+func applied(w http.ResponseWriter, b []byte, validation string) (txn.Object, error) {
+	if err := checkDepth(b, mediaYAML); err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := yaml.Unmarshal(b, &u.Object); err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	}
+	if validation != metav1.FieldValidationIgnore {
+		var twice map[string]any
+		if err := yaml.UnmarshalStrict(b, &twice); err != nil {
+			if validation == metav1.FieldValidationStrict {
+				return nil, apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))
+			}
+			addWarning(w, err.Error())
+		}
+	}
+	if u.GetAPIVersion() == "" || u.GetKind() == "" {
+		return nil, apierrors.NewBadRequest("apiVersion and kind must be set in what is applied")
+	}
+	return u, nil
+}
+
+// write hands a change to the write path and answers with what it left.
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, c *call, change txn.Change, dryRun bool) error {
+	done, err := h.Writer.Do(r.Context(), c.identity, change, write.Options{DryRun: dryRun})
+	for _, text := range done.Warnings {
+		addWarning(w, text)
+	}
+	if err != nil {
+		return err
+	}
+	code := http.StatusOK
+	if done.Operation == txn.Created || change.Verb == txn.Create {
+		code = http.StatusCreated
+	}
+	sub, isSub := c.kind.Subresources[change.Subresource]
+	switch {
+	case done.Object == nil || (change.Verb == txn.Delete && done.Operation == txn.Deleted):
+		h.answerStatus(w, r, deleted(c, done.Object))
+		return nil
+	case isSub && sub.Get != nil:
+		return h.answerParameter(w, r, code, sub, done.Object)
+	case isSub && sub.Set != nil && sub.GVK.Kind != "":
+		// A creating subresource such as binding has nothing to show.
+		h.answerStatus(w, r, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
+			Status: metav1.StatusSuccess, Code: http.StatusCreated})
+		return nil
+	}
+	e := done.Entry
+	if e == nil {
+		e = &store.Entry{Ref: change.Ref, Object: done.Object}
+	}
+	return h.answerEntry(w, r, code, c.kind, e)
+}
+
+// answerParameter answers with the subresource's own kind, such as Scale.
+func (h *Handler) answerParameter(w http.ResponseWriter, r *http.Request, code int, sub kind.Subresource, stored txn.Object) error {
+	o, err := sub.Get(stored)
+	if err != nil {
+		return err
+	}
+	a, err := negotiate(r, hasProtobuf(o))
+	if err != nil {
+		return err
+	}
+	h.answerObject(w, r, code, accepted{media: a.media, pretty: a.pretty}, sub.GVK, o)
+	return nil
+}

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+)
+
+const (
+	// houseInterval is the least time between two rounds of housekeeping, and
+	// houseRevisions what makes a round due earlier.
+	houseInterval  = 30 * time.Second
+	houseRevisions = 1000
+	// defragmentAt is the pressure from which a file that is half empty is
+	// worth the stall of making it smaller.
+	defragmentAt = 0.6
+)
+
+// Pressure is the part of the storage quota that is taken, from 0 to 1. The
+// write path stops Events at 0.70 and ordinary creates at 0.85. It costs an
+// atomic load; the value is refreshed while there are writes.
+func (s *Store) Pressure() float64 { return math.Float64frombits(s.pressure.Load()) }
+
+// house is what housekeeping remembers between rounds.
+type house struct {
+	at       time.Time // of the last round
+	revision int64     // at the last round
+	past     []moment  // older revisions, oldest first
+}
+
+// moment is when a revision was the newest.
+type moment struct {
+	at       time.Time
+	revision int64
+}
+
+// keepHouse compacts history and looks after the quota. It wakes only for
+// writes: an idle store does nothing.
+func (s *Store) keepHouse(ctx context.Context) error {
+	h := &house{at: s.config.Clock.Now(), revision: s.Snapshot().revision}
+	h.past = []moment{{h.at, h.revision}}
+	s.weigh(ctx)
+	for {
+		select {
+		case revision := <-s.wrote:
+			now := s.config.Clock.Now()
+			if now.Sub(h.at) < houseInterval && revision-h.revision < houseRevisions {
+				continue
+			}
+			h.at, h.revision = now, revision
+			if to := h.forget(now, revision, s.config.HistoryTime, s.config.HistoryRevisions); to > 0 {
+				s.compact(ctx, to)
+			}
+			s.weigh(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// forget notes the moment and returns the revision that history may be
+// forgotten up to: older than the time, and more than revisions behind; 0 for
+// none.
+func (h *house) forget(now time.Time, revision int64, age time.Duration, revisions int64) int64 {
+	if last := h.past[len(h.past)-1].at; now.Sub(last) >= age/10 {
+		h.past = append(h.past, moment{now, revision})
+	}
+	var to int64
+	for len(h.past) > 0 && now.Sub(h.past[0].at) >= age && revision-h.past[0].revision >= revisions {
+		to = h.past[0].revision
+		h.past = h.past[1:]
+	}
+	if len(h.past) == 0 {
+		h.past = []moment{{now, revision}}
+	}
+	return to
+}
+
+func (s *Store) compact(ctx context.Context, revision int64) {
+	err := s.backend.Compact(ctx, revision)
+	if err != nil && !errors.Is(err, ErrCompacted) && ctx.Err() == nil {
+		s.config.Logger.Warn("history could not be compacted", "revision", revision, "err", err)
+	}
+}
+
+// weigh refreshes the pressure, and makes the file smaller when it is large and
+// mostly empty: the backend counts the file, not what is in it.
+func (s *Store) weigh(ctx context.Context) {
+	u, err := s.backend.Usage(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.config.Logger.Warn("storage use could not be read", "err", err)
+		}
+		return
+	}
+	if u.Quota == 0 {
+		return
+	}
+	pressure := float64(u.Size) / float64(u.Quota)
+	s.pressure.Store(math.Float64bits(pressure))
+	if pressure < defragmentAt || u.InUse > u.Size/2 {
+		return
+	}
+	if err := s.backend.Defragment(ctx); err != nil && ctx.Err() == nil {
+		s.config.Logger.Warn("storage could not be defragmented", "err", err)
+	}
+}

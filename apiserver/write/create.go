@@ -1,0 +1,191 @@
+package write
+
+import (
+	"fmt"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+const (
+	// generatedBase is how much of generateName is kept before the suffix.
+	generatedBase = 58
+	// generateTries bounds the search for a generated name that is free.
+	generateTries = 8
+)
+
+func (a *attempt) create() error {
+	o, err := a.decode(a.change.Object)
+	if err != nil {
+		return err
+	}
+	if o.GetResourceVersion() != "" {
+		return apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
+	if o.GetNamespace() == "" {
+		o.SetNamespace(a.change.Ref.Namespace)
+	} else if o.GetNamespace() != a.change.Ref.Namespace {
+		return errNamespace(o.GetNamespace(), a.change.Ref.Namespace)
+	}
+	if a.change.Ref.Name != "" && o.GetName() == "" {
+		o.SetName(a.change.Ref.Name)
+	}
+	if o.GetName() != a.change.Ref.Name {
+		return a.sameName(o)
+	}
+	a.system(o)
+	return a.insert(o, func() error {
+		return a.path.Fields.Update(a.kind, nil, o, a.writer())
+	})
+}
+
+// system fills in the metadata that only the server decides about.
+func (a *attempt) system(o txn.Object) {
+	o.SetUID(a.path.NewUID())
+	o.SetCreationTimestamp(metav1.Time{Time: a.now.UTC().Truncate(1e9)})
+	o.SetDeletionTimestamp(nil)
+	o.SetDeletionGracePeriodSeconds(nil)
+	o.SetSelfLink("")
+	o.SetGeneration(0)
+	if o.GetName() == "" && o.GetGenerateName() != "" {
+		a.generate(o)
+	}
+}
+
+// generate gives the object a name that is free on the View.
+func (a *attempt) generate(o txn.Object) {
+	base := o.GetGenerateName()
+	base = base[:min(len(base), generatedBase)]
+	for range generateTries {
+		o.SetName(base + a.path.NewSuffix())
+		a.change.Ref.Name = o.GetName()
+		if a.old, _ = a.view.Get(a.change.Ref); a.old == nil {
+			return
+		}
+	}
+}
+
+// insert brings a new object, whose managedFields own writes, through the
+// rest of the pipeline.
+func (a *attempt) insert(o txn.Object, own func() error) error {
+	existing := a.old
+	a.old = nil
+	if a.kind.Default != nil {
+		a.kind.Default(o)
+	}
+	if err := own(); err != nil {
+		return fmt.Errorf("update managed fields: %w", err)
+	}
+	r := a.request(OperationCreate, o)
+	if err := a.mutate(r); err != nil {
+		return err
+	}
+	if a.kind.Prepare != nil {
+		a.kind.Prepare(o, nil)
+	}
+	errs := validation.ValidateObjectMetaAccessor(o, a.kind.Namespaced, path.ValidatePathSegmentName, field.NewPath("metadata"))
+	if a.kind.Validate != nil {
+		errs = append(errs, a.kind.Validate(o, nil)...)
+	}
+	if err := a.invalid(o, errs); err != nil {
+		return err
+	}
+	if a.kind.Warnings != nil {
+		a.warn(a.kind.Warnings(o, nil)...)
+	}
+	if err := a.validate(r); err != nil {
+		return err
+	}
+	if existing != nil {
+		return a.exists(existing)
+	}
+	a.planned.outcome.Operation, a.planned.outcome.Before, a.planned.outcome.After = txn.Created, nil, o
+	return nil
+}
+
+func (a *attempt) exists(existing txn.Object) error {
+	err := apierrors.NewAlreadyExists(a.change.Ref.Resource, a.change.Ref.Name)
+	if existing.GetDeletionTimestamp() != nil {
+		err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
+	}
+	return err
+}
+
+func (a *attempt) invalid(o txn.Object, errs field.ErrorList) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(a.kind.GVK.GroupKind(), o.GetName(), errs)
+}
+
+// createSubresource folds a posted parameter, such as a Binding, into the
+// stored object.
+func (a *attempt) createSubresource() error {
+	if a.sub.Set == nil {
+		return apierrors.NewMethodNotSupported(a.change.Ref.Resource, "create")
+	}
+	parameter, err := a.decode(a.change.Object)
+	if err != nil {
+		return err
+	}
+	if parameter.GetName() == "" {
+		parameter.SetName(a.change.Ref.Name)
+	}
+	if err := a.sameName(parameter); err != nil {
+		return err
+	}
+	if a.old == nil {
+		return a.notFound()
+	}
+	if uid := parameter.GetUID(); uid != "" && uid != a.old.GetUID() {
+		return a.conflict("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, a.old.GetUID())
+	}
+	if err := a.preconditions(parameter.GetResourceVersion()); err != nil {
+		return err
+	}
+	o, err := a.sub.Set(a.old, parameter, a.now)
+	if err != nil {
+		return err
+	}
+	if o == nil || apiequality.Semantic.DeepEqual(o, a.old) {
+		a.planned.outcome.Operation, a.planned.outcome.After = txn.Unchanged, a.old
+		return nil
+	}
+	r := a.request(OperationCreate, o)
+	r.Parameter = parameter
+	if err := a.mutate(r); err != nil {
+		return err
+	}
+	if err := a.validate(r); err != nil {
+		return err
+	}
+	a.planned.outcome.Operation, a.planned.outcome.After = txn.Updated, o
+	return nil
+}
+
+// preparer and validator are the functions for a write of the object itself or
+// through an updating subresource, whose own functions replace the kind's. A
+// subresource of its own kind (Scale) changes the object's specification, so
+// the kind's functions apply.
+func (a *attempt) preparer() func(o, old txn.Object) {
+	if whole(a.sub) {
+		return a.kind.Prepare
+	}
+	return a.sub.Prepare
+}
+
+func (a *attempt) validator() func(o, old txn.Object) field.ErrorList {
+	if whole(a.sub) {
+		return a.kind.Validate
+	}
+	return a.sub.Validate
+}
+
+func whole(sub *kind.Subresource) bool { return sub == nil || sub.Set != nil }

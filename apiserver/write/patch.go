@@ -1,0 +1,213 @@
+package write
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"github.com/headway-sh/headway/api/txn"
+)
+
+// maxPatchOperations bounds a JSON patch.
+const maxPatchOperations = 10000
+
+func copyOf(o txn.Object) txn.Object { return o.DeepCopyObject().(txn.Object) }
+
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+
+func (a *attempt) patch() error {
+	if a.old == nil {
+		return a.notFound()
+	}
+	gvk := a.target()
+	current := a.old
+	if a.sub != nil && a.sub.Get != nil {
+		var err error
+		if current, err = a.sub.Get(a.old); err != nil {
+			return err
+		}
+	}
+	before, err := toMap(current, gvk)
+	if err != nil {
+		return err
+	}
+	after, err := a.patched(before, current)
+	if err != nil {
+		return err
+	}
+	o, err := a.fromMap(after, gvk)
+	if err != nil {
+		return err
+	}
+	if err := a.sameName(o); err != nil {
+		return err
+	}
+	return a.replace(o)
+}
+
+func (a *attempt) patched(before map[string]any, typed txn.Object) (map[string]any, error) {
+	switch a.change.PatchType {
+	case types.JSONPatchType:
+		return jsonPatch(before, a.change.Patch)
+	case types.MergePatchType:
+		patch := map[string]any{}
+		if err := utiljson.Unmarshal(a.change.Patch, &patch); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return mergePatch(before, patch), nil
+	case types.StrategicMergePatchType:
+		if _, custom := typed.(*unstructured.Unstructured); custom {
+			return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", a.change.Ref.Resource, a.change.Ref.Name,
+				"strategic merge patches are not supported for custom resources", 0, false)
+		}
+		return strategicPatch(before, a.change.Patch, typed)
+	}
+	return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", schema.GroupResource{}, "",
+		fmt.Sprintf("the body of the request was in an unknown format: %q", a.change.PatchType), 0, false)
+}
+
+func jsonPatch(before map[string]any, patch []byte) (map[string]any, error) {
+	operations, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if len(operations) > maxPatchOperations {
+		return nil, apierrors.NewRequestEntityTooLargeError(
+			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(operations)))
+	}
+	document, err := json.Marshal(before)
+	if err != nil {
+		return nil, err
+	}
+	document, err = operations.Apply(document)
+	if err != nil {
+		return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	}
+	after := map[string]any{}
+	if err := utiljson.Unmarshal(document, &after); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return after, nil
+}
+
+// mergePatch merges by RFC 7386: null removes, objects merge, all else replaces.
+func mergePatch(target, patch map[string]any) map[string]any {
+	if target == nil {
+		target = map[string]any{}
+	}
+	for key, value := range patch {
+		switch v := value.(type) {
+		case nil:
+			delete(target, key)
+		case map[string]any:
+			inner, _ := target[key].(map[string]any)
+			target[key] = mergePatch(inner, v)
+		default:
+			target[key] = value
+		}
+	}
+	return target
+}
+
+func strategicPatch(before map[string]any, patch []byte, typed txn.Object) (map[string]any, error) {
+	changes := map[string]any{}
+	if err := utiljson.Unmarshal(patch, &changes); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	lookup, err := strategicpatch.NewPatchMetaFromStruct(typed)
+	if err != nil {
+		return nil, err
+	}
+	after, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(before, changes, lookup)
+	switch {
+	case err == nil:
+		return after, nil
+	case mergepatch.IsPreconditionFailed(err):
+		return nil, err
+	default:
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+}
+
+// apply is server-side apply: it creates the object where there is none.
+func (a *attempt) apply() error {
+	config, ok := a.change.Object.(*unstructured.Unstructured)
+	if !ok {
+		return apierrors.NewBadRequest("apply takes the manager's fields as an unstructured object")
+	}
+	if a.change.FieldManager == "" {
+		return a.required("fieldManager", "is required for apply patch")
+	}
+	config = config.DeepCopy()
+	if config.GetName() == "" {
+		config.SetName(a.change.Ref.Name)
+	}
+	if err := a.sameName(config); err != nil {
+		return err
+	}
+	if gvk := a.target(); config.GroupVersionKind().GroupKind() != gvk.GroupKind() {
+		return apierrors.NewBadRequest(fmt.Sprintf("%s %s cannot be applied as a %s", config.GetAPIVersion(), config.GetKind(), gvk.Kind))
+	}
+	if _, err := a.fromMap(config.Object, a.target()); err != nil {
+		return err // unknown fields and wrong types, by name
+	}
+	if a.old != nil {
+		return a.applyTo(config)
+	}
+	if a.sub != nil {
+		return a.notFound()
+	}
+	if uid := config.GetUID(); uid != "" {
+		return a.conflict("uid mismatch: the provided object specified uid %s, and no existing object was found", uid)
+	}
+	if err := a.applyCreates(); err != nil {
+		return err
+	}
+	o, err := a.path.Fields.Apply(a.kind, nil, config, a.writer(), a.change.Force)
+	if err != nil {
+		return err
+	}
+	o.GetObjectKind().SetGroupVersionKind(a.kind.GVK)
+	a.system(o)
+	return a.insert(o, func() error { return nil })
+}
+
+func (a *attempt) applyCreates() error {
+	if a.authorized {
+		return nil
+	}
+	return a.allowed(string(txn.Create), "")
+}
+
+func (a *attempt) applyTo(config *unstructured.Unstructured) error {
+	if err := a.preconditions(config.GetResourceVersion()); err != nil {
+		return err
+	}
+	if a.sub != nil && a.sub.Set != nil {
+		return apierrors.NewMethodNotSupported(a.change.Ref.Resource, "apply to "+a.change.Subresource)
+	}
+	config.SetResourceVersion("")
+	o, err := a.path.Fields.Apply(a.kind, a.old, config, a.writer(), a.change.Force)
+	if err != nil {
+		return err
+	}
+	return a.modify(o, nil, func() error { return nil })
+}
+
+func (a *attempt) required(what, text string) error {
+	err := apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "PatchOptions"}, "", nil)
+	err.ErrStatus.Message = fmt.Sprintf("PatchOptions.meta.k8s.io \"\" is invalid: %s: Required value: %s", what, text)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeFieldValueRequired, Message: "Required value: " + text, Field: what}}
+	return err
+}

@@ -1,0 +1,84 @@
+package write
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+// Operation is what a request does to its object, as admission names it.
+type Operation string
+
+const (
+	// OperationCreate is the creation of an object or of a creating
+	// subresource such as a binding.
+	OperationCreate Operation = "CREATE"
+	// OperationUpdate is any change of an existing object.
+	OperationUpdate Operation = "UPDATE"
+	// OperationDelete is the deletion of an object.
+	OperationDelete Operation = "DELETE"
+)
+
+// Request is one write on its way through the admission steps.
+type Request struct {
+	Identity    txn.Identity
+	Operation   Operation
+	Kind        *kind.Kind
+	Ref         txn.Ref
+	Subresource string
+	// Object is the object as it would be stored. Mutating steps may change
+	// it. Nil for deletions.
+	Object txn.Object
+	// Old is the stored object: shared, never to be changed. Nil for creations.
+	Old txn.Object
+	// Parameter is what a subresource of its own kind was given (a Binding);
+	// nil otherwise.
+	Parameter txn.Object
+	// Delete are the options of a deletion.
+	Delete *metav1.DeleteOptions
+	// FieldManager of the request; may be empty.
+	FieldManager string
+	Now          time.Time
+
+	warnings []string
+	decides  []txn.Ref
+	extra    []pendingWrite
+}
+
+// pendingWrite is an object that must be written along with the request's.
+type pendingWrite struct {
+	ref    txn.Ref
+	object txn.Object // nil removes it
+}
+
+// Warn tells the writer something that does not refuse the write.
+func (r *Request) Warn(text string) { r.warnings = append(r.warnings, text) }
+
+// Decide names an object that decided about the request: the write succeeds
+// only while it is as the step saw it, and is planned again otherwise.
+func (r *Request) Decide(ref txn.Ref) { r.decides = append(r.decides, ref) }
+
+// Also writes another object in the same transaction, such as the record that
+// an address is taken; nil removes it. It is not authorized: it is the
+// server's own bookkeeping. The transaction fails when the object has changed
+// since the View, and the request is planned again.
+func (r *Request) Also(ref txn.Ref, object txn.Object) {
+	r.extra = append(r.extra, pendingWrite{ref, object})
+}
+
+// Step is one admission step. Its functions may be nil. They read nothing but
+// the View and the request, and return API status errors.
+type Step struct {
+	// Name as users know it, such as ServiceAccount.
+	Name string
+	// Mutate may change r.Object; it runs before the object is validated.
+	Mutate func(view txn.View, r *Request) error
+	// Validate must not change r.Object; it runs after every mutation.
+	Validate func(view txn.View, r *Request) error
+	// Gone runs when the write takes r.Old out of the store, be it by a
+	// deletion or by the removal of the last finalizer.
+	Gone func(view txn.View, r *Request) error
+}

@@ -1,0 +1,160 @@
+package write
+
+import (
+	"fmt"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/headway-sh/headway/api/txn"
+)
+
+func (a *attempt) update() error {
+	o, err := a.decode(a.change.Object)
+	if err != nil {
+		return err
+	}
+	if err := a.sameName(o); err != nil {
+		return err
+	}
+	if a.old == nil {
+		return a.notFound()
+	}
+	return a.replace(o)
+}
+
+// replace brings what a writer wants in place of the stored object, or of the
+// subresource's own kind, through the rest of the pipeline.
+func (a *attempt) replace(o txn.Object) error {
+	if err := a.preconditions(o.GetResourceVersion()); err != nil {
+		return err
+	}
+	if uid := o.GetUID(); uid != "" && uid != a.old.GetUID() {
+		return a.conflict("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, a.old.GetUID())
+	}
+	var parameter txn.Object
+	if a.sub != nil && a.sub.Set != nil {
+		parameter = o
+		var err error
+		if o, err = a.sub.Set(a.old, parameter, a.now); err != nil {
+			return err
+		}
+	}
+	own := func() error { return a.path.Fields.Update(a.kind, a.old, o, a.writer()) }
+	return a.modify(o, parameter, own)
+}
+
+// preconditions compares what the change and the object it carries say about
+// the stored object.
+func (a *attempt) preconditions(resourceVersion string) error {
+	if pre := a.change.Preconditions; pre != nil {
+		if pre.UID != nil && *pre.UID != a.old.GetUID() {
+			return a.conflict("Precondition failed: UID in precondition: %v, UID in object meta: %v", *pre.UID, a.old.GetUID())
+		}
+		if pre.ResourceVersion != nil && *pre.ResourceVersion != a.old.GetResourceVersion() {
+			return a.conflict("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *pre.ResourceVersion, a.old.GetResourceVersion())
+		}
+	}
+	if resourceVersion != "" && resourceVersion != "0" && resourceVersion != a.old.GetResourceVersion() {
+		return apierrors.NewConflict(a.change.Ref.Resource, a.change.Ref.Name, errModified)
+	}
+	return nil
+}
+
+// modify brings a private object that is to replace the stored one through
+// defaulting, ownership, admission and validation.
+func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
+	old := a.old
+	a.inherit(o)
+	if a.kind.Default != nil {
+		a.kind.Default(o)
+	}
+	if err := own(); err != nil {
+		return fmt.Errorf("update managed fields: %w", err)
+	}
+	r := a.request(OperationUpdate, o)
+	r.Parameter = parameter
+	if err := a.mutate(r); err != nil {
+		return err
+	}
+	if prepare := a.preparer(); prepare != nil {
+		prepare(o, old)
+	}
+	errs := validateMetaUpdate(o, old)
+	if validate := a.validator(); validate != nil {
+		errs = append(errs, validate(o, old)...)
+	}
+	if err := a.invalid(o, errs); err != nil {
+		return err
+	}
+	if a.kind.Warnings != nil && a.sub == nil {
+		a.warn(a.kind.Warnings(o, old)...)
+	}
+	if err := a.validate(r); err != nil {
+		return err
+	}
+	outcome := &a.planned.outcome
+	switch {
+	case a.completesDeletion(o):
+		outcome.Operation, outcome.After = txn.Deleted, nil
+		return a.gone()
+	case len(a.planned.extra) == 0 && apiequality.Semantic.DeepEqual(o, old):
+		outcome.Operation, outcome.After = txn.Unchanged, old
+	default:
+		outcome.Operation, outcome.After = txn.Updated, o
+	}
+	return nil
+}
+
+// inherit takes from the stored object what the writer may leave out or never
+// decides about.
+func (a *attempt) inherit(o txn.Object) {
+	o.SetResourceVersion(a.old.GetResourceVersion())
+	o.SetGeneration(a.old.GetGeneration())
+	o.SetSelfLink("")
+	o.GetObjectKind().SetGroupVersionKind(a.kind.GVK)
+	if o.GetUID() == "" {
+		o.SetUID(a.old.GetUID())
+	}
+	if created := o.GetCreationTimestamp(); created.IsZero() {
+		o.SetCreationTimestamp(a.old.GetCreationTimestamp())
+	}
+	if o.GetDeletionTimestamp() == nil {
+		o.SetDeletionTimestamp(a.old.GetDeletionTimestamp())
+	}
+	if o.GetDeletionGracePeriodSeconds() == nil {
+		o.SetDeletionGracePeriodSeconds(a.old.GetDeletionGracePeriodSeconds())
+	}
+}
+
+// validateMetaUpdate checks the common metadata of an update.
+func validateMetaUpdate(o, old txn.Object) field.ErrorList {
+	if o.GetResourceVersion() == "" {
+		// Both are only planned; what checks updates wants some version.
+		o.SetResourceVersion("0")
+		defer o.SetResourceVersion("")
+	}
+	return validation.ValidateObjectMetaAccessorUpdate(o, old, field.NewPath("metadata"))
+}
+
+// completesDeletion tells whether an update takes away the last thing that a
+// begun deletion was waiting for.
+func (a *attempt) completesDeletion(o txn.Object) bool {
+	if len(o.GetFinalizers()) > 0 || a.old.GetDeletionTimestamp() == nil {
+		return false
+	}
+	if grace := a.old.GetDeletionGracePeriodSeconds(); grace != nil && *grace > 0 {
+		return false
+	}
+	if a.kind.Delete == nil {
+		return true
+	}
+	// The kind may have something of its own to wait for, such as a
+	// namespace's contents.
+	now := int64(0)
+	decision := a.kind.Delete(o, &metav1.DeleteOptions{GracePeriodSeconds: &now}, a.now)
+	return decision.Changed == nil && (!decision.Graceful || decision.GracePeriodSeconds == 0)
+}
