@@ -113,10 +113,10 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 		return fail("Fetching", errors.New("the first fetch is under way"))
 	case err != nil && fetchErr != nil:
 		return fail("FetchFailed", fetchErr)
+	case (errors.Is(err, repo.ErrNoRef) || errors.Is(err, repo.ErrEmpty)) && s.status.AppliedCommit != "":
+		return fail("RefGone", fmt.Errorf("%w; the cluster stays at %.12s", err, s.status.AppliedCommit))
 	case errors.Is(err, repo.ErrEmpty):
 		return fail("Empty", err)
-	case errors.Is(err, repo.ErrNoRef) && s.status.AppliedCommit != "":
-		return fail("RefGone", fmt.Errorf("%w; the cluster stays at %.12s", err, s.status.AppliedCommit))
 	case errors.Is(err, repo.ErrNoRef):
 		return fail("NoRef", err)
 	case err != nil:

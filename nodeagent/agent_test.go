@@ -333,3 +333,42 @@ func (f *fakeCgroups) Remove(uid types.UID) error {
 	delete(f.at, uid)
 	return nil
 }
+
+func (n *node) called(operation string) int {
+	count := 0
+	for _, c := range n.runtime.Calls() {
+		if c.Operation == operation {
+			count++
+		}
+	}
+	return count
+}
+
+func (n *node) setDown(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = err
+}
+
+// atomicCodes are the exit codes that commands answer with.
+type atomicCodes struct {
+	mu sync.Mutex // guards at
+	at map[string]int
+}
+
+func (a *atomicCodes) set(name string, code int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.at == nil {
+		a.at = map[string]int{}
+	}
+	a.at[name] = code
+}
+
+func (a *atomicCodes) program(name string) emulator.Program {
+	return func(context.Context, *emulator.Process) int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.at[name]
+	}
+}

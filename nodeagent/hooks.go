@@ -175,7 +175,7 @@ func (w *worker) finishPod(ctx context.Context) func() {
 }
 
 func (w *worker) deleteFromAPI(ctx context.Context) error {
-	if w.absent {
+	if w.shared.Load().absent {
 		return nil
 	}
 	if err := w.agent.writer.Flush(ctx, w.uid); err != nil {

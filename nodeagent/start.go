@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -117,6 +118,9 @@ func (a *attempt) run(ctx context.Context) error {
 	if err != nil {
 		return &startFailure{reason: "CreateContainerConfigError", message: err.Error(), event: "Failed"}
 	}
+	if err := a.forget(); err != nil {
+		return &startFailure{reason: "CreateContainerError", message: err.Error(), event: "Failed"}
+	}
 	if err := failpoint.Hit(ctx, "nodeagent.create.before"); err != nil {
 		return err
 	}
@@ -142,6 +146,23 @@ func (a *attempt) run(ctx context.Context) error {
 	w.event1(a.spec.Name, corev1.EventTypeNormal, "Started", "Container started")
 	w.post(func() { w.running(a.spec.Name, id, w.agent.Clock.Now()) })
 	return a.postStart(ctx, id)
+}
+
+// forget removes the log and message of the attempt before the previous one.
+func (a *attempt) forget() error {
+	if a.number < 2 {
+		return nil
+	}
+	old, err := filepath.Glob(a.worker.logPath(a.spec.Name, a.number-2) + "*") // with what was rotated
+	if err != nil {
+		return err
+	}
+	for _, path := range append(old, a.worker.messagePath(a.spec.Name, a.number-2)) {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("remove old log: %w", err)
+		}
+	}
+	return nil
 }
 
 // create makes the container in place of the attempt before it.

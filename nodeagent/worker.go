@@ -14,6 +14,7 @@ import (
 	"github.com/headway-sh/headway/nodeagent/plan"
 	"github.com/headway-sh/headway/nodeagent/probe"
 	"github.com/headway-sh/headway/nodeagent/runtime"
+	"github.com/headway-sh/headway/nodeagent/serve"
 	"github.com/headway-sh/headway/nodeagent/status"
 )
 
@@ -59,13 +60,14 @@ type worker struct {
 
 // shared is what others may see of a worker.
 type shared struct {
-	pod      *corev1.Pod
-	status   *corev1.PodStatus
-	netns    string
-	ips      []string
-	ended    bool
-	ids      map[string]string // container → runtime's ID
-	logPaths map[string]string
+	pod    *corev1.Pod
+	status *corev1.PodStatus
+	netns  string
+	ips    []string
+	ended  bool
+	absent bool
+	ids    map[string]string // container → runtime's ID
+	served map[string]serve.Container
 }
 
 // sandbox is what the hooks have made for the pod.
@@ -309,9 +311,10 @@ func (w *worker) save(ctx context.Context) {
 }
 
 func (w *worker) share() {
-	s := &shared{pod: w.pod, status: w.published, ended: w.observed.Stopped, ids: map[string]string{}, logPaths: map[string]string{}}
+	s := &shared{pod: w.pod, status: w.published, ended: w.observed.Stopped, absent: w.absent, ids: map[string]string{}, served: map[string]serve.Container{}}
 	for name, c := range w.observed.Containers {
-		s.ids[name], s.logPaths[name] = c.ID, c.LogPath
+		s.ids[name] = c.ID
+		s.served[name] = w.serve(name, c)
 	}
 	w.sandbox.mu.Lock()
 	s.netns = w.sandbox.netns

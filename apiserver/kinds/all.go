@@ -19,5 +19,7 @@ func All() []*kind.Kind {
 		roleKind(), clusterRoleKind(), roleBindingKind(), clusterRoleBindingKind(), certificateSigningRequestKind(),
 		// coordination, scheduling, node, storage
 		leaseKind(), priorityClassKind(), runtimeClassKind(), storageClassKind(),
+		// gitops.headway.sh/v1alpha1
+		gitSourceKind(), releaseKind(), planKind(),
 	}
 }

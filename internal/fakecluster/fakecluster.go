@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta/testrestmapper"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,12 +38,15 @@ func New(clk clock.PassiveClock, objects ...client.Object) *Cluster {
 	c := &Cluster{clock: clk}
 	c.WithWatch = interceptor.NewClient(fake.NewClientBuilder().
 		WithScheme(clientgoscheme.Scheme).
+		WithRESTMapper(testrestmapper.TestOnlyStaticRESTMapper(clientgoscheme.Scheme)).
 		WithStatusSubresource(statusKinds()...).
+		WithIndex(&corev1.Pod{}, "spec.nodeName", func(o client.Object) []string { return []string{o.(*corev1.Pod).Spec.NodeName} }).
 		Build(), interceptor.Funcs{
 		Create:            c.create,
 		Update:            c.update,
 		Delete:            c.delete,
 		SubResourceCreate: c.subresourceCreate,
+		SubResourceUpdate: subresourceUpdate,
 	})
 	for _, o := range objects {
 		status := o.DeepCopyObject().(client.Object)
@@ -134,4 +138,17 @@ func (c *Cluster) subresourceCreate(ctx context.Context, w client.Client, subres
 	}
 	pod.Spec.NodeName = binding.Target.Name
 	return w.Update(ctx, pod)
+}
+
+// subresourceUpdate adds what the fake client does not know: a namespace is
+// finalized by letting its (emulated) finalizers go, an approval is a status.
+func subresourceUpdate(ctx context.Context, w client.Client, subresource string, o client.Object, options ...client.SubResourceUpdateOption) error {
+	switch subresource {
+	case "approval":
+		return w.Status().Update(ctx, o)
+	case "finalize":
+		o.SetFinalizers(nil)
+		return w.Update(ctx, o)
+	}
+	return w.SubResource(subresource).Update(ctx, o, options...)
 }

@@ -66,3 +66,27 @@ func Tail(path string, lines int64, limit int) ([]byte, error) {
 	}
 	return text[max(0, len(text)-limit):], nil
 }
+
+// countLines counts the lines from an offset on.
+func countLines(file *os.File, start int64) (int64, error) {
+	buffer := make([]byte, block)
+	var lines int64
+	from := io.NewSectionReader(file, start, 1<<62)
+	last := byte('\n')
+	for {
+		n, err := from.Read(buffer)
+		lines += int64(bytes.Count(buffer[:n], []byte{'\n'}))
+		if n > 0 {
+			last = buffer[n-1]
+		}
+		if err == io.EOF { //nolint:errorlint // as io.Reader says
+			if last != '\n' {
+				lines++
+			}
+			return lines, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}

@@ -209,7 +209,11 @@ func (s *Store) kind(c txn.Change) (schema.GroupVersionKind, error) {
 	if c.Object != nil && !c.Object.GetObjectKind().GroupVersionKind().Empty() {
 		return c.Object.GetObjectKind().GroupVersionKind(), nil
 	}
-	return s.mapper.KindFor(c.Ref.Resource.WithVersion(""))
+	version := c.Version
+	if versions := s.scheme.PrioritizedVersionsForGroup(c.Ref.Resource.Group); version == "" && len(versions) > 0 {
+		version = versions[0].Version
+	}
+	return s.mapper.KindFor(c.Ref.Resource.WithVersion(version))
 }
 
 func (s *Store) fieldManager(gvk schema.GroupVersionKind) (*managedfields.FieldManager, error) {

@@ -2,7 +2,7 @@ package containerd
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	apievents "github.com/containerd/containerd/api/events"
@@ -19,7 +19,9 @@ const (
 	// watcherBuffer is how many events a slow reader may be behind before it
 	// is told to List instead.
 	watcherBuffer = 256
-	reconnectWait = 50 * time.Millisecond
+	// containerd on this machine is back soon, or somebody has to look at it.
+	reconnectWait    = 20 * time.Millisecond
+	maxReconnectWait = time.Second
 )
 
 // Run listens to containerd and writes down exits until ctx ends. Whenever
@@ -27,29 +29,35 @@ const (
 func (r *Runtime) Run(ctx context.Context) error {
 	defer r.settling.Wait()
 	r.endOrphanExecs(ctx)
+	wait := reconnectWait
 	for first := true; ctx.Err() == nil; first = false {
-		err := r.listen(ctx, first)
+		connected, err := r.listen(ctx, first)
 		if ctx.Err() != nil {
 			return nil
 		}
-		r.log.Warn("lost containerd's events", "error", err)
-		timer := r.clock.NewTimer(reconnectWait)
+		if connected {
+			wait = reconnectWait
+			r.log.Warn("lost containerd's events", "error", err)
+		}
+		timer := r.clock.NewTimer(wait)
 		select {
 		case <-timer.C():
 		case <-ctx.Done():
 		}
 		timer.Stop()
+		wait = min(2*wait, maxReconnectWait)
 	}
 	return nil
 }
 
-func (r *Runtime) listen(ctx context.Context, first bool) error {
+// listen returns when the connection is lost; connected says that there was one.
+func (r *Runtime) listen(ctx context.Context, first bool) (connected bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// The server's filter language has no prefix match on two topics: two filters are an "or".
 	incoming, failed := r.client.EventService().Subscribe(ctx, `topic=="`+topicExit+`"`, `topic=="`+topicOOM+`"`)
 	if err := r.settleAll(ctx); err != nil {
-		return err
+		return false, err
 	}
 	if !first {
 		r.publish(runtime.Event{Kind: runtime.EventResync, Time: r.clock.Now()})
@@ -62,11 +70,11 @@ func (r *Runtime) listen(ctx context.Context, first bool) error {
 			}
 		case err := <-failed:
 			if err == nil {
-				err = fmt.Errorf("event stream ended")
+				err = errors.New("event stream ended")
 			}
-			return err
+			return true, err
 		case <-ctx.Done():
-			return ctx.Err()
+			return true, ctx.Err()
 		}
 	}
 }

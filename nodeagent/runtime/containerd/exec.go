@@ -97,7 +97,8 @@ func (e *execution) run(ctx context.Context, process *anypb.Any, config runtime.
 			}
 		}}
 	}
-	opts := []cio.Opt{cio.WithStreams(stdin, config.Stdout, config.Stderr), cio.WithFIFODir(filepath.Join(r.config.RunDir, "io"))}
+	// The shim wants both FIFOs or none.
+	opts := []cio.Opt{cio.WithStreams(stdin, orDiscard(config.Stdout), orDiscard(config.Stderr)), cio.WithFIFODir(filepath.Join(r.config.RunDir, "io"))}
 	if config.TTY {
 		opts = append(opts, cio.WithTerminal)
 	}

@@ -42,12 +42,26 @@ func pinNamespaces(dir string, p pins, hostname string, sysctls map[string]strin
 	if flags == 0 {
 		return nil
 	}
-	result := make(chan error)
-	go func() {
-		goruntime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		result <- pinOnThread(dir, flags, names, hostname, sysctls)
-	}()
+	result := make(chan error, 1)
+	go onOwnThread(func() { result <- pinOnThread(dir, flags, names, hostname, sysctls) })
 	return <-result
+}
+
+// onOwnThread runs f on a thread that then ends. The process's first thread
+// cannot end, and is what /proc/self shows: it must stay as it is.
+func onOwnThread(f func()) {
+	goruntime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return // locked: the thread ends with the goroutine
+	}
+	defer goruntime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() { // cannot be on the first thread, which this goroutine holds
+		defer close(done)
+		onOwnThread(f)
+	}()
+	<-done
 }
 
 func pinOnThread(dir string, flags int, names []string, hostname string, sysctls map[string]string) error {
