@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,10 +24,17 @@ const (
 	// MaxOperations and MaxBytes bound one transaction.
 	MaxOperations = 8192
 	MaxBytes      = 16 << 20
-	// DefaultHeartbeat and DefaultElection are raft's times. A member that is
-	// alone does not wait for them.
+	// DefaultHeartbeat and DefaultElection are raft's times among several
+	// members.
 	DefaultHeartbeat = 100 * time.Millisecond
 	DefaultElection  = time.Second
+	// A member that is alone has nobody to beat for and campaigns without
+	// waiting: its ticks would only cost.
+	aloneHeartbeat = 500 * time.Millisecond
+	aloneElection  = 5 * aloneHeartbeat
+	// commitInterval is how long the database file may lag behind the log,
+	// which is what makes writes durable.
+	commitInterval = 500 * time.Millisecond
 
 	// SocketName is the client socket's name in the data directory.
 	SocketName = "client.sock"
@@ -60,16 +68,18 @@ type Config struct {
 	InitialCluster string
 	// Join says that the cluster exists already.
 	Join bool
-	// Token tells clusters apart when they begin.
+	// Token tells clusters apart when they begin; all members of one have the
+	// same. A member that is alone makes one up.
 	Token string
 	// PeerTLS secures the traffic between members; required for https URLs.
 	PeerTLS *PeerTLS
 	// Quota replaces DefaultQuota.
 	Quota int64
-	// Heartbeat and Election replace raft's default times.
+	// Heartbeat and Election replace raft's default times; Election is at least
+	// five heartbeats.
 	Heartbeat, Election time.Duration
 	// Logger hears etcd's warnings and errors. Required.
-	Logger *slog.Logger
+	Logger *slog.Logger `json:"-"`
 }
 
 // PeerTLS names the files that members show to each other. They are read again
@@ -93,17 +103,24 @@ func (c Config) withDefaults() (Config, error) {
 	if c.PeerURL == "" && c.InitialCluster != "" {
 		return c, errors.New("etcd config: a cluster of several members needs a PeerURL")
 	}
+	if c.InitialCluster == "" && c.Token == "" {
+		c.Token = rand.Text()
+	}
 	if c.ListenPeerURL == "" {
 		c.ListenPeerURL = c.PeerURL
 	}
 	if c.Quota == 0 {
 		c.Quota = DefaultQuota
 	}
+	heartbeat, election := DefaultHeartbeat, DefaultElection
+	if c.PeerURL == "" {
+		heartbeat, election = aloneHeartbeat, aloneElection
+	}
 	if c.Heartbeat == 0 {
-		c.Heartbeat = DefaultHeartbeat
+		c.Heartbeat = heartbeat
 	}
 	if c.Election == 0 {
-		c.Election = DefaultElection
+		c.Election = election
 	}
 	return c, nil
 }
@@ -117,6 +134,7 @@ func (c Config) embedded(closing *atomic.Bool) (*embed.Config, error) {
 	e.TickMs = uint(c.Heartbeat.Milliseconds())
 	e.ElectionMs = uint(c.Election.Milliseconds())
 	e.PreVote = true
+	e.BackendBatchInterval = commitInterval
 	e.QuotaBackendBytes = c.Quota
 	e.MaxTxnOps = MaxOperations
 	e.MaxRequestBytes = MaxBytes

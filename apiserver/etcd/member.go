@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"expvar"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/headway-sh/headway/internal/dataformat"
@@ -43,6 +45,7 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
 	m.client = v3client.New(m.etcd.Server)
+	m.client.Maintenance = &maintenance{Maintenance: m.client.Maintenance, server: m.etcd.Server}
 	if err := config.tighten(settings); err != nil {
 		m.Close()
 		return nil, err
@@ -58,15 +61,13 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 // election timer: it is told what a leader that hands over tells its successor.
 func (m *Member) ready(ctx context.Context) error {
 	server := m.etcd.Server
-	id := uint64(server.MemberID())
-	campaign := raftpb.MsgTimeoutNow
-	message := &raftpb.Message{Type: &campaign, To: &id, From: &id}
 	ticker := time.NewTicker(2 * time.Millisecond)
 	defer ticker.Stop()
-	for {
-		if m.Alone() && server.Leader() == 0 {
-			if err := server.Process(ctx, message); err != nil {
-				return fmt.Errorf("campaign: %w", err)
+	for campaigned := false; ; {
+		if !campaigned && m.Alone() && m.settled() {
+			campaigned = true
+			if err := m.campaign(ctx); err != nil {
+				return err
 			}
 		}
 		select {
@@ -81,6 +82,29 @@ func (m *Member) ready(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// settled tells whether raft knows that all of its log is applied. A campaign
+// before that can panic: etcd drops the first entries from memory once it has
+// applied them, a moment before it tells raft, and a campaign reads all that
+// raft believes to be unapplied. Raft's own view is only in the variable that
+// etcd publishes for its newest member; an older one waits for its timer.
+func (m *Member) settled() bool {
+	published, ok := expvar.Get("raft.status").(expvar.Func)
+	if !ok {
+		return false
+	}
+	status, ok := published.Value().(raft.Status)
+	return ok && status.ID == uint64(m.etcd.Server.MemberID()) && status.GetCommit() > 0 && status.Applied >= status.GetCommit()
+}
+
+// campaign begins an election now.
+func (m *Member) campaign(ctx context.Context) error {
+	id, kind := uint64(m.etcd.Server.MemberID()), raftpb.MsgTimeoutNow
+	if err := m.etcd.Server.Process(ctx, &raftpb.Message{Type: &kind, To: &id, From: &id}); err != nil {
+		return fmt.Errorf("campaign: %w", err)
+	}
+	return nil
 }
 
 // Client calls the member in process. It is closed with the member.

@@ -10,9 +10,14 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// stockOperations is etcd's own limit of operations in a transaction, where
-// nobody has raised it.
-const stockOperations = 128
+// Limits of operations in a transaction that an etcd may have; its error does
+// not say which.
+const (
+	// stockOperations is etcd's own default.
+	stockOperations = 128
+	// ownOperations is what members started by this project take.
+	ownOperations = 8192
+)
 
 // NewEtcd returns the backend on an etcd client, in process or remote.
 func NewEtcd(client *clientv3.Client) Backend { return &etcd{client: client} }
@@ -36,6 +41,13 @@ func (b *etcd) Txn(ctx context.Context, r Request) (Response, error) {
 		}
 	}
 	answer, err := b.client.Txn(ctx).If(compares...).Then(ops...).Commit()
+	if errors.Is(err, rpctypes.ErrTooManyOps) {
+		limit := stockOperations
+		if max(len(ops), len(compares)) > ownOperations {
+			limit = ownOperations
+		}
+		return Response{}, &LimitError{Operations: limit}
+	}
 	if err != nil {
 		return Response{}, translate(err)
 	}
@@ -157,8 +169,6 @@ func translate(err error) error {
 		return ErrCompacted
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return ErrStorageFull
-	case errors.Is(err, rpctypes.ErrTooManyOps):
-		return &LimitError{Operations: stockOperations}
 	case errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return &LimitError{Bytes: true}
 	}

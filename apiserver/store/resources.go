@@ -10,7 +10,7 @@ import (
 // AddResource makes the store serve one more resource, with what the backend
 // has of it. It returns when snapshots have the resource. Run must be running.
 func (s *Store) AddResource(ctx context.Context, r Resource) error {
-	return s.command(ctx, func(running context.Context) error {
+	return s.recatalog(ctx, func(running context.Context) error {
 		l := &s.loop
 		if err := validate(l.catalog, &r); err != nil {
 			return err
@@ -35,14 +35,14 @@ func (s *Store) AddResource(ctx context.Context, r Resource) error {
 		s.mu.Lock()
 		s.feeds = append(s.feeds, newFeedSet(&r, s.config.LogEvents, l.revision))
 		s.mu.Unlock()
-		return s.republish(running)
+		return nil
 	})
 }
 
 // RemoveResource makes the store forget a resource. Its keys stay, its watchers
 // are told that they have expired.
 func (s *Store) RemoveResource(ctx context.Context, resource schema.GroupResource) error {
-	return s.command(ctx, func(running context.Context) error {
+	return s.recatalog(ctx, func(context.Context) error {
 		l := &s.loop
 		n, ok := l.catalog.numbers[resource]
 		if !ok {
@@ -53,17 +53,27 @@ func (s *Store) RemoveResource(ctx context.Context, resource schema.GroupResourc
 		s.mu.Lock()
 		s.feeds[n].reset(l.revision)
 		s.mu.Unlock()
-		return s.republish(running)
+		return nil
 	})
 }
 
-// republish shows a new catalog. While a batch waits for a later revision the
-// marker is what lets it be shown.
-func (s *Store) republish(ctx context.Context) error {
-	if s.loop.batch {
-		_, err := s.mark(ctx, s.loop.revision)
+// recatalog has the apply loop change the catalog, and returns when snapshots
+// show it. While a batch waits for a later revision its marker brings it.
+func (s *Store) recatalog(ctx context.Context, change func(running context.Context) error) error {
+	var shown int64
+	err := s.command(ctx, func(running context.Context) error {
+		if err := change(running); err != nil {
+			return err
+		}
+		if shown = s.loop.revision; s.loop.batch {
+			shown++
+		} else {
+			s.publish()
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	s.publish()
-	return nil
+	return s.WaitFor(ctx, shown)
 }

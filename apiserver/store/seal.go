@@ -6,5 +6,6 @@ package store
 // object.
 type seal struct{}
 
-func (e *Entry) seal()   {}
-func (e *Entry) verify() {}
+func (e *Entry) seal()      {}
+func (e *Entry) verify()    {}
+func (s *Snapshot) verify() {}

@@ -28,3 +28,12 @@ func (e *Entry) verify() {
 		panic(fmt.Sprintf("store: the shared object %s at revision %d was written to; whoever changes an object makes a deep copy first", e.Ref, e.Revision))
 	}
 }
+
+// verify verifies all entries.
+func (s *Snapshot) verify() {
+	for resource := range s.catalog.numbers {
+		for e := range s.Entries(resource, "") {
+			e.verify()
+		}
+	}
+}

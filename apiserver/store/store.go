@@ -74,12 +74,12 @@ func (s *Store) Run(ctx context.Context) error {
 		return errors.New("store: Run was called twice")
 	}
 	defer s.stop()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.follow(ctx) })
-	g.Go(func() error { return s.answerReads(ctx) })
-	g.Go(func() error { return s.keepHouse(ctx) })
-	g.Go(func() error { return s.markAbandoned(ctx) })
-	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.follow(running) })
+	g.Go(func() error { return s.answerReads(running) })
+	g.Go(func() error { return s.keepHouse(running) })
+	g.Go(func() error { return s.markAbandoned(running) })
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("run store: %w", err)
 	}
 	return nil
@@ -89,6 +89,7 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) stop() {
 	close(s.stopped)
 	s.waiting.stop()
+	s.Snapshot().verify()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, set := range s.feeds {

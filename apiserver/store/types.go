@@ -15,8 +15,10 @@ type Resource struct {
 	// Prefix is the key prefix with both slashes: "/registry/pods/".
 	Prefix     string
 	Namespaced bool
-	// Encode and Decode are the storage encoding. Decode's result is shared
-	// from then on; the store sets its resourceVersion before publishing it.
+	// Encode and Decode are the storage encoding; both may be called
+	// concurrently. Encode need not leave the resourceVersion out. Decode's
+	// result is shared from then on, its argument is not used again; the store
+	// sets the resourceVersion before publishing the object.
 	Encode func(o txn.Object) ([]byte, error)
 	Decode func(value []byte) (txn.Object, error)
 	// Indexes give the values under which an object is found by EachIndexed and
@@ -32,8 +34,8 @@ type Entry struct {
 	// Revision is etcd's modification revision of the key.
 	Revision int64
 
-	encodings encodings
 	sealed    seal
+	encodings encodings
 }
 
 // EventType is what happened to an object.
@@ -82,8 +84,8 @@ type Txn struct {
 // Done is what a transaction did.
 type Done struct {
 	Revision int64
-	// Entries are the published entries in the order of Writes; nil for
-	// removals and for writes that lost (Lost).
+	// Entries are the published entries in the order of Writes, as they were at
+	// Revision; nil for removals and for writes that lost (Lost).
 	Entries []*Entry
 	// Lost tells, for Independent transactions, which writes failed.
 	Lost []bool

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
 )
 
 // deliveryEvents is about how many events one Next returns.
@@ -102,12 +103,8 @@ func (w *Watcher) concerns(e *Event) bool {
 // *ExpiredError when the watcher has fallen out of the log, ctx's error, or
 // ErrStopped.
 func (w *Watcher) Next(ctx context.Context) (Delivery, error) {
+	var timer clock.Timer
 	var due <-chan time.Time
-	if w.options.Bookmarks > 0 {
-		timer := w.store.config.Clock.NewTimer(w.options.Bookmarks)
-		defer timer.Stop()
-		due = timer.C()
-	}
 	for {
 		events, changed, err := w.read()
 		if err != nil {
@@ -117,6 +114,11 @@ func (w *Watcher) Next(ctx context.Context) (Delivery, error) {
 			w.told = events[len(events)-1].Revision()
 			return Delivery{Events: events}, nil
 		}
+		if timer == nil && w.options.Bookmarks > 0 {
+			timer = w.store.config.Clock.NewTimer(w.options.Bookmarks)
+			defer timer.Stop()
+			due = timer.C()
+		}
 		select {
 		case <-changed:
 		case <-due:
@@ -124,7 +126,7 @@ func (w *Watcher) Next(ctx context.Context) (Delivery, error) {
 				w.told = reached
 				return Delivery{Bookmark: reached}, nil
 			}
-			due = w.store.config.Clock.After(w.options.Bookmarks)
+			timer.Reset(w.options.Bookmarks)
 		case <-ctx.Done():
 			return Delivery{}, ctx.Err()
 		case <-w.store.stopped:

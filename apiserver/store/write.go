@@ -32,7 +32,7 @@ func (s *Store) Txn(ctx context.Context, t Txn) (*Done, error) {
 	if !response.Held {
 		return nil, s.refusal(ctx, &t, response.Revision)
 	}
-	return s.done(ctx, &t, response)
+	return s.done(ctx, &t, request, response)
 }
 
 // request translates a transaction; values are encoded here, outside of any
@@ -133,7 +133,7 @@ func (s *Store) refusal(ctx context.Context, t *Txn, revision int64) error {
 
 // done marks a batch, waits until the write is published and collects the
 // entries.
-func (s *Store) done(ctx context.Context, t *Txn, response Response) (*Done, error) {
+func (s *Store) done(ctx context.Context, t *Txn, request Request, response Response) (*Done, error) {
 	d := &Done{Revision: response.Revision, Entries: make([]*Entry, len(t.Writes))}
 	if t.Independent {
 		d.Lost = make([]bool, len(t.Writes))
@@ -155,13 +155,14 @@ func (s *Store) done(ctx context.Context, t *Txn, response Response) (*Done, err
 	if err := s.reach(ctx, response.Revision); err != nil {
 		return nil, fmt.Errorf("written at revision %d, wait for it: %w", response.Revision, err)
 	}
-	s.collect(t, d)
+	s.collect(t, request, d)
 	return d, nil
 }
 
-// collect finds the published entries of a transaction, in the newest snapshot
-// or, when they have been replaced since, in the log.
-func (s *Store) collect(t *Txn, d *Done) {
+// collect finds the published entries of a transaction: in the newest snapshot,
+// when they have been replaced since in the log, and when the log has been
+// started over meanwhile in what was written.
+func (s *Store) collect(t *Txn, request Request, d *Done) {
 	now := s.Snapshot()
 	for i, w := range t.Writes {
 		if w.Object == nil || d.Lost != nil && d.Lost[i] {
@@ -170,6 +171,10 @@ func (s *Store) collect(t *Txn, d *Done) {
 		e := now.Entry(w.Ref)
 		if e == nil || e.Revision != d.Revision {
 			e = s.logged(w.Ref, d.Revision)
+		}
+		if e == nil {
+			op := request.Ops[i]
+			e = decode(now.catalog, Change{Key: op.Key, Value: op.Value, Revision: d.Revision}).entry
 		}
 		d.Entries[i] = e
 	}
