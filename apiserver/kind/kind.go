@@ -39,22 +39,33 @@ type Kind struct {
 	New     func() txn.Object
 	NewList func() runtime.Object
 
+	// Name tells what is wrong with a name; prefix: with a generateName. Nil
+	// means that names are DNS subdomains.
+	Name func(name string, prefix bool) []string
+
 	// Default fills in what the API reference says is defaulted. It changes o.
 	Default func(o txn.Object)
 
 	// Prepare brings a write into shape before it is validated: it drops what
 	// this path may not set (status on the main resource and so on), sets what
 	// the server decides, and raises metadata.generation. old is nil on create
-	// and shared; o is changed.
+	// and shared; o is changed and may share parts with old afterwards. On
+	// create the UID is set already.
 	Prepare func(o, old txn.Object)
 	// Validate checks a whole object, and against old (nil on create) what may
-	// not change. Common metadata is validated before it is called.
+	// not change. ValidateMeta is called before it.
 	Validate func(o, old txn.Object) field.ErrorList
 	// Warnings tells the writer what is allowed but probably wrong.
 	Warnings func(o, old txn.Object) []string
 
-	// Delete decides about graceful deletion. Nil: objects go at once.
+	// Delete decides about graceful deletion. Nil: objects go at once. It is
+	// not asked again about an object that has a deletionTimestamp, but to
+	// shorten the grace.
 	Delete func(o txn.Object, options *metav1.DeleteOptions, now time.Time) Deletion
+	// Held tells that an object that is being deleted stays, although it has no
+	// metadata.finalizers left (namespaces have finalizers in their spec). Nil:
+	// nothing holds it.
+	Held func(o txn.Object) bool
 
 	// Subresources by name: "status", "scale", ...
 	Subresources map[string]Subresource
@@ -99,10 +110,12 @@ type Subresource struct {
 	Validate func(o, old txn.Object) field.ErrorList
 
 	// Get turns the stored object into the subresource's own kind (Scale), and
-	// Set folds a written one into a deep copy of the stored object. A creating
-	// subresource (Binding, Eviction) has only Set.
+	// Set folds a written one into a deep copy of the stored object; its errors
+	// are API status errors. What Set gives is then prepared and validated by
+	// the subresource's functions, or by the kind's where it has none. A
+	// creating subresource (Binding) has only Set.
 	Get func(o txn.Object) (txn.Object, error)
-	Set func(o, parameter txn.Object) (txn.Object, error)
+	Set func(o, parameter txn.Object, now time.Time) (txn.Object, error)
 
 	// Connect marks subresources that are streams or foreign requests (log,
 	// exec, proxy, token): the REST room serves them by name.

@@ -33,7 +33,7 @@ func TestStorageEncoding(t *testing.T) {
 		t.Run(k.GVK.Kind, func(t *testing.T) {
 			t.Parallel()
 			fill := filler(int64(len(k.Plural)))
-			for range 20 {
+			for range 8 {
 				o := k.New()
 				fill.Fill(o)
 				o.SetResourceVersion("")
@@ -113,7 +113,9 @@ func filler(seed int64) *randfill.Filler {
 	return randfill.NewWithSeed(seed).NilChance(0.4).NumElements(1, 2).MaxDepth(12).Funcs(
 		// The type of an object inside another one is not stored.
 		func(*metav1.TypeMeta, randfill.Continue) {},
-		func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewQuantity(c.Int63n(1000), resource.DecimalSI) },
+		func(q *resource.Quantity, c randfill.Continue) {
+			*q = *resource.NewQuantity(c.Int63n(1000), resource.DecimalSI)
+		},
 		func(v *intstr.IntOrString, c randfill.Continue) {
 			*v = intstr.FromInt32(c.Int31())
 			if c.Bool() {
@@ -121,7 +123,9 @@ func filler(seed int64) *randfill.Filler {
 			}
 		},
 		func(m *metav1.Time, c randfill.Continue) { *m = metav1.Unix(c.Int63n(1<<32), 0) },
-		func(m *metav1.MicroTime, c randfill.Continue) { *m = metav1.MicroTime(metav1.Unix(c.Int63n(1<<32), 1000)) },
+		func(m *metav1.MicroTime, c randfill.Continue) {
+			*m = metav1.MicroTime(metav1.Unix(c.Int63n(1<<32), 1000))
+		},
 		func(m *metav1.FieldsV1, _ randfill.Continue) { m.Raw = []byte(`{"f:metadata":{}}`) },
 		func(r *runtime.RawExtension, _ randfill.Continue) { r.Raw = []byte(`{"a":1}`) },
 	)

@@ -11,6 +11,7 @@ import (
 )
 
 func cronJobKind() *kind.Kind {
+	p := partsOf(func(o *batchv1.CronJob) *batchv1.CronJobSpec { return &o.Spec }, func(o *batchv1.CronJob) *batchv1.CronJobStatus { return &o.Status })
 	doc := batchv1.CronJobSpec{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           batchv1.SchemeGroupVersion.WithKind("CronJob"),
@@ -22,6 +23,17 @@ func cronJobKind() *kind.Kind {
 		StoragePrefix: "cronjobs",
 		New:           func() txn.Object { return &batchv1.CronJob{} },
 		NewList:       func() runtime.Object { return &batchv1.CronJobList{} },
+		Default: defaults(func(o *batchv1.CronJob) {
+			setDefault(&o.Spec.ConcurrencyPolicy, batchv1.AllowConcurrent)
+			setDefaultPtr(&o.Spec.Suspend, false)
+			setDefaultPtr(&o.Spec.SuccessfulJobsHistoryLimit, 3)
+			setDefaultPtr(&o.Spec.FailedJobsHistoryLimit, 1)
+			defaultPodSpec(&o.Spec.JobTemplate.Spec.Template.Spec)
+		}),
+		Prepare:      p.main,
+		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:     validate(checkCronJob),
+		Name:         cronJobName,
 		Columns: append([]column{
 			nameColumn(), str("Schedule", doc["schedule"]), str("Timezone", doc["timeZone"]), boolean("Suspend", doc["suspend"]),
 			integer("Active", batchv1.CronJobStatus{}.SwaggerDoc()["active"]),

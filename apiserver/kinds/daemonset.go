@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 )
 
 func daemonSetKind() *kind.Kind {
+	p := partsOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }, func(o *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &o.Status })
 	doc := appsv1.DaemonSetStatus{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("DaemonSet"),
@@ -23,6 +25,13 @@ func daemonSetKind() *kind.Kind {
 		StoragePrefix: "daemonsets",
 		New:           func() txn.Object { return &appsv1.DaemonSet{} },
 		NewList:       func() runtime.Object { return &appsv1.DaemonSetList{} },
+		Default:       defaults(defaultDaemonSet),
+		Prepare:       p.main,
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(checkDaemonSetStatus)},
+		Validate:      validate(checkDaemonSet),
+		Warnings: warnings(func(o, _ *appsv1.DaemonSet) []string {
+			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		}),
 		Columns: append([]column{
 			nameColumn(), integer("Desired", doc["desiredNumberScheduled"]), integer("Current", doc["currentNumberScheduled"]),
 			integer("Ready", doc["numberReady"]), integer("Up-to-date", doc["updatedNumberScheduled"]),
@@ -37,4 +46,16 @@ func daemonSetKind() *kind.Kind {
 			}
 		}),
 	}
+}
+
+func defaultDaemonSet(o *appsv1.DaemonSet) {
+	s := &o.Spec
+	setDefault(&s.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)
+	if s.UpdateStrategy.Type == appsv1.RollingUpdateDaemonSetStrategyType {
+		setDefaultPtr(&s.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateDaemonSet{})
+		setDefaultPtr(&s.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
+		setDefaultPtr(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
+	}
+	setDefaultPtr(&s.RevisionHistoryLimit, 10)
+	defaultPodSpec(&s.Template.Spec)
 }

@@ -2,6 +2,8 @@ package kinds
 
 import (
 	"fmt"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +14,7 @@ import (
 )
 
 func deploymentKind() *kind.Kind {
+	p := partsOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }, func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status })
 	doc := appsv1.DeploymentStatus{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("Deployment"),
@@ -23,6 +26,21 @@ func deploymentKind() *kind.Kind {
 		StoragePrefix: "deployments",
 		New:           func() txn.Object { return &appsv1.Deployment{} },
 		NewList:       func() runtime.Object { return &appsv1.DeploymentList{} },
+		Default:       defaults(defaultDeployment),
+		Prepare:       p.main,
+		Subresources: map[string]kind.Subresource{
+			"status": p.statusSubresource(checkDeploymentStatus),
+			"scale": scaleOf[*appsv1.Deployment]{
+				resource: schema.GroupResource{Group: appsv1.GroupName, Resource: "deployments"},
+				spec:     func(o *appsv1.Deployment) **int32 { return &o.Spec.Replicas },
+				replicas: func(o *appsv1.Deployment) int32 { return o.Status.Replicas },
+				selector: func(o *appsv1.Deployment) string { return selectorQuery(o.Spec.Selector) },
+			}.subresource(),
+		},
+		Validate: validate(checkDeployment),
+		Warnings: warnings(func(o, _ *appsv1.Deployment) []string {
+			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		}),
 		Columns: append([]column{
 			nameColumn(), str("Ready", "Number of the pod with ready state"), str("Up-to-date", doc["updatedReplicas"]),
 			str("Available", doc["availableReplicas"]), ageColumn(),
@@ -36,4 +54,18 @@ func deploymentKind() *kind.Kind {
 			}
 		}),
 	}
+}
+
+func defaultDeployment(o *appsv1.Deployment) {
+	s := &o.Spec
+	setDefaultPtr(&s.Replicas, 1)
+	setDefault(&s.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)
+	if s.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
+		setDefaultPtr(&s.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{})
+		setDefaultPtr(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
+		setDefaultPtr(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
+	}
+	setDefaultPtr(&s.RevisionHistoryLimit, 10)
+	setDefaultPtr(&s.ProgressDeadlineSeconds, 600)
+	defaultPodSpec(&s.Template.Spec)
 }

@@ -22,7 +22,16 @@ func endpointsKind() *kind.Kind {
 		StoragePrefix: "services/endpoints",
 		New:           func() txn.Object { return &corev1.Endpoints{} },
 		NewList:       func() runtime.Object { return &corev1.EndpointsList{} },
-		Columns:       []column{nameColumn(), str("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"]), ageColumn()},
+		Default: defaults(func(o *corev1.Endpoints) {
+			for i := range o.Subsets {
+				for j := range o.Subsets[i].Ports {
+					setDefault(&o.Subsets[i].Ports[j].Protocol, corev1.ProtocolTCP)
+				}
+			}
+		}),
+		Validate: validate(checkEndpoints),
+		Warnings: warnings(endpointsDeprecated),
+		Columns:  []column{nameColumn(), str("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"]), ageColumn()},
 		Row: row(func(o *corev1.Endpoints, now time.Time) []any {
 			return []any{o.Name, endpointsText(o.Subsets), age(o, now)}
 		}),

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	"strconv"
 	"time"
 
@@ -21,6 +22,24 @@ func endpointSliceKind() *kind.Kind {
 		StoragePrefix: "endpointslices",
 		New:           func() txn.Object { return &discoveryv1.EndpointSlice{} },
 		NewList:       func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
+		Default: defaults(func(o *discoveryv1.EndpointSlice) {
+			for i := range o.Ports {
+				setDefaultPtr(&o.Ports[i].Name, "")
+				setDefaultPtr(&o.Ports[i].Protocol, corev1.ProtocolTCP)
+			}
+		}),
+		Prepare: prepare(func(o, old *discoveryv1.EndpointSlice) {
+			type spec struct {
+				Endpoints []discoveryv1.Endpoint
+				Ports     []discoveryv1.EndpointPort
+				Labels    map[string]string
+			}
+			countSpecs(o, untyped(old), spec{o.Endpoints, o.Ports, o.Labels}, func() any { return spec{old.Endpoints, old.Ports, old.Labels} })
+		}),
+		Indexes: map[string]func(txn.Object) []string{
+			IndexService: values(func(o *discoveryv1.EndpointSlice) []string { return labelValue(o, discoveryv1.LabelServiceName) }),
+		},
+		Validate: validate(checkEndpointSlice),
 		Columns: []column{
 			nameColumn(), str("AddressType", doc["addressType"]), str("Ports", doc["ports"]),
 			str("Endpoints", doc["endpoints"]), ageColumn(),

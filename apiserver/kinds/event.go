@@ -22,8 +22,13 @@ func eventKind() *kind.Kind {
 		StoragePrefix: "events",
 		New:           func() txn.Object { return &corev1.Event{} },
 		NewList:       func() runtime.Object { return &corev1.EventList{} },
-		Columns:       eventColumns(),
-		Row:           row(eventRow),
+		Fields:        eventFields(),
+		Indexes: map[string]func(txn.Object) []string{
+			IndexInvolvedUID: values(func(o *corev1.Event) []string { return []string{string(o.InvolvedObject.UID)} }),
+		},
+		Validate: validate(checkEvent),
+		Columns:  eventColumns(),
+		Row:      row(eventRow),
 	}
 }
 
@@ -67,5 +72,27 @@ func eventRow(o *corev1.Event, now time.Time) []any {
 	return []any{
 		kind.Age(last, now), o.Type, o.Reason, object, o.InvolvedObject.FieldPath, source,
 		strings.TrimSpace(o.Message), kind.Age(first, now), int64(count), o.Name,
+	}
+}
+
+func eventFields() map[string]func(txn.Object) string {
+	field := func(f func(o *corev1.Event) string) func(txn.Object) string { return text(f) }
+	return map[string]func(txn.Object) string{
+		"involvedObject.kind":            field(func(o *corev1.Event) string { return o.InvolvedObject.Kind }),
+		"involvedObject.namespace":       field(func(o *corev1.Event) string { return o.InvolvedObject.Namespace }),
+		"involvedObject.name":            field(func(o *corev1.Event) string { return o.InvolvedObject.Name }),
+		"involvedObject.uid":             field(func(o *corev1.Event) string { return string(o.InvolvedObject.UID) }),
+		"involvedObject.apiVersion":      field(func(o *corev1.Event) string { return o.InvolvedObject.APIVersion }),
+		"involvedObject.resourceVersion": field(func(o *corev1.Event) string { return o.InvolvedObject.ResourceVersion }),
+		"involvedObject.fieldPath":       field(func(o *corev1.Event) string { return o.InvolvedObject.FieldPath }),
+		"reason":                         field(func(o *corev1.Event) string { return o.Reason }),
+		"reportingComponent":             field(func(o *corev1.Event) string { return o.ReportingController }),
+		"source": field(func(o *corev1.Event) string {
+			if o.Source.Component == "" {
+				return o.ReportingController
+			}
+			return o.Source.Component
+		}),
+		"type": field(func(o *corev1.Event) string { return o.Type }),
 	}
 }

@@ -13,6 +13,7 @@ import (
 )
 
 func ingressKind() *kind.Kind {
+	p := partsOf(func(o *networkingv1.Ingress) *networkingv1.IngressSpec { return &o.Spec }, func(o *networkingv1.Ingress) *networkingv1.IngressStatus { return &o.Status })
 	doc := networkingv1.IngressSpec{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           networkingv1.SchemeGroupVersion.WithKind("Ingress"),
@@ -23,6 +24,9 @@ func ingressKind() *kind.Kind {
 		StoragePrefix: "ingress",
 		New:           func() txn.Object { return &networkingv1.Ingress{} },
 		NewList:       func() runtime.Object { return &networkingv1.IngressList{} },
+		Prepare:       p.main,
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:      validate(checkIngress),
 		Columns: []column{
 			nameColumn(), str("Class", doc["ingressClassName"]), str("Hosts", "Hosts that incoming requests are matched against before the ingress rule"),
 			str("Address", "Address is a list containing ingress points for the load-balancer"),

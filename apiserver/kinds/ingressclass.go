@@ -19,7 +19,16 @@ func ingressClassKind() *kind.Kind {
 		StoragePrefix: "ingressclasses",
 		New:           func() txn.Object { return &networkingv1.IngressClass{} },
 		NewList:       func() runtime.Object { return &networkingv1.IngressClassList{} },
-		Columns:       []column{nameColumn(), str("Controller", doc["controller"]), str("Parameters", doc["parameters"]), ageColumn()},
+		Default: defaults(func(o *networkingv1.IngressClass) {
+			if o.Spec.Parameters != nil {
+				setDefaultPtr(&o.Spec.Parameters.Scope, networkingv1.IngressClassParametersReferenceScopeCluster)
+			}
+		}),
+		Prepare: prepare(func(o, old *networkingv1.IngressClass) {
+			countSpecs(o, untyped(old), &o.Spec, func() any { return &old.Spec })
+		}),
+		Validate: validate(checkIngressClass),
+		Columns:  []column{nameColumn(), str("Controller", doc["controller"]), str("Parameters", doc["parameters"]), ageColumn()},
 		Row: row(func(o *networkingv1.IngressClass, now time.Time) []any {
 			parameters := none
 			if p := o.Spec.Parameters; p != nil {

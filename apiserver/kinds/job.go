@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -13,6 +14,7 @@ import (
 )
 
 func jobKind() *kind.Kind {
+	p := partsOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }, func(o *batchv1.Job) *batchv1.JobStatus { return &o.Status })
 	return &kind.Kind{
 		GVK:           batchv1.SchemeGroupVersion.WithKind("Job"),
 		Plural:        "jobs",
@@ -22,6 +24,19 @@ func jobKind() *kind.Kind {
 		StoragePrefix: "jobs",
 		New:           func() txn.Object { return &batchv1.Job{} },
 		NewList:       func() runtime.Object { return &batchv1.JobList{} },
+		Default:       defaults(defaultJob),
+		Prepare: prepare(func(o, old *batchv1.Job) {
+			prepareJob(o, old)
+			p.main(o, untyped(old))
+		}),
+		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(checkJobStatus)},
+		Fields: map[string]func(txn.Object) string{
+			"status.successful": text(func(o *batchv1.Job) string { return strconv.Itoa(int(o.Status.Succeeded)) }),
+		},
+		Validate: validate(checkJob),
+		Warnings: warnings(func(o, _ *batchv1.Job) []string {
+			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		}),
 		Columns: append([]column{
 			nameColumn(), str("Status", "Status of the job."), str("Completions", batchv1.JobStatus{}.SwaggerDoc()["succeeded"]),
 			str("Duration", "Time required to complete the job."), ageColumn(),

@@ -19,6 +19,7 @@ func leaseKind() *kind.Kind {
 		StoragePrefix: "leases",
 		New:           func() txn.Object { return &coordinationv1.Lease{} },
 		NewList:       func() runtime.Object { return &coordinationv1.LeaseList{} },
+		Validate:      validate(checkLease),
 		Columns:       []column{nameColumn(), str("Holder", coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"]), ageColumn()},
 		Row: row(func(o *coordinationv1.Lease, now time.Time) []any {
 			return []any{o.Name, deref(o.Spec.HolderIdentity, ""), age(o, now)}

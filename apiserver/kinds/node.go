@@ -3,12 +3,14 @@ package kinds
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"strconv"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func nodeKind() *kind.Kind {
+	p := partsOf(func(o *corev1.Node) *corev1.NodeSpec { return &o.Spec }, func(o *corev1.Node) *corev1.NodeStatus { return &o.Status })
 	return &kind.Kind{
 		GVK:           corev1.SchemeGroupVersion.WithKind("Node"),
 		Plural:        "nodes",
@@ -17,7 +19,36 @@ func nodeKind() *kind.Kind {
 		StoragePrefix: "minions",
 		New:           func() txn.Object { return &corev1.Node{} },
 		NewList:       func() runtime.Object { return &corev1.NodeList{} },
-		Columns:       nodeColumns(),
-		Row:           row(nodeRow),
+		Default:       defaults(defaultNode),
+		Prepare: prepare(func(o, old *corev1.Node) {
+			// A new node comes with its status: that is how agents register.
+			if old != nil {
+				o.Status = old.Status
+			}
+		}),
+		Subresources: map[string]kind.Subresource{
+			"status": p.statusSubresource(checkNode),
+			"proxy":  proxySubresource("NodeProxyOptions"),
+		},
+		Fields: map[string]func(txn.Object) string{
+			"spec.unschedulable": text(func(o *corev1.Node) string { return strconv.FormatBool(o.Spec.Unschedulable) }),
+		},
+		Validate: validate(checkNode),
+		Columns:  nodeColumns(),
+		Row:      row(nodeRow),
+	}
+}
+
+func defaultNode(o *corev1.Node) {
+	if o.Status.Allocatable == nil && o.Status.Capacity != nil {
+		o.Status.Allocatable = o.Status.Capacity.DeepCopy()
+	}
+	roundResources(o.Status.Capacity)
+	roundResources(o.Status.Allocatable)
+	// Two names of one field.
+	if len(o.Spec.PodCIDRs) > 0 {
+		o.Spec.PodCIDR = o.Spec.PodCIDRs[0]
+	} else if o.Spec.PodCIDR != "" {
+		o.Spec.PodCIDRs = []string{o.Spec.PodCIDR}
 	}
 }

@@ -14,6 +14,7 @@ import (
 )
 
 func persistentVolumeKind() *kind.Kind {
+	p := partsOf(func(o *corev1.PersistentVolume) *corev1.PersistentVolumeSpec { return &o.Spec }, func(o *corev1.PersistentVolume) *corev1.PersistentVolumeStatus { return &o.Status })
 	doc := corev1.PersistentVolumeSpec{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           corev1.SchemeGroupVersion.WithKind("PersistentVolume"),
@@ -23,6 +24,15 @@ func persistentVolumeKind() *kind.Kind {
 		StoragePrefix: "persistentvolumes",
 		New:           func() txn.Object { return &corev1.PersistentVolume{} },
 		NewList:       func() runtime.Object { return &corev1.PersistentVolumeList{} },
+		Default:       defaults(defaultPersistentVolume),
+		Prepare: prepare(func(o, old *corev1.PersistentVolume) {
+			p.withoutStatus(o, untyped(old))
+			if old == nil {
+				o.Status.Phase = corev1.VolumePending
+			}
+		}),
+		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:     validate(checkPersistentVolume),
 		Columns: append([]column{
 			nameColumn(), str("Capacity", doc["capacity"]), str("Access Modes", doc["accessModes"]),
 			str("Reclaim Policy", doc["persistentVolumeReclaimPolicy"]), str("Status", corev1.PersistentVolumeStatus{}.SwaggerDoc()["phase"]),
@@ -79,4 +89,24 @@ func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
 		}
 	}
 	return strings.Join(texts, ",")
+}
+
+func defaultPersistentVolume(o *corev1.PersistentVolume) {
+	setDefault(&o.Status.Phase, corev1.VolumePending)
+	setDefault(&o.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
+	setDefaultPtr(&o.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	roundResources(o.Spec.Capacity)
+	v := &o.Spec.PersistentVolumeSource
+	switch {
+	case v.HostPath != nil:
+		setDefaultPtr(&v.HostPath.Type, corev1.HostPathUnset)
+	case v.ISCSI != nil:
+		setDefault(&v.ISCSI.ISCSIInterface, "default")
+	case v.RBD != nil:
+		defaultRBD(&v.RBD.RBDPool, &v.RBD.RadosUser, &v.RBD.Keyring)
+	case v.AzureDisk != nil:
+		defaultAzureDisk(v.AzureDisk)
+	case v.ScaleIO != nil:
+		defaultScaleIO(&v.ScaleIO.StorageMode, &v.ScaleIO.FSType)
+	}
 }

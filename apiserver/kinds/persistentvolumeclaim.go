@@ -11,6 +11,7 @@ import (
 )
 
 func persistentVolumeClaimKind() *kind.Kind {
+	p := partsOf(func(o *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimSpec { return &o.Spec }, func(o *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimStatus { return &o.Status })
 	doc := corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()
 	status := corev1.PersistentVolumeClaimStatus{}.SwaggerDoc()
 	return &kind.Kind{
@@ -22,6 +23,15 @@ func persistentVolumeClaimKind() *kind.Kind {
 		StoragePrefix: "persistentvolumeclaims",
 		New:           func() txn.Object { return &corev1.PersistentVolumeClaim{} },
 		NewList:       func() runtime.Object { return &corev1.PersistentVolumeClaimList{} },
+		Default:       defaults(defaultPersistentVolumeClaim),
+		Prepare: prepare(func(o, old *corev1.PersistentVolumeClaim) {
+			p.withoutStatus(o, untyped(old))
+			if old == nil {
+				o.Status.Phase = corev1.ClaimPending
+			}
+		}),
+		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:     validate(checkPersistentVolumeClaim),
 		Columns: append([]column{
 			nameColumn(), str("Status", status["phase"]), str("Volume", doc["volumeName"]), str("Capacity", status["capacity"]),
 			str("Access Modes", status["accessModes"]), str("StorageClass", doc["storageClassName"]),
@@ -44,4 +54,9 @@ func persistentVolumeClaimRow(o *corev1.PersistentVolumeClaim, now time.Time) []
 		o.Name, volumePhase(o, string(o.Status.Phase)), o.Spec.VolumeName, capacity, modes, class,
 		deref(o.Spec.VolumeAttributesClassName, unset), age(o, now), string(deref(o.Spec.VolumeMode, unset)),
 	}
+}
+
+func defaultPersistentVolumeClaim(o *corev1.PersistentVolumeClaim) {
+	setDefault(&o.Status.Phase, corev1.ClaimPending)
+	defaultClaimSpec(&o.Spec)
 }

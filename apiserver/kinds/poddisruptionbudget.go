@@ -12,6 +12,7 @@ import (
 )
 
 func podDisruptionBudgetKind() *kind.Kind {
+	p := partsOf(func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &o.Spec }, func(o *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetStatus { return &o.Status })
 	return &kind.Kind{
 		GVK:           policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"),
 		Plural:        "poddisruptionbudgets",
@@ -21,6 +22,9 @@ func podDisruptionBudgetKind() *kind.Kind {
 		StoragePrefix: "poddisruptionbudgets",
 		New:           func() txn.Object { return &policyv1.PodDisruptionBudget{} },
 		NewList:       func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
+		Prepare:       p.main,
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:      validate(checkPodDisruptionBudget),
 		Columns: []column{
 			nameColumn(), str("Min Available", "The minimum number of pods that must be available."),
 			str("Max Unavailable", "The maximum number of pods that may be unavailable."),

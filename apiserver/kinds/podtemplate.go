@@ -19,6 +19,11 @@ func podTemplateKind() *kind.Kind {
 		StoragePrefix: "podtemplates",
 		New:           func() txn.Object { return &corev1.PodTemplate{} },
 		NewList:       func() runtime.Object { return &corev1.PodTemplateList{} },
+		Default:       defaults(func(o *corev1.PodTemplate) { defaultPodSpec(&o.Template.Spec) }),
+		Prepare: prepare(func(o, old *corev1.PodTemplate) {
+			countSpecs(o, untyped(old), &o.Template, func() any { return &old.Template })
+		}),
+		Validate: validate(checkPodTemplate),
 		Columns: []column{
 			nameColumn(), str("Containers", "Names of each container in the template."),
 			str("Images", "Images referenced by each container in the template."), str("Pod Labels", "The labels for the pod template."),

@@ -21,6 +21,15 @@ func priorityClassKind() *kind.Kind {
 		StoragePrefix: "priorityclasses",
 		New:           func() txn.Object { return &schedulingv1.PriorityClass{} },
 		NewList:       func() runtime.Object { return &schedulingv1.PriorityClassList{} },
+		Default:       defaults(func(o *schedulingv1.PriorityClass) { setDefaultPtr(&o.PreemptionPolicy, corev1.PreemptLowerPriority) }),
+		Prepare: prepare(func(o, old *schedulingv1.PriorityClass) {
+			// Everything but the description is fixed, so the generation stays 1.
+			o.Generation = 1
+			if old != nil {
+				o.Generation = old.Generation
+			}
+		}),
+		Validate: validate(checkPriorityClass),
 		Columns: []column{
 			nameColumn(), integer("Value", doc["value"]), boolean("Global-Default", doc["globalDefault"]), ageColumn(),
 			str("PreemptionPolicy", doc["preemptionPolicy"]),

@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -11,6 +13,7 @@ import (
 )
 
 func replicaSetKind() *kind.Kind {
+	p := partsOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }, func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status })
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("ReplicaSet"),
 		Plural:        "replicasets",
@@ -21,6 +24,28 @@ func replicaSetKind() *kind.Kind {
 		StoragePrefix: "replicasets",
 		New:           func() txn.Object { return &appsv1.ReplicaSet{} },
 		NewList:       func() runtime.Object { return &appsv1.ReplicaSetList{} },
+		Default: defaults(func(o *appsv1.ReplicaSet) {
+			setDefaultPtr(&o.Spec.Replicas, 1)
+			defaultPodSpec(&o.Spec.Template.Spec)
+		}),
+		Prepare: p.main,
+		Subresources: map[string]kind.Subresource{
+			"status": p.statusSubresource(checkReplicaSetStatus),
+			"scale": scaleOf[*appsv1.ReplicaSet]{
+				resource: schema.GroupResource{Group: appsv1.GroupName, Resource: "replicasets"},
+				spec:     func(o *appsv1.ReplicaSet) **int32 { return &o.Spec.Replicas },
+				replicas: func(o *appsv1.ReplicaSet) int32 { return o.Status.Replicas },
+				selector: func(o *appsv1.ReplicaSet) string { return selectorQuery(o.Spec.Selector) },
+			}.subresource(),
+		},
+		Fields: map[string]func(txn.Object) string{
+			"status.replicas": text(func(o *appsv1.ReplicaSet) string { return strconv.Itoa(int(o.Status.Replicas)) }),
+		},
+		Indexes:  map[string]func(txn.Object) []string{IndexController: controllerUIDs},
+		Validate: validate(checkReplicaSet),
+		Warnings: warnings(func(o, _ *appsv1.ReplicaSet) []string {
+			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		}),
 		Columns: append([]column{
 			nameColumn(), integer("Desired", appsv1.ReplicaSetSpec{}.SwaggerDoc()["replicas"]),
 			integer("Current", appsv1.ReplicaSetStatus{}.SwaggerDoc()["replicas"]),

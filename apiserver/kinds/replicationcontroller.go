@@ -1,6 +1,10 @@
 package kinds
 
 import (
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"maps"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +15,7 @@ import (
 )
 
 func replicationControllerKind() *kind.Kind {
+	p := partsOf(func(o *corev1.ReplicationController) *corev1.ReplicationControllerSpec { return &o.Spec }, func(o *corev1.ReplicationController) *corev1.ReplicationControllerStatus { return &o.Status })
 	return &kind.Kind{
 		GVK:           corev1.SchemeGroupVersion.WithKind("ReplicationController"),
 		Plural:        "replicationcontrollers",
@@ -21,6 +26,21 @@ func replicationControllerKind() *kind.Kind {
 		StoragePrefix: "controllers",
 		New:           func() txn.Object { return &corev1.ReplicationController{} },
 		NewList:       func() runtime.Object { return &corev1.ReplicationControllerList{} },
+		Default:       defaults(defaultReplicationController),
+		Prepare:       p.main,
+		Subresources: map[string]kind.Subresource{
+			"status": p.statusSubresource(checkReplicationControllerStatus),
+			"scale": scaleOf[*corev1.ReplicationController]{
+				resource: schema.GroupResource{Group: corev1.GroupName, Resource: "replicationcontrollers"},
+				spec:     func(o *corev1.ReplicationController) **int32 { return &o.Spec.Replicas },
+				replicas: func(o *corev1.ReplicationController) int32 { return o.Status.Replicas },
+				selector: func(o *corev1.ReplicationController) string { return labels.SelectorFromSet(o.Spec.Selector).String() },
+			}.subresource(),
+		},
+		Fields: map[string]func(txn.Object) string{
+			"status.replicas": text(func(o *corev1.ReplicationController) string { return strconv.Itoa(int(o.Status.Replicas)) }),
+		},
+		Validate: validate(checkReplicationController),
 		Columns: append([]column{
 			nameColumn(), integer("Desired", corev1.ReplicationControllerSpec{}.SwaggerDoc()["replicas"]),
 			integer("Current", corev1.ReplicationControllerStatus{}.SwaggerDoc()["replicas"]),
@@ -37,4 +57,18 @@ func replicationControllerKind() *kind.Kind {
 			}
 		}),
 	}
+}
+
+func defaultReplicationController(o *corev1.ReplicationController) {
+	if t := o.Spec.Template; t != nil {
+		// Older than selectors of their own: what is left out is the template's.
+		if len(o.Spec.Selector) == 0 {
+			o.Spec.Selector = maps.Clone(t.Labels)
+		}
+		if len(o.Labels) == 0 {
+			o.Labels = maps.Clone(t.Labels)
+		}
+		defaultPodSpec(&t.Spec)
+	}
+	setDefaultPtr(&o.Spec.Replicas, 1)
 }

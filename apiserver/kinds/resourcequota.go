@@ -14,6 +14,7 @@ import (
 )
 
 func resourceQuotaKind() *kind.Kind {
+	p := partsOf(func(o *corev1.ResourceQuota) *corev1.ResourceQuotaSpec { return &o.Spec }, func(o *corev1.ResourceQuota) *corev1.ResourceQuotaStatus { return &o.Status })
 	return &kind.Kind{
 		GVK:           corev1.SchemeGroupVersion.WithKind("ResourceQuota"),
 		Plural:        "resourcequotas",
@@ -23,6 +24,14 @@ func resourceQuotaKind() *kind.Kind {
 		StoragePrefix: "resourcequotas",
 		New:           func() txn.Object { return &corev1.ResourceQuota{} },
 		NewList:       func() runtime.Object { return &corev1.ResourceQuotaList{} },
+		Default: defaults(func(o *corev1.ResourceQuota) {
+			roundResources(o.Spec.Hard)
+			roundResources(o.Status.Hard)
+			roundResources(o.Status.Used)
+		}),
+		Prepare:      p.withoutStatus,
+		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:     validate(checkResourceQuota),
 		Columns: []column{
 			nameColumn(), str("Request", "Used and allowed amounts, limits apart."),
 			str("Limit", "Used and allowed amounts of limits."), ageColumn(),

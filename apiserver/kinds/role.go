@@ -19,6 +19,8 @@ func roleKind() *kind.Kind {
 		StoragePrefix: "roles",
 		New:           func() txn.Object { return &rbacv1.Role{} },
 		NewList:       func() runtime.Object { return &rbacv1.RoleList{} },
+		Name:          rbacName,
+		Validate:      validate(checkRole),
 		Columns:       []column{nameColumn(), createdColumn()},
 		Row:           row(func(o *rbacv1.Role, _ time.Time) []any { return []any{o.Name, created(o)} }),
 	}
@@ -32,6 +34,8 @@ func clusterRoleKind() *kind.Kind {
 		StoragePrefix: "clusterroles",
 		New:           func() txn.Object { return &rbacv1.ClusterRole{} },
 		NewList:       func() runtime.Object { return &rbacv1.ClusterRoleList{} },
+		Name:          rbacName,
+		Validate:      validate(checkClusterRole),
 		Columns:       []column{nameColumn(), createdColumn()},
 		Row:           row(func(o *rbacv1.ClusterRole, _ time.Time) []any { return []any{o.Name, created(o)} }),
 	}

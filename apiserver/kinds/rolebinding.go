@@ -21,6 +21,9 @@ func roleBindingKind() *kind.Kind {
 		StoragePrefix: "rolebindings",
 		New:           func() txn.Object { return &rbacv1.RoleBinding{} },
 		NewList:       func() runtime.Object { return &rbacv1.RoleBindingList{} },
+		Name:          rbacName,
+		Validate:      validate(checkRoleBinding),
+		Default:       defaults(func(o *rbacv1.RoleBinding) { defaultBinding(&o.RoleRef, o.Subjects) }),
 		Columns:       bindingColumns(),
 		Row: row(func(o *rbacv1.RoleBinding, now time.Time) []any {
 			return bindingRow(o, o.RoleRef, o.Subjects, now)
@@ -36,6 +39,9 @@ func clusterRoleBindingKind() *kind.Kind {
 		StoragePrefix: "clusterrolebindings",
 		New:           func() txn.Object { return &rbacv1.ClusterRoleBinding{} },
 		NewList:       func() runtime.Object { return &rbacv1.ClusterRoleBindingList{} },
+		Name:          rbacName,
+		Validate:      validate(checkClusterRoleBinding),
+		Default:       defaults(func(o *rbacv1.ClusterRoleBinding) { defaultBinding(&o.RoleRef, o.Subjects) }),
 		Columns:       bindingColumns(),
 		Row: row(func(o *rbacv1.ClusterRoleBinding, now time.Time) []any {
 			return bindingRow(o, o.RoleRef, o.Subjects, now)
@@ -67,5 +73,14 @@ func bindingRow(o metav1.Object, ref rbacv1.RoleRef, subjects []rbacv1.Subject, 
 	return []any{
 		o.GetName(), ref.Kind + "/" + ref.Name, age(o, now),
 		strings.Join(users, ", "), strings.Join(groups, ", "), strings.Join(accounts, ", "),
+	}
+}
+
+func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
+	setDefault(&ref.APIGroup, rbacv1.GroupName)
+	for i := range subjects {
+		if s := &subjects[i]; s.Kind == rbacv1.UserKind || s.Kind == rbacv1.GroupKind {
+			setDefault(&s.APIGroup, rbacv1.GroupName)
+		}
 	}
 }

@@ -18,6 +18,7 @@ func runtimeClassKind() *kind.Kind {
 		StoragePrefix: "runtimeclasses",
 		New:           func() txn.Object { return &nodev1.RuntimeClass{} },
 		NewList:       func() runtime.Object { return &nodev1.RuntimeClassList{} },
+		Validate:      validate(checkRuntimeClass),
 		Columns:       []column{nameColumn(), str("Handler", nodev1.RuntimeClass{}.SwaggerDoc()["handler"]), ageColumn()},
 		Row: row(func(o *nodev1.RuntimeClass, now time.Time) []any {
 			return []any{o.Name, o.Handler, age(o, now)}

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +21,11 @@ func serviceAccountKind() *kind.Kind {
 		StoragePrefix: "serviceaccounts",
 		New:           func() txn.Object { return &corev1.ServiceAccount{} },
 		NewList:       func() runtime.Object { return &corev1.ServiceAccountList{} },
-		Columns:       []column{nameColumn(), integer("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]), ageColumn()},
+		Subresources: map[string]kind.Subresource{
+			"token": {GVK: authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), Verbs: []string{"create"}, Connect: true},
+		},
+		Validate: validate(checkServiceAccount),
+		Columns:  []column{nameColumn(), integer("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]), ageColumn()},
 		Row: row(func(o *corev1.ServiceAccount, now time.Time) []any {
 			return []any{o.Name, int64(len(o.Secrets)), age(o, now)}
 		}),

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 )
 
 func statefulSetKind() *kind.Kind {
+	p := partsOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }, func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status })
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
 		Plural:        "statefulsets",
@@ -22,6 +24,21 @@ func statefulSetKind() *kind.Kind {
 		StoragePrefix: "statefulsets",
 		New:           func() txn.Object { return &appsv1.StatefulSet{} },
 		NewList:       func() runtime.Object { return &appsv1.StatefulSetList{} },
+		Default:       defaults(defaultStatefulSet),
+		Prepare:       p.main,
+		Subresources: map[string]kind.Subresource{
+			"status": p.statusSubresource(checkStatefulSetStatus),
+			"scale": scaleOf[*appsv1.StatefulSet]{
+				resource: schema.GroupResource{Group: appsv1.GroupName, Resource: "statefulsets"},
+				spec:     func(o *appsv1.StatefulSet) **int32 { return &o.Spec.Replicas },
+				replicas: func(o *appsv1.StatefulSet) int32 { return o.Status.Replicas },
+				selector: func(o *appsv1.StatefulSet) string { return selectorQuery(o.Spec.Selector) },
+			}.subresource(),
+		},
+		Validate: validate(checkStatefulSet),
+		Warnings: warnings(func(o, _ *appsv1.StatefulSet) []string {
+			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		}),
 		Columns: append([]column{
 			nameColumn(), str("Ready", "Number of the pod with ready state"), ageColumn(),
 		}, templateColumns()[:2]...),
@@ -33,4 +50,26 @@ func statefulSetKind() *kind.Kind {
 			}
 		}),
 	}
+}
+
+func defaultStatefulSet(o *appsv1.StatefulSet) {
+	s := &o.Spec
+	setDefault(&s.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
+	setDefault(&s.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)
+	if s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
+		setDefaultPtr(&s.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
+		setDefaultPtr(&s.UpdateStrategy.RollingUpdate.Partition, 0)
+	}
+	setDefaultPtr(&s.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
+	setDefault(&s.PersistentVolumeClaimRetentionPolicy.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	setDefault(&s.PersistentVolumeClaimRetentionPolicy.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	setDefaultPtr(&s.Replicas, 1)
+	setDefaultPtr(&s.RevisionHistoryLimit, 10)
+	for i := range s.VolumeClaimTemplates {
+		c := &s.VolumeClaimTemplates[i]
+		// Not stored, but the API shows what the templates are.
+		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
+		defaultPersistentVolumeClaim(c)
+	}
+	defaultPodSpec(&s.Template.Spec)
 }

@@ -21,6 +21,11 @@ func storageClassKind() *kind.Kind {
 		StoragePrefix: "storageclasses",
 		New:           func() txn.Object { return &storagev1.StorageClass{} },
 		NewList:       func() runtime.Object { return &storagev1.StorageClassList{} },
+		Default: defaults(func(o *storagev1.StorageClass) {
+			setDefaultPtr(&o.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
+			setDefaultPtr(&o.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+		}),
+		Validate: validate(checkStorageClass),
 		Columns: []column{
 			nameColumn(), str("Provisioner", doc["provisioner"]), str("ReclaimPolicy", doc["reclaimPolicy"]),
 			str("VolumeBindingMode", doc["volumeBindingMode"]), str("AllowVolumeExpansion", doc["allowVolumeExpansion"]), ageColumn(),

@@ -3,8 +3,6 @@ package kinds
 import (
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/validation/field"
-
 	"github.com/headway-sh/headway/api/txn"
 )
 
@@ -25,8 +23,8 @@ func prepare[T txn.Object](f func(o, old T)) func(o, old txn.Object) {
 	return func(o, old txn.Object) { f(o.(T), as[T](old)) }
 }
 
-func validate[T txn.Object](f func(o, old T) field.ErrorList) func(o, old txn.Object) field.ErrorList {
-	return func(o, old txn.Object) field.ErrorList { return f(o.(T), as[T](old)) }
+func validate[T txn.Object](f func(o, old T) fieldErrors) func(o, old txn.Object) fieldErrors {
+	return func(o, old txn.Object) fieldErrors { return f(o.(T), as[T](old)) }
 }
 
 func warnings[T txn.Object](f func(o, old T) []string) func(o, old txn.Object) []string {
@@ -43,4 +41,15 @@ func values[T txn.Object](f func(T) []string) func(txn.Object) []string {
 
 func row[T txn.Object](f func(o T, now time.Time) []any) func(txn.Object, time.Time) []any {
 	return func(o txn.Object, now time.Time) []any { return f(o.(T), now) }
+}
+
+// untyped gives a typed object back as an interface, nil for a nil pointer.
+func untyped[T any, P interface {
+	*T
+	txn.Object
+}](o P) txn.Object {
+	if o == nil {
+		return nil
+	}
+	return o
 }

@@ -1,0 +1,226 @@
+package kinds
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func checkNamespace(o, _ *corev1.Namespace) fieldErrors {
+	c := &checker{}
+	for i, f := range o.Spec.Finalizers {
+		at := field.NewPath("spec", "finalizers").Index(i)
+		for _, m := range validation.IsQualifiedName(string(f)) {
+			c.invalid(at, f, m)
+		}
+		if !strings.Contains(string(f), "/") && f != corev1.FinalizerKubernetes {
+			c.invalid(at, f, "name is neither a standard finalizer name nor is it fully qualified")
+		}
+	}
+	return c.errs
+}
+
+func checkNode(o, old *corev1.Node) fieldErrors {
+	c := &checker{}
+	spec, status := field.NewPath("spec"), field.NewPath("status")
+	var taints nameSet
+	for i := range o.Spec.Taints {
+		t := &o.Spec.Taints[i]
+		at := spec.Child("taints").Index(i)
+		c.add(metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
+		c.messages(at, "value", t.Value, validation.IsValidLabelValue(t.Value))
+		c.taintEffect(at.Child("effect"), t.Effect)
+		if !taints.add(t.Key + ":" + string(t.Effect)) {
+			c.add(field.Duplicate(at, *t))
+		}
+	}
+	for i, cidr := range o.Spec.PodCIDRs {
+		c.cidr(spec.Child("podCIDRs").Index(i), cidr)
+	}
+	c.resourceList(status.Child("capacity"), o.Status.Capacity)
+	c.resourceList(status.Child("allocatable"), o.Status.Allocatable)
+	var addresses nameSet
+	for i, a := range o.Status.Addresses {
+		if !addresses.add(string(a.Type) + "/" + a.Address) {
+			c.add(field.Duplicate(status.Child("addresses").Index(i), a))
+		}
+	}
+	if old != nil {
+		c.nodeUpdate(spec, &o.Spec, &old.Spec)
+	}
+	return c.errs
+}
+
+// nodeUpdate lets what names the machine be set once.
+func (c *checker) nodeUpdate(p *path, s, old *corev1.NodeSpec) {
+	if old.ProviderID != "" && s.ProviderID != old.ProviderID {
+		c.forbidden(p.Child("providerID"), "node updates may not change providerID except from \"\" to valid")
+	}
+	if len(old.PodCIDRs) > 0 && !equality.Semantic.DeepEqual(s.PodCIDRs, old.PodCIDRs) {
+		c.forbidden(p.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid")
+	}
+}
+
+// maxDataSize bounds what one ConfigMap or Secret holds.
+const maxDataSize = 1 << 20
+
+func checkConfigMap(o, old *corev1.ConfigMap) fieldErrors {
+	c := &checker{}
+	size := 0
+	for k, v := range o.Data {
+		c.dataKey(field.NewPath("data"), k)
+		if _, ok := o.BinaryData[k]; ok {
+			c.invalid(field.NewPath("data").Key(k), k, "duplicate of key present in binaryData")
+		}
+		size += len(v)
+	}
+	for k, v := range o.BinaryData {
+		c.dataKey(field.NewPath("binaryData"), k)
+		size += len(v)
+	}
+	if size > maxDataSize {
+		c.add(field.TooLong(field.NewPath(""), "", maxDataSize))
+	}
+	if old != nil && deref(old.Immutable, false) {
+		c.stillImmutable(o.Immutable)
+		if !equality.Semantic.DeepEqual(o.Data, old.Data) {
+			c.forbidden(field.NewPath("data"), "field is immutable when `immutable` is set")
+		}
+		if !equality.Semantic.DeepEqual(o.BinaryData, old.BinaryData) {
+			c.forbidden(field.NewPath("binaryData"), "field is immutable when `immutable` is set")
+		}
+	}
+	return c.errs
+}
+
+func (c *checker) dataKey(p *path, key string) {
+	if plainLabel(key) {
+		return
+	}
+	for _, m := range validation.IsConfigMapKey(key) {
+		c.invalid(p.Key(key), key, m)
+	}
+}
+
+func (c *checker) stillImmutable(now *bool) {
+	if !deref(now, false) {
+		c.forbidden(field.NewPath("immutable"), "field is immutable when `immutable` is set")
+	}
+}
+
+// requiredKeys are what secrets of these types must have.
+var requiredKeys = map[corev1.SecretType][]string{
+	corev1.SecretTypeDockercfg:        {corev1.DockerConfigKey},
+	corev1.SecretTypeDockerConfigJson: {corev1.DockerConfigJsonKey},
+	corev1.SecretTypeSSHAuth:          {corev1.SSHAuthPrivateKey},
+	corev1.SecretTypeTLS:              {corev1.TLSCertKey, corev1.TLSPrivateKeyKey},
+}
+
+func checkSecret(o, old *corev1.Secret) fieldErrors {
+	c := &checker{}
+	size, data := 0, field.NewPath("data")
+	for k, v := range o.Data {
+		c.dataKey(data, k)
+		size += len(v)
+	}
+	if size > maxDataSize {
+		c.add(field.TooLong(data, "", maxDataSize))
+	}
+	for _, key := range requiredKeys[o.Type] {
+		if _, ok := o.Data[key]; !ok {
+			c.required(data.Key(key), "")
+		}
+	}
+	switch o.Type {
+	case corev1.SecretTypeServiceAccountToken:
+		if o.Annotations[corev1.ServiceAccountNameKey] == "" {
+			c.required(field.NewPath("metadata", "annotations").Key(corev1.ServiceAccountNameKey), "")
+		}
+	case corev1.SecretTypeBasicAuth:
+		_, user := o.Data[corev1.BasicAuthUsernameKey]
+		_, password := o.Data[corev1.BasicAuthPasswordKey]
+		if !user && !password {
+			c.required(data.Key(corev1.BasicAuthUsernameKey), "")
+			c.required(data.Key(corev1.BasicAuthPasswordKey), "")
+		}
+	case corev1.SecretTypeDockercfg:
+		c.jsonData(data, corev1.DockerConfigKey, o.Data)
+	case corev1.SecretTypeDockerConfigJson:
+		c.jsonData(data, corev1.DockerConfigJsonKey, o.Data)
+	}
+	if old == nil {
+		return c.errs
+	}
+	same(c, nil, "type", o.Type, old.Type)
+	if deref(old.Immutable, false) {
+		c.stillImmutable(o.Immutable)
+		if !equality.Semantic.DeepEqual(o.Data, old.Data) {
+			c.forbidden(data, "field is immutable when `immutable` is set")
+		}
+	}
+	return c.errs
+}
+
+func secretWarnings(o, _ *corev1.Secret) []string {
+	if o.Type == corev1.SecretTypeTLS && len(o.Data[corev1.TLSCertKey])+len(o.Data[corev1.TLSPrivateKeyKey]) == 0 {
+		return []string{"tls: failed to find any PEM data in certificate input"}
+	}
+	return nil
+}
+
+func checkEvent(o, old *corev1.Event) fieldErrors {
+	c := &checker{}
+	if o.InvolvedObject.Namespace != o.Namespace && (o.InvolvedObject.Namespace != "" || (o.Namespace != "default" && o.Namespace != "kube-system")) {
+		c.invalid(field.NewPath("involvedObject", "namespace"), o.InvolvedObject.Namespace, "does not match event.namespace")
+	}
+	if o.EventTime.IsZero() || old != nil {
+		return c.errs
+	}
+	// Events of the newer API say who reports what.
+	for _, f := range [...]struct{ name, value string }{
+		{"reportingController", o.ReportingController}, {"reportingInstance", o.ReportingInstance},
+		{"action", o.Action}, {"reason", o.Reason},
+	} {
+		if f.value == "" {
+			c.required(field.NewPath(f.name), "")
+		}
+	}
+	if len(o.Message) > 1024 {
+		c.add(field.TooLong(field.NewPath("message"), "", 1024))
+	}
+	return c.errs
+}
+
+func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {
+	c := &checker{}
+	for i := range o.Subsets {
+		s := &o.Subsets[i]
+		p := field.NewPath("subsets").Index(i)
+		if len(s.Addresses)+len(s.NotReadyAddresses) == 0 {
+			c.required(p, "must specify `addresses` or `notReadyAddresses`")
+		}
+		for j := range s.Addresses {
+			c.endpointIP(p.Child("addresses").Index(j).Child("ip"), s.Addresses[j].IP)
+		}
+		for j := range s.NotReadyAddresses {
+			c.endpointIP(p.Child("notReadyAddresses").Index(j).Child("ip"), s.NotReadyAddresses[j].IP)
+		}
+		for j := range s.Ports {
+			at := p.Child("ports").Index(j)
+			if s.Ports[j].Name != "" {
+				c.dnsLabel(at, "name", s.Ports[j].Name)
+			} else if len(s.Ports) > 1 {
+				c.required(at.Child("name"), "")
+			}
+			c.port(at, "port", s.Ports[j].Port)
+			protocol(c, at, s.Ports[j].Protocol)
+		}
+	}
+	return c.errs
+}
+
+func (c *checker) endpointIP(p *path, ip string) { c.externalIP(p, ip) }

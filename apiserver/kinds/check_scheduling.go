@@ -1,0 +1,204 @@
+package kinds
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// scheduling checks what of a pod decides where it may run.
+func (c *checker) scheduling(p *path, s *corev1.PodSpec) {
+	for i := range s.Tolerations {
+		c.toleration(p.Child("tolerations").Index(i), &s.Tolerations[i])
+	}
+	var pairs nameSet
+	for i := range s.TopologySpreadConstraints {
+		c.spread(p.Child("topologySpreadConstraints").Index(i), &s.TopologySpreadConstraints[i], &pairs)
+	}
+	if s.Affinity != nil {
+		c.affinity(p.Child("affinity"), s.Affinity)
+	}
+	var gates nameSet
+	for i := range s.SchedulingGates {
+		at := p.Child("schedulingGates").Index(i)
+		for _, m := range validation.IsQualifiedName(s.SchedulingGates[i].Name) {
+			c.invalid(at, s.SchedulingGates[i].Name, m)
+		}
+		if !gates.add(s.SchedulingGates[i].Name) {
+			c.add(field.Duplicate(at, s.SchedulingGates[i].Name))
+		}
+	}
+	if len(s.SchedulingGates) > 0 && s.NodeName != "" {
+		c.forbidden(p.Child("nodeName"), "cannot be set until all schedulingGates have been cleared")
+	}
+}
+
+func (c *checker) toleration(p *path, t *corev1.Toleration) {
+	if t.Key != "" {
+		c.add(metavalidation.ValidateLabelName(t.Key, p.Child("key"))...)
+	}
+	if t.Key == "" && t.Operator != corev1.TolerationOpExists {
+		c.invalid(p.Child("operator"), t.Operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\"")
+	}
+	if t.TolerationSeconds != nil && t.Effect != corev1.TaintEffectNoExecute {
+		c.invalid(p.Child("effect"), t.Effect, "effect must be 'NoExecute' when `tolerationSeconds` is set")
+	}
+	switch t.Operator {
+	case corev1.TolerationOpEqual, "":
+		for _, m := range validation.IsValidLabelValue(t.Value) {
+			c.invalid(p.Child("operator"), t.Value, m)
+		}
+	case corev1.TolerationOpExists:
+		if t.Value != "" {
+			c.invalid(p.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'")
+		}
+	default:
+		c.add(field.NotSupported(p.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
+	}
+	if t.Effect != "" {
+		c.taintEffect(p.Child("effect"), t.Effect)
+	}
+}
+
+func (c *checker) taintEffect(p *path, e corev1.TaintEffect) {
+	switch e {
+	case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+	case "":
+		c.required(p, "")
+	default:
+		c.add(field.NotSupported(p, e, []corev1.TaintEffect{
+			corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute,
+		}))
+	}
+}
+
+func (c *checker) spread(p *path, t *corev1.TopologySpreadConstraint, pairs *nameSet) {
+	if t.MaxSkew <= 0 {
+		c.invalid(p.Child("maxSkew"), t.MaxSkew, "must be greater than zero")
+	}
+	if t.TopologyKey == "" {
+		c.required(p.Child("topologyKey"), "can not be empty")
+	} else {
+		c.add(metavalidation.ValidateLabelName(t.TopologyKey, p.Child("topologyKey"))...)
+	}
+	if t.WhenUnsatisfiable != corev1.DoNotSchedule && t.WhenUnsatisfiable != corev1.ScheduleAnyway {
+		c.add(field.NotSupported(p.Child("whenUnsatisfiable"), t.WhenUnsatisfiable,
+			[]corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway}))
+	}
+	if pair := "{" + t.TopologyKey + ", " + string(t.WhenUnsatisfiable) + "}"; !pairs.add(pair) {
+		c.add(field.Duplicate(p.Child("{topologyKey, whenUnsatisfiable}"), pair))
+	}
+	if d := t.MinDomains; d != nil {
+		if *d <= 0 {
+			c.invalid(p.Child("minDomains"), *d, "must be greater than zero")
+		} else if t.WhenUnsatisfiable != corev1.DoNotSchedule {
+			c.invalid(p.Child("minDomains"), *d, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not "+string(t.WhenUnsatisfiable))
+		}
+	}
+	oneOfPtr(c, p, "nodeAffinityPolicy", t.NodeAffinityPolicy, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+	oneOfPtr(c, p, "nodeTaintsPolicy", t.NodeTaintsPolicy, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+	c.selector(p.Child("labelSelector"), t.LabelSelector)
+}
+
+func (c *checker) affinity(p *path, a *corev1.Affinity) {
+	if n := a.NodeAffinity; n != nil {
+		at := p.Child("nodeAffinity")
+		if n.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+			c.nodeSelector(at.Child("requiredDuringSchedulingIgnoredDuringExecution"), n.RequiredDuringSchedulingIgnoredDuringExecution)
+		}
+		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
+			t := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
+			here := at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
+			c.weight(here, t.Weight)
+			c.nodeTerm(here.Child("preference"), &t.Preference)
+		}
+	}
+	if a.PodAffinity != nil {
+		c.podAffinity(p.Child("podAffinity"), a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+			a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if a.PodAntiAffinity != nil {
+		c.podAffinity(p.Child("podAntiAffinity"), a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+			a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+}
+
+func (c *checker) weight(p *path, w int32) {
+	if w < 1 || w > 100 {
+		c.invalid(p.Child("weight"), w, "must be in the range 1-100")
+	}
+}
+
+func (c *checker) podAffinity(p *path, required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
+	for i := range required {
+		c.podTerm(p.Child("requiredDuringSchedulingIgnoredDuringExecution").Index(i), &required[i])
+	}
+	for i := range preferred {
+		at := p.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
+		c.weight(at, preferred[i].Weight)
+		c.podTerm(at.Child("podAffinityTerm"), &preferred[i].PodAffinityTerm)
+	}
+}
+
+func (c *checker) podTerm(p *path, t *corev1.PodAffinityTerm) {
+	c.selector(p.Child("labelSelector"), t.LabelSelector)
+	c.selector(p.Child("namespaceSelector"), t.NamespaceSelector)
+	for i, n := range t.Namespaces {
+		for _, m := range validation.IsDNS1123Label(n) {
+			c.invalid(p.Child("namespaces").Index(i), n, m)
+		}
+	}
+	if t.TopologyKey == "" {
+		c.required(p.Child("topologyKey"), "can not be empty")
+	} else {
+		c.add(metavalidation.ValidateLabelName(t.TopologyKey, p.Child("topologyKey"))...)
+	}
+}
+
+func (c *checker) nodeSelector(p *path, s *corev1.NodeSelector) {
+	if len(s.NodeSelectorTerms) == 0 {
+		c.required(p.Child("nodeSelectorTerms"), "must have at least one node selector term")
+	}
+	for i := range s.NodeSelectorTerms {
+		c.nodeTerm(p.Child("nodeSelectorTerms").Index(i), &s.NodeSelectorTerms[i])
+	}
+}
+
+func (c *checker) nodeTerm(p *path, t *corev1.NodeSelectorTerm) {
+	for i := range t.MatchExpressions {
+		c.nodeRequirement(p.Child("matchExpressions").Index(i), &t.MatchExpressions[i])
+	}
+	for i := range t.MatchFields {
+		r := &t.MatchFields[i]
+		at := p.Child("matchFields").Index(i)
+		if r.Key != "metadata.name" {
+			c.invalid(at.Child("key"), r.Key, "not a valid field selector key")
+		}
+		if (r.Operator == corev1.NodeSelectorOpIn || r.Operator == corev1.NodeSelectorOpNotIn) && len(r.Values) != 1 {
+			c.required(at.Child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")
+		}
+	}
+}
+
+func (c *checker) nodeRequirement(p *path, r *corev1.NodeSelectorRequirement) {
+	switch r.Operator {
+	case corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn:
+		if len(r.Values) == 0 {
+			c.required(p.Child("values"), "must be specified when `operator` is 'In' or 'NotIn'")
+		}
+	case corev1.NodeSelectorOpExists, corev1.NodeSelectorOpDoesNotExist:
+		if len(r.Values) > 0 {
+			c.forbidden(p.Child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+		}
+	case corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt:
+		if len(r.Values) != 1 {
+			c.required(p.Child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'")
+		}
+	default:
+		c.invalid(p.Child("operator"), r.Operator, "not a valid selector operator")
+	}
+	c.add(metavalidation.ValidateLabelName(strings.TrimSpace(r.Key), p.Child("key"))...)
+}

@@ -1,0 +1,150 @@
+package kinds
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func checkStatefulSet(o, old *appsv1.StatefulSet) fieldErrors {
+	c := &checker{}
+	p, s := field.NewPath("spec"), &o.Spec
+	oneOf(c, p, "podManagementPolicy", s.PodManagementPolicy, appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement)
+	oneOf(c, p.Child("updateStrategy"), "type", s.UpdateStrategy.Type,
+		appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType)
+	if r := s.UpdateStrategy.RollingUpdate; r != nil {
+		at := p.Child("updateStrategy", "rollingUpdate")
+		c.nonNegativePtr(at, "partition", r.Partition)
+		if r.MaxUnavailable != nil {
+			c.amount(at, "maxUnavailable", *r.MaxUnavailable)
+			c.atMostAll(at, "maxUnavailable", *r.MaxUnavailable)
+		}
+	}
+	if r := s.PersistentVolumeClaimRetentionPolicy; r != nil {
+		at := p.Child("persistentVolumeClaimRetentionPolicy")
+		policies := []appsv1.PersistentVolumeClaimRetentionPolicyType{
+			appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType,
+		}
+		oneOf(c, at, "whenDeleted", r.WhenDeleted, policies...)
+		oneOf(c, at, "whenScaled", r.WhenScaled, policies...)
+	}
+	c.nonNegativePtr(p, "replicas", s.Replicas)
+	c.nonNegative(p, "minReadySeconds", int64(s.MinReadySeconds))
+	if s.Ordinals != nil {
+		c.nonNegative(p.Child("ordinals"), "start", int64(s.Ordinals.Start))
+	}
+	if s.ServiceName != "" {
+		c.dnsSubdomain(p, "serviceName", s.ServiceName)
+	}
+	c.templateSelector(p, s.Selector, s.Template.Labels, "statefulset")
+	// Claims of the templates are volumes of the pods.
+	t := s.Template
+	t.Spec.Volumes = withClaims(s)
+	c.template(p.Child("template"), &t, corev1.RestartPolicyAlways)
+	c.noDeadline(p, &s.Template, "StatefulSet")
+	if old != nil {
+		c.statefulSetUpdate(p, s, &old.Spec)
+	}
+	return c.errs
+}
+
+func withClaims(s *appsv1.StatefulSetSpec) []corev1.Volume {
+	if len(s.VolumeClaimTemplates) == 0 {
+		return s.Template.Spec.Volumes
+	}
+	volumes := append([]corev1.Volume{}, s.Template.Spec.Volumes...)
+	for i := range s.VolumeClaimTemplates {
+		name := s.VolumeClaimTemplates[i].Name
+		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+		}})
+	}
+	return volumes
+}
+
+func (c *checker) statefulSetUpdate(p *path, s, old *appsv1.StatefulSetSpec) {
+	may := *s
+	may.Replicas, may.Template, may.UpdateStrategy, may.MinReadySeconds = old.Replicas, old.Template, old.UpdateStrategy, old.MinReadySeconds
+	may.PersistentVolumeClaimRetentionPolicy, may.Ordinals = old.PersistentVolumeClaimRetentionPolicy, old.Ordinals
+	may.RevisionHistoryLimit = old.RevisionHistoryLimit
+	if !equality.Semantic.DeepEqual(&may, old) {
+		c.forbidden(p, "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "+
+			"'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")
+	}
+}
+
+func checkStatefulSetStatus(o, _ *appsv1.StatefulSet) fieldErrors {
+	c := &checker{}
+	p, s := field.NewPath("status"), &o.Status
+	c.counts(p, []count{
+		{"replicas", s.Replicas}, {"readyReplicas", s.ReadyReplicas}, {"currentReplicas", s.CurrentReplicas},
+		{"updatedReplicas", s.UpdatedReplicas}, {"availableReplicas", s.AvailableReplicas},
+	})
+	c.nonNegative(p, "observedGeneration", s.ObservedGeneration)
+	c.nonNegativePtr(p, "collisionCount", s.CollisionCount)
+	c.atMost(p, "readyReplicas", s.ReadyReplicas, "status.replicas", s.Replicas)
+	c.atMost(p, "currentReplicas", s.CurrentReplicas, "status.replicas", s.Replicas)
+	c.atMost(p, "updatedReplicas", s.UpdatedReplicas, "status.replicas", s.Replicas)
+	c.atMost(p, "availableReplicas", s.AvailableReplicas, "status.replicas", s.Replicas)
+	c.atMost(p, "availableReplicas", s.AvailableReplicas, "status.readyReplicas", s.ReadyReplicas)
+	return c.errs
+}
+
+func checkDaemonSet(o, old *appsv1.DaemonSet) fieldErrors {
+	c := &checker{}
+	p, s := field.NewPath("spec"), &o.Spec
+	c.templateSelector(p, s.Selector, s.Template.Labels, "daemonset")
+	c.template(p.Child("template"), &s.Template, corev1.RestartPolicyAlways)
+	c.noDeadline(p, &s.Template, "DaemonSet")
+	c.nonNegative(p, "minReadySeconds", int64(s.MinReadySeconds))
+	c.nonNegativePtr(p, "revisionHistoryLimit", s.RevisionHistoryLimit)
+	at := p.Child("updateStrategy")
+	switch s.UpdateStrategy.Type {
+	case appsv1.OnDeleteDaemonSetStrategyType:
+	case appsv1.RollingUpdateDaemonSetStrategyType:
+		if s.UpdateStrategy.RollingUpdate == nil {
+			c.required(at.Child("rollingUpdate"), "")
+			break
+		}
+		c.daemonRolling(at.Child("rollingUpdate"), s.UpdateStrategy.RollingUpdate)
+	default:
+		c.add(field.NotSupported(at, s.UpdateStrategy,
+			[]appsv1.DaemonSetUpdateStrategyType{appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType}))
+	}
+	if old != nil {
+		c.sameSelector(p, s.Selector, old.Spec.Selector)
+	}
+	return c.errs
+}
+
+// daemonRolling checks that one of the two is set, never both: a node has its
+// pod replaced, or gets the new one first.
+func (c *checker) daemonRolling(p *path, r *appsv1.RollingUpdateDaemonSet) {
+	down, up := deref(r.MaxUnavailable, intstr.IntOrString{}), deref(r.MaxSurge, intstr.IntOrString{})
+	c.amount(p, "maxUnavailable", down)
+	c.amount(p, "maxSurge", up)
+	c.atMostAll(p, "maxUnavailable", down)
+	c.atMostAll(p, "maxSurge", up)
+	switch {
+	case zero(down) && zero(up):
+		c.required(p.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0")
+	case !zero(down) && !zero(up):
+		c.invalid(p.Child("maxSurge"), up, "may not be set when maxUnavailable is non-zero")
+	}
+}
+
+func checkDaemonSetStatus(o, _ *appsv1.DaemonSet) fieldErrors {
+	c := &checker{}
+	p, s := field.NewPath("status"), &o.Status
+	c.counts(p, []count{
+		{"currentNumberScheduled", s.CurrentNumberScheduled}, {"numberMisscheduled", s.NumberMisscheduled},
+		{"desiredNumberScheduled", s.DesiredNumberScheduled}, {"numberReady", s.NumberReady},
+		{"updatedNumberScheduled", s.UpdatedNumberScheduled}, {"numberAvailable", s.NumberAvailable},
+		{"numberUnavailable", s.NumberUnavailable},
+	})
+	c.nonNegative(p, "observedGeneration", s.ObservedGeneration)
+	c.nonNegativePtr(p, "collisionCount", s.CollisionCount)
+	return c.errs
+}

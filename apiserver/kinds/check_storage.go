@@ -1,0 +1,178 @@
+package kinds
+
+import (
+	"encoding/json"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func (c *checker) jsonData(p *path, key string, data map[string][]byte) {
+	b, ok := data[key]
+	if ok && !json.Valid(b) {
+		c.invalid(p.Key(key), "<secret contents redacted>", "invalid JSON")
+	}
+}
+
+var allAccessModes = []corev1.PersistentVolumeAccessMode{
+	corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod,
+}
+
+func (c *checker) accessModes(p *path, modes []corev1.PersistentVolumeAccessMode) {
+	alone := false
+	for i, m := range modes {
+		alone = alone || m == corev1.ReadWriteOncePod
+		at := p.Index(i)
+		switch m {
+		case corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod:
+		default:
+			c.add(field.NotSupported(at, m, allAccessModes))
+		}
+	}
+	if alone && len(modes) > 1 {
+		c.forbidden(p, "may not use ReadWriteOncePod with other access modes")
+	}
+}
+
+func (c *checker) claimSpec(p *path, s *corev1.PersistentVolumeClaimSpec) {
+	if len(s.AccessModes) == 0 {
+		c.required(p.Child("accessModes"), "at least 1 access mode is required")
+	}
+	c.accessModes(p.Child("accessModes"), s.AccessModes)
+	c.selector(p.Child("selector"), s.Selector)
+	at := p.Child("resources").Key(string(corev1.ResourceStorage))
+	if q, ok := s.Resources.Requests[corev1.ResourceStorage]; !ok {
+		c.required(at, "")
+	} else if q.Sign() <= 0 {
+		c.invalid(at, q.String(), "must be greater than zero")
+	}
+	if s.StorageClassName != nil && *s.StorageClassName != "" {
+		c.messages(p, "storageClassName", *s.StorageClassName, validation.IsDNS1123Subdomain(*s.StorageClassName))
+	}
+	oneOfPtr(c, p, "volumeMode", s.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
+	if r := s.DataSource; r != nil {
+		c.dataSource(p.Child("dataSource"), r.Kind, r.Name)
+	}
+	if r := s.DataSourceRef; r != nil {
+		c.dataSource(p.Child("dataSourceRef"), r.Kind, r.Name)
+	}
+}
+
+func (c *checker) dataSource(p *path, kindName, name string) {
+	if name == "" {
+		c.required(p.Child("name"), "")
+	}
+	if kindName == "" {
+		c.required(p.Child("kind"), "")
+	}
+}
+
+func checkPersistentVolumeClaim(o, old *corev1.PersistentVolumeClaim) fieldErrors {
+	c := &checker{}
+	p := field.NewPath("spec")
+	c.claimSpec(p, &o.Spec)
+	if old == nil {
+		return c.errs
+	}
+	may, was := o.Spec, old.Spec
+	if was.VolumeName == "" {
+		may.VolumeName = ""
+	}
+	now, before := may.Resources.Requests[corev1.ResourceStorage], was.Resources.Requests[corev1.ResourceStorage]
+	if now.Cmp(before) < 0 {
+		capacity := old.Status.Capacity[corev1.ResourceStorage]
+		if old.Status.Phase != corev1.ClaimBound || now.Cmp(capacity) < 0 {
+			c.forbidden(p.Child("resources", "requests", "storage"), "field can not be less than previous value")
+		}
+	}
+	if old.Status.Phase == corev1.ClaimBound {
+		// A bound claim can grow.
+		may.Resources = was.Resources
+	}
+	may.VolumeAttributesClassName = was.VolumeAttributesClassName
+	if !equality.Semantic.DeepEqual(&may, &was) {
+		c.forbidden(p, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")
+	}
+	return c.errs
+}
+
+func checkPersistentVolume(o, old *corev1.PersistentVolume) fieldErrors {
+	c := &checker{}
+	p, s := field.NewPath("spec"), &o.Spec
+	if len(s.AccessModes) == 0 {
+		c.required(p.Child("accessModes"), "")
+	}
+	c.accessModes(p.Child("accessModes"), s.AccessModes)
+	if len(s.Capacity) == 0 {
+		c.required(p.Child("capacity"), "")
+	}
+	if _, ok := s.Capacity[corev1.ResourceStorage]; !ok || len(s.Capacity) > 1 {
+		c.add(field.NotSupported(p.Child("capacity"), s.Capacity, []string{string(corev1.ResourceStorage)}))
+	}
+	for name, q := range s.Capacity {
+		if q.Sign() <= 0 {
+			c.invalid(p.Child("capacity").Key(string(name)), q.String(), "must be greater than zero")
+		}
+	}
+	oneOf(c, p, "persistentVolumeReclaimPolicy", s.PersistentVolumeReclaimPolicy,
+		corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain)
+	oneOfPtr(c, p, "volumeMode", s.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
+	if s.PersistentVolumeSource == (corev1.PersistentVolumeSource{}) {
+		c.required(p, "must specify a volume type")
+	}
+	if s.HostPath != nil {
+		c.hostPath(p.Child("hostPath"), s.HostPath)
+		if s.HostPath.Path == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
+			c.forbidden(p.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
+		}
+	}
+	if s.Local != nil {
+		if s.Local.Path == "" {
+			c.required(p.Child("local", "path"), "")
+		}
+		if s.NodeAffinity == nil || s.NodeAffinity.Required == nil {
+			c.required(p.Child("nodeAffinity"), "Local volume requires node affinity")
+		}
+	}
+	if s.NodeAffinity != nil && s.NodeAffinity.Required != nil {
+		c.nodeSelector(p.Child("nodeAffinity", "required"), s.NodeAffinity.Required)
+	}
+	if old != nil && !equality.Semantic.DeepEqual(&s.PersistentVolumeSource, &old.Spec.PersistentVolumeSource) {
+		c.forbidden(p.Child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation")
+	}
+	if old != nil && !equality.Semantic.DeepEqual(s.VolumeMode, old.Spec.VolumeMode) {
+		c.invalid(p.Child("volumeMode"), s.VolumeMode, immutable)
+	}
+	return c.errs
+}
+
+func checkStorageClass(o, old *storagev1.StorageClass) fieldErrors {
+	c := &checker{}
+	if o.Provisioner == "" {
+		c.required(field.NewPath("provisioner"), "")
+	} else {
+		c.messages(nil, "provisioner", o.Provisioner, validation.IsQualifiedName(strings.ToLower(o.Provisioner)))
+	}
+	oneOfPtr(c, nil, "reclaimPolicy", o.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)
+	oneOfPtr(c, nil, "volumeBindingMode", o.VolumeBindingMode, storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
+	if old == nil {
+		return c.errs
+	}
+	if !equality.Semantic.DeepEqual(o.Parameters, old.Parameters) {
+		c.forbidden(field.NewPath("parameters"), "updates to parameters are forbidden.")
+	}
+	if o.Provisioner != old.Provisioner {
+		c.forbidden(field.NewPath("provisioner"), "updates to provisioner are forbidden.")
+	}
+	if deref(o.ReclaimPolicy, "") != deref(old.ReclaimPolicy, "") {
+		c.forbidden(field.NewPath("reclaimPolicy"), "updates to reclaimPolicy are forbidden.")
+	}
+	if deref(o.VolumeBindingMode, "") != deref(old.VolumeBindingMode, "") {
+		c.invalid(field.NewPath("volumeBindingMode"), o.VolumeBindingMode, immutable)
+	}
+	return c.errs
+}

@@ -1,0 +1,89 @@
+package kinds
+
+import (
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+// parts says where a kind keeps its spec and status.
+type parts[T txn.Object, Spec, Status any] struct {
+	spec   func(T) *Spec
+	status func(T) *Status
+}
+
+func partsOf[T txn.Object, Spec, Status any](spec func(T) *Spec, status func(T) *Status) parts[T, Spec, Status] {
+	return parts[T, Spec, Status]{spec: spec, status: status}
+}
+
+// main prepares writes of the object itself: they never touch the status, and
+// a new spec is a new generation.
+func (p parts[T, Spec, Status]) main(o, old txn.Object) {
+	p.withoutStatus(o, old)
+	if old == nil {
+		o.SetGeneration(1)
+		return
+	}
+	raiseGeneration(o, old, p.spec(o.(T)), p.spec(old.(T)))
+}
+
+// withoutStatus is main for kinds that count no generations.
+func (p parts[T, Spec, Status]) withoutStatus(o, old txn.Object) {
+	if old == nil {
+		var empty Status
+		*p.status(o.(T)) = empty
+		return
+	}
+	*p.status(o.(T)) = *p.status(old.(T))
+}
+
+// onlyStatus prepares writes through the status subresource: of the object
+// only the status counts, and of its metadata who manages which field.
+func (p parts[T, Spec, Status]) onlyStatus(o, old txn.Object) {
+	*p.spec(o.(T)) = *p.spec(old.(T))
+	keepMetadata(o, old)
+}
+
+// statusSubresource is what nearly every kind with a status offers.
+func (p parts[T, Spec, Status]) statusSubresource(check func(o, old T) fieldErrors) kind.Subresource {
+	s := kind.Subresource{Verbs: []string{"get", "patch", "update"}, Prepare: p.onlyStatus, Validate: noErrors}
+	if check != nil {
+		s.Validate = validate(check)
+	}
+	return s
+}
+
+// raiseGeneration counts one up when the two specs differ.
+func raiseGeneration(o, old metav1.Object, spec, oldSpec any) {
+	generation := old.GetGeneration()
+	if !equality.Semantic.DeepEqual(spec, oldSpec) {
+		generation++
+	}
+	o.SetGeneration(generation)
+}
+
+// keepMetadata takes the old metadata but for resourceVersion, which a writer
+// may compare, and managedFields, which belong to the write.
+func keepMetadata(o, old metav1.Object) {
+	version, managed := o.GetResourceVersion(), o.GetManagedFields()
+	*objectMeta(o) = *objectMeta(old)
+	o.SetResourceVersion(version)
+	o.SetManagedFields(managed)
+}
+
+func objectMeta(o metav1.Object) *metav1.ObjectMeta {
+	return o.(metav1.ObjectMetaAccessor).GetObjectMeta().(*metav1.ObjectMeta)
+}
+
+func noErrors(_, _ txn.Object) fieldErrors { return nil }
+
+// countSpecs counts generations of kinds that have no status.
+func countSpecs(o, old txn.Object, spec any, oldSpec func() any) {
+	if old == nil {
+		o.SetGeneration(1)
+		return
+	}
+	raiseGeneration(o, old, spec, oldSpec())
+}
