@@ -1,10 +1,15 @@
 package fieldmanager
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -49,6 +54,8 @@ type Fields struct {
 	// takes a while and some megabytes.
 	converter func() managedfields.TypeConverter
 	managers  sync.Map // managerKey → *managedfields.FieldManager
+	shapes    sync.Map // schema.GroupVersionKind → *shape
+	sets      sets
 }
 
 // managerKey is what the library's managers differ by.
@@ -92,15 +99,17 @@ func (f *Fields) Apply(k *kind.Kind, live txn.Object, config *unstructured.Unstr
 		return nil, err
 	}
 	o := out.(txn.Object)
-	f.stamp(before, o, w)
+	stamp(before, o, w, contentEqual(live, o))
 	return o, nil
 }
 
-// Update sets o's managedFields for a plain write by w that replaces old, nil
-// on creation, with o. Managed fields that the writer itself has set in o are
-// respected as Kubernetes does: an empty list resets them.
-func (f *Fields) Update(k *kind.Kind, old, o txn.Object, w Writer) error {
-	return f.updateByLibrary(k, old, o, w)
+// contentEqual tells whether two objects differ in their managedFields at most.
+func contentEqual(x, y txn.Object) bool {
+	x, y = x.DeepCopyObject().(txn.Object), y.DeepCopyObject().(txn.Object)
+	x.SetManagedFields(nil)
+	y.SetManagedFields(nil)
+	y.GetObjectKind().SetGroupVersionKind(x.GetObjectKind().GroupVersionKind())
+	return apiequality.Semantic.DeepEqual(x, y)
 }
 
 func (f *Fields) updateByLibrary(k *kind.Kind, old, o txn.Object, w Writer) error {
@@ -125,33 +134,55 @@ func (f *Fields) updateByLibrary(k *kind.Kind, old, o txn.Object, w Writer) erro
 		return err
 	}
 	o.GetObjectKind().SetGroupVersionKind(kept)
-	f.stamp(before, o, w)
+	stamp(before, o, w, false)
 	return nil
 }
 
-// stamp replaces the library's reading of the clock: an entry that was not
-// there before keeps its time if its fields are the same, else gets the
-// writer's.
-func (f *Fields) stamp(before []metav1.ManagedFieldsEntry, o txn.Object, w Writer) {
+// stamp replaces the library's reading of the clock by the writer's time, in
+// the writer's entries that it wrote anew. An apply that changes nothing is
+// written anew too, and keeps its time.
+func stamp(before []metav1.ManagedFieldsEntry, o txn.Object, w Writer, unchanged bool) {
 	entries := o.GetManagedFields()
 	for i := range entries {
 		e := &entries[i]
 		if e.Manager != w.manager() || e.Subresource != w.Subresource {
 			continue
 		}
-		e.Time = &metav1.Time{Time: w.Now.UTC().Truncate(time.Second)}
-		for _, b := range before {
-			if sameEntry(b, *e) {
-				e.Time = b.Time
-			}
+		kept := slices.IndexFunc(before, func(b metav1.ManagedFieldsEntry) bool {
+			return sameOwner(b, *e) && (e.Time.Equal(b.Time) || unchanged && sameFields(b, *e))
+		})
+		if kept >= 0 {
+			e.Time = before[kept].Time
+		} else {
+			e.Time = &metav1.Time{Time: w.Now.UTC().Truncate(time.Second)}
 		}
 	}
+	slices.SortFunc(entries, inOrder)
 	o.SetManagedFields(entries)
 }
 
-func sameEntry(x, y metav1.ManagedFieldsEntry) bool {
-	return x.Manager == y.Manager && x.Operation == y.Operation && x.APIVersion == y.APIVersion && x.Subresource == y.Subresource &&
-		x.FieldsV1 != nil && y.FieldsV1 != nil && string(x.FieldsV1.Raw) == string(y.FieldsV1.Raw)
+func sameOwner(x, y metav1.ManagedFieldsEntry) bool {
+	return x.Manager == y.Manager && x.Operation == y.Operation && x.APIVersion == y.APIVersion && x.Subresource == y.Subresource
+}
+
+func sameFields(x, y metav1.ManagedFieldsEntry) bool {
+	return x.FieldsV1 != nil && y.FieldsV1 != nil && bytes.Equal(x.FieldsV1.Raw, y.FieldsV1.Raw)
+}
+
+// inOrder is the order of managedFields: appliers first, then by time, then by
+// name.
+func inOrder(x, y metav1.ManagedFieldsEntry) int {
+	return cmp.Or(
+		strings.Compare(string(x.Operation), string(y.Operation)), cmp.Compare(unix(x.Time), unix(y.Time)),
+		strings.Compare(x.Manager, y.Manager), strings.Compare(x.APIVersion, y.APIVersion), strings.Compare(x.Subresource, y.Subresource),
+	)
+}
+
+func unix(t *metav1.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.Unix()
 }
 
 func (f *Fields) library(k *kind.Kind, w Writer) (*managedfields.FieldManager, error) {
@@ -203,3 +234,7 @@ func (c creator) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 	}
 	return c.scheme.New(gvk)
 }
+
+// Warm reads the schemas now, which takes some 150 ms of one processor, so that
+// the first write need not. It may run beside everything else.
+func (f *Fields) Warm() { f.converter() }

@@ -96,7 +96,7 @@ func (c peerClient) List(ctx context.Context, out client.ObjectList, options ...
 	if err != nil {
 		return err
 	}
-	if err := c.may(view, k, "list", o.Namespace, ""); err != nil {
+	if err := c.mayList(view, k, "list", o); err != nil {
 		return err
 	}
 	return list(view, k, out, o, nil)

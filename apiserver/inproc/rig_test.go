@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/apiserver/etcd"
 	"github.com/headway-sh/headway/apiserver/inproc"
 	"github.com/headway-sh/headway/apiserver/kinds"
@@ -32,7 +33,7 @@ type rig struct {
 	server *inproc.Server
 }
 
-func newRig(t testing.TB, refuse denied) *rig {
+func newRig(t testing.TB, refuse denied, steps ...write.Step) *rig {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	member, err := etcd.Start(t.Context(), etcd.Config{DataDir: t.TempDir(), Logger: log})
@@ -44,7 +45,7 @@ func newRig(t testing.TB, refuse denied) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := kinds.All()
+	rows := append(kinds.All(), admission.RangeKind())
 	var resources []store.Resource
 	for _, k := range rows {
 		resources = append(resources, store.Resource{
@@ -65,7 +66,7 @@ func newRig(t testing.TB, refuse denied) *rig {
 			t.Error(err)
 		}
 	})
-	path, err := write.New(write.Config{Store: write.OnStore(s), Kinds: rows, Authorizer: refuse, Scheme: scheme, Log: log})
+	path, err := write.New(write.Config{Store: write.OnStore(s), Kinds: rows, Authorizer: refuse, Steps: steps, Scheme: scheme, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

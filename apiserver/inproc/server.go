@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -114,6 +115,17 @@ func (s *Server) kindFor(gvk schema.GroupVersionKind) (*kind.Kind, error) {
 		return nil, fmt.Errorf("%s is served in process as %s only", gvk.GroupKind(), k.GVK.Version)
 	}
 	return k, nil
+}
+
+// mayList authorizes a list or watch. One that its field selector narrows to a
+// name is one of that name.
+func (p *Peer) mayList(view txn.View, k *kind.Kind, verb string, o *client.ListOptions) error {
+	a := write.Attributes{Verb: verb, Resource: k.Resource(), Version: k.GVK.Version, Namespace: o.Namespace}
+	if o.FieldSelector != nil {
+		a.FieldSelector = o.FieldSelector.String()
+		a.Name, _ = o.FieldSelector.RequiresExactMatch("metadata.name")
+	}
+	return write.Authorize(p.server.Write.Authorizer, view, p.identity, a)
 }
 
 // may authorizes a read.

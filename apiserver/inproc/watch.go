@@ -30,7 +30,7 @@ func (c peerClient) Watch(ctx context.Context, out client.ObjectList, options ..
 	if err != nil {
 		return nil, err
 	}
-	if err := c.may(view, k, "watch", o.Namespace, ""); err != nil {
+	if err := c.mayList(view, k, "watch", o); err != nil {
 		return nil, err
 	}
 	if err := supported(k, o.FieldSelector); err != nil {

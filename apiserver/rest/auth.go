@@ -120,7 +120,8 @@ func attributesOf(r *http.Request, info *RequestInfo) write.Attributes {
 	a := write.Attributes{Verb: info.Verb, Resource: info.GroupResource(), Version: info.Version,
 		Subresource: info.Subresource, Namespace: info.Namespace, Name: info.Name}
 	if a.Name == "" && a.Verb != "create" {
-		if s, err := fields.ParseSelector(r.URL.Query().Get("fieldSelector")); err == nil {
+		a.FieldSelector = r.URL.Query().Get("fieldSelector")
+		if s, err := fields.ParseSelector(a.FieldSelector); err == nil {
 			a.Name, _ = s.RequiresExactMatch(fieldName)
 		}
 	}

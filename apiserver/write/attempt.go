@@ -182,10 +182,29 @@ func (a *attempt) validate(r *Request) error {
 			return err
 		}
 	}
+	a.collect(r)
+	return nil
+}
+
+// gone lets the steps clean up behind an object that leaves the store.
+func (a *attempt) gone() error {
+	r := a.request(OperationDelete, nil)
+	for _, s := range a.path.Steps {
+		if s.Gone == nil {
+			continue
+		}
+		if err := s.Gone(a.view, r); err != nil {
+			return err
+		}
+	}
+	a.collect(r)
+	return nil
+}
+
+func (a *attempt) collect(r *Request) {
 	a.planned.decides = append(a.planned.decides, r.decides...)
 	a.planned.extra = append(a.planned.extra, r.extra...)
 	a.warn(r.warnings...)
-	return nil
 }
 
 func (a *attempt) warn(texts ...string) {

@@ -21,6 +21,8 @@ type Attributes struct {
 	Namespace string
 	// Name is empty for lists and creations.
 	Name string
+	// FieldSelector narrows a list or watch; may be empty.
+	FieldSelector string
 	// Path is set instead of Resource for requests that are not about
 	// resources, such as /metrics.
 	Path string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
@@ -17,7 +18,7 @@ import (
 
 // rounds is how often a single write is planned again after a conflict that
 // the writer did not ask to be told about.
-const rounds = 16
+const rounds = 64
 
 // Options say how a single change is made.
 type Options struct {
@@ -116,6 +117,13 @@ func unavailable(err error) error {
 		return apierrors.NewTimeoutError("the store did not answer in time", 1)
 	case errors.Is(err, context.Canceled):
 		return err
+	case errors.Is(err, store.ErrStorageFull):
+		full := apierrors.NewInternalError(err)
+		full.ErrStatus.Code, full.ErrStatus.Message = http.StatusInsufficientStorage, "the cluster's storage is full: delete what is not needed"
+		return full
+	}
+	if _, limit := store.IsLimit(err); limit {
+		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	}
 	return apierrors.NewInternalError(fmt.Errorf("write to the store: %w", err))
 }

@@ -69,7 +69,7 @@ func (r *Request) Also(ref txn.Ref, object txn.Object) {
 	r.extra = append(r.extra, pendingWrite{ref, object})
 }
 
-// Step is one admission step. Both functions may be nil. They read nothing but
+// Step is one admission step. Its functions may be nil. They read nothing but
 // the View and the request, and return API status errors.
 type Step struct {
 	// Name as users know it, such as ServiceAccount.
@@ -78,4 +78,7 @@ type Step struct {
 	Mutate func(view txn.View, r *Request) error
 	// Validate must not change r.Object; it runs after every mutation.
 	Validate func(view txn.View, r *Request) error
+	// Gone runs when the write takes r.Old out of the store, be it by a
+	// deletion or by the removal of the last finalizer.
+	Gone func(view txn.View, r *Request) error
 }

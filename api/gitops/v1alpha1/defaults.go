@@ -1,0 +1,56 @@
+package v1alpha1
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+)
+
+// What a GitSource has when its spec does not say.
+const (
+	DefaultInterval         = time.Minute
+	MinInterval             = 5 * time.Second
+	DefaultTimeout          = 10 * time.Minute
+	DefaultTargetNamespace  = metav1.NamespaceDefault
+	DefaultMaxDeletePercent = 50
+	DefaultMinDeletes       = 10
+)
+
+// SetDefaultsGitSource fills in what the spec does not say.
+func SetDefaultsGitSource(o *GitSource) {
+	s := &o.Spec
+	if len(s.Paths) == 0 {
+		s.Paths = []string{"."}
+	}
+	if s.Interval == nil {
+		s.Interval = &metav1.Duration{Duration: DefaultInterval}
+	}
+	if s.Render == "" {
+		s.Render = RenderAuto
+	}
+	if s.TargetNamespace == "" {
+		s.TargetNamespace = DefaultTargetNamespace
+	}
+	if s.Prune == nil {
+		s.Prune = ptr.To(true)
+	}
+	if s.Timeout == nil {
+		s.Timeout = &metav1.Duration{Duration: DefaultTimeout}
+	}
+	if s.Drift.Policy == "" {
+		s.Drift.Policy = DriftCorrect
+	}
+	if s.Guards.MaxDeletePercent == nil {
+		s.Guards.MaxDeletePercent = ptr.To[int32](DefaultMaxDeletePercent)
+	}
+	if s.Guards.MinDeletes == nil {
+		s.Guards.MinDeletes = ptr.To[int32](DefaultMinDeletes)
+	}
+}
+
+// SetDefaultsRelease has nothing to fill in.
+func SetDefaultsRelease(*Release) {}
+
+// SetDefaultsPlan has nothing to fill in.
+func SetDefaultsPlan(*Plan) {}

@@ -1,0 +1,285 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// +genclient
+// +genclient:nonNamespaced
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// GitSource is a git repository, or a part of one, whose content is what the
+// cluster shall look like. Every commit on its ref is rendered, planned and
+// applied as one transaction.
+type GitSource struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// What to follow and how.
+	Spec GitSourceSpec `json:"spec"`
+	// What was seen and done.
+	// +optional
+	Status GitSourceStatus `json:"status,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// GitSourceList is a list of GitSources.
+type GitSourceList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []GitSource `json:"items"`
+}
+
+// GitSourceSpec says what to follow and how.
+type GitSourceSpec struct {
+	// URL of the repository: https://host/path, file:///path or an absolute
+	// path of a repository (bare or with a working tree) on the server.
+	URL string `json:"url"`
+	// Ref is what to follow in the repository. Empty: the branch that the
+	// repository's HEAD names.
+	// +optional
+	Ref GitReference `json:"ref,omitempty"`
+	// Paths are the directories in the repository that are rendered, relative
+	// to its root. Empty: the root.
+	// +optional
+	// +listType=atomic
+	Paths []string `json:"paths,omitempty"`
+	// Interval is how often a remote repository is asked for new commits.
+	// Repositories on the server's own disk are watched and never polled.
+	// Default 60s, at least 5s.
+	// +optional
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// SecretRef names the Secret with the credentials for a remote: the key
+	// "token" (sent as bearer), or "username" and "password".
+	// +optional
+	SecretRef *SecretReference `json:"secretRef,omitempty"`
+	// CABundle is PEM with the certificates that a remote's certificate is
+	// checked against instead of the system's.
+	// +optional
+	CABundle []byte `json:"caBundle,omitempty"`
+	// Render says how files become objects. Default auto.
+	// +optional
+	Render RenderMode `json:"render,omitempty"`
+	// TargetNamespace is the namespace of every namespaced object that names
+	// none. Default "default".
+	// +optional
+	TargetNamespace string `json:"targetNamespace,omitempty"`
+	// Prune deletes objects that a commit no longer contains. Default true.
+	// +optional
+	Prune *bool `json:"prune,omitempty"`
+	// Timeout is how long the objects of a commit may take to become healthy.
+	// Default 10m.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Drift says what happens when somebody changes what git says.
+	// +optional
+	Drift DriftSpec `json:"drift,omitempty"`
+	// Suspend, when present, stops applying commits. Drift is still recorded,
+	// but not corrected.
+	// +optional
+	Suspend *Suspension `json:"suspend,omitempty"`
+	// Guards hold commits back that destroy much.
+	// +optional
+	Guards GuardsSpec `json:"guards,omitempty"`
+	// Reports says where the state of the cluster is written back to.
+	// +optional
+	Reports ReportsSpec `json:"reports,omitempty"`
+}
+
+// GitReference names what to follow. At most one field may be set.
+type GitReference struct {
+	// Branch, such as "main".
+	// +optional
+	Branch string `json:"branch,omitempty"`
+	// Tag, such as "v1.4.2".
+	// +optional
+	Tag string `json:"tag,omitempty"`
+	// Commit is a full commit id of 40 hexadecimal digits.
+	// +optional
+	Commit string `json:"commit,omitempty"`
+	// Name is any reference in full, such as "refs/pull/7/head".
+	// +optional
+	Name string `json:"name,omitempty"`
+}
+
+// SecretReference names a Secret.
+type SecretReference struct {
+	// Namespace of the Secret.
+	Namespace string `json:"namespace"`
+	// Name of the Secret.
+	Name string `json:"name"`
+}
+
+// RenderMode is how files become objects.
+// +enum
+type RenderMode string
+
+const (
+	// RenderAuto renders a path with kustomize when a kustomization file lies
+	// in it, and takes it as plain files otherwise.
+	RenderAuto RenderMode = "auto"
+	// RenderPlain takes every .yaml, .yml and .json file below the path.
+	RenderPlain RenderMode = "plain"
+	// RenderKustomize builds the path's kustomization.
+	RenderKustomize RenderMode = "kustomize"
+)
+
+// DriftPolicy is what happens when somebody changes what git says.
+// +enum
+type DriftPolicy string
+
+const (
+	// DriftCorrect records who changed what and puts it back at once.
+	DriftCorrect DriftPolicy = "correct"
+	// DriftReport records who changed what and leaves it.
+	DriftReport DriftPolicy = "report"
+)
+
+// DriftSpec says what happens when somebody changes what git says.
+type DriftSpec struct {
+	// Policy is correct (the default) or report.
+	// +optional
+	Policy DriftPolicy `json:"policy,omitempty"`
+}
+
+// Suspension says that, why and for how long a source is suspended.
+type Suspension struct {
+	// Reason for people.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// By is who asked for it.
+	// +optional
+	By string `json:"by,omitempty"`
+	// Until ends the suspension by itself; without it, it lasts until it is
+	// taken away.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// GuardsSpec holds commits back that destroy much. Such a commit is applied
+// when its message consents with a trailer: "Allow-Delete: all", or one
+// trailer for each object as "Allow-Delete: deployment/shop/web".
+type GuardsSpec struct {
+	// MaxDeletePercent is the share of the source's inventory that one commit
+	// may delete without consent. Default 50. 100 switches the share off; a
+	// commit that deletes everything wants consent all the same.
+	// +optional
+	MaxDeletePercent *int32 `json:"maxDeletePercent,omitempty"`
+	// MinDeletes is the number of deletions below which the share is not
+	// looked at. Default 10.
+	// +optional
+	MinDeletes *int32 `json:"minDeletes,omitempty"`
+}
+
+// ReportsSpec says where the state of the cluster is written back to.
+type ReportsSpec struct {
+	// Disabled switches reports off.
+	// +optional
+	Disabled bool `json:"disabled,omitempty"`
+	// Branch to write to. Default "headway/<name of the cluster>".
+	// +optional
+	Branch string `json:"branch,omitempty"`
+}
+
+// The condition types of a GitSource.
+const (
+	// ConditionFetched says that the ref could be read.
+	ConditionFetched = "Fetched"
+	// ConditionReady says that the newest commit is applied.
+	ConditionReady = "Ready"
+	// ConditionHealthy says that every object of the applied commit is healthy.
+	ConditionHealthy = "Healthy"
+	// ConditionStalled says that nothing will go on without a new commit or a
+	// change of the GitSource.
+	ConditionStalled = "Stalled"
+)
+
+// AnnotationAllowRewrite on a GitSource names the one commit that may be
+// applied although it does not descend from the applied one.
+const AnnotationAllowRewrite = GroupName + "/allow-rewrite"
+
+// The health of the objects of an applied commit.
+const (
+	HealthUnknown     = "Unknown"
+	HealthProgressing = "Progressing"
+	HealthHealthy     = "Healthy"
+	HealthDegraded    = "Degraded"
+)
+
+// GitSourceStatus is what was seen and done.
+type GitSourceStatus struct {
+	// ObservedGeneration is the generation of the spec that the status is of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// ObservedRef is the full name of the reference that is followed.
+	// +optional
+	ObservedRef string `json:"observedRef,omitempty"`
+	// ObservedCommit is the newest commit that was seen on the ref.
+	// +optional
+	ObservedCommit string `json:"observedCommit,omitempty"`
+	// ObservedTime is when it was seen.
+	// +optional
+	ObservedTime *metav1.Time `json:"observedTime,omitempty"`
+	// AppliedCommit is the commit whose objects are in the cluster.
+	// +optional
+	AppliedCommit string `json:"appliedCommit,omitempty"`
+	// AppliedTime is when it was applied.
+	// +optional
+	AppliedTime *metav1.Time `json:"appliedTime,omitempty"`
+	// HealthyCommit is the last commit whose objects were all healthy.
+	// +optional
+	HealthyCommit string `json:"healthyCommit,omitempty"`
+	// Health is Healthy, Progressing, Degraded or Unknown.
+	// +optional
+	Health string `json:"health,omitempty"`
+	// Objects is how many objects the inventory has.
+	// +optional
+	Objects int32 `json:"objects,omitempty"`
+	// DriftCount is how many drift records are kept.
+	// +optional
+	DriftCount int32 `json:"driftCount,omitempty"`
+	// LastDriftTime is when the newest of them was seen.
+	// +optional
+	LastDriftTime *metav1.Time `json:"lastDriftTime,omitempty"`
+	// Problems are what keeps the observed commit from being applied or
+	// healthy; at most 20.
+	// +optional
+	// +listType=atomic
+	Problems []Problem `json:"problems,omitempty"`
+	// Conditions are Fetched, Ready, Healthy and Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Problem is one thing that is wrong, as exactly as it is known.
+type Problem struct {
+	// File in the repository.
+	// +optional
+	File string `json:"file,omitempty"`
+	// Line in the file, from 1.
+	// +optional
+	Line int32 `json:"line,omitempty"`
+	// Object, as "deployments.apps shop/web".
+	// +optional
+	Object string `json:"object,omitempty"`
+	// Message says what is wrong and, where it can, what to do.
+	Message string `json:"message"`
+}
+
+// String gives "apps/web.yaml:12: deployments.apps shop/web: message".
+func (p Problem) String() string {
+	out := p.Message
+	if p.Object != "" {
+		out = p.Object + ": " + out
+	}
+	if origin := Origin(p.File, p.Line); origin != "" {
+		out = origin + ": " + out
+	}
+	return out
+}

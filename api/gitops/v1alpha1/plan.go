@@ -1,0 +1,75 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// +genclient
+// +genclient:nonNamespaced
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Plan is what a branch, tag, pull request or commit would change if a
+// GitSource followed it. Nothing is written but the Plan itself.
+type Plan struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// What to plan.
+	Spec PlanSpec `json:"spec"`
+	// What it would change.
+	// +optional
+	Status PlanStatus `json:"status,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// PlanList is a list of Plans.
+type PlanList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Plan `json:"items"`
+}
+
+// PlanSpec says what to plan.
+type PlanSpec struct {
+	// Source is the name of the GitSource whose settings and inventory count.
+	Source string `json:"source"`
+	// Ref to plan in the source's repository.
+	Ref GitReference `json:"ref"`
+}
+
+// PlanStatus is what would be changed.
+type PlanStatus struct {
+	// Commit that was planned.
+	// +optional
+	Commit string `json:"commit,omitempty"`
+	// Base is the applied commit at that time.
+	// +optional
+	Base string `json:"base,omitempty"`
+	// Revision of the store that it was planned on.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// Digest over the desired objects, the operations and the revisions of
+	// what is replaced or deleted; approvals bind to it.
+	// +optional
+	Digest string `json:"digest,omitempty"`
+	// Summary counts the operations.
+	// +optional
+	Summary OperationCounts `json:"summary,omitempty"`
+	// Outcomes per object; unchanged ones are left out.
+	// +optional
+	// +listType=atomic
+	Outcomes []ObjectOutcome `json:"outcomes,omitempty"`
+	// Problems that would keep it from being applied.
+	// +optional
+	// +listType=atomic
+	Problems []Problem `json:"problems,omitempty"`
+	// Conditions: Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}

@@ -1,0 +1,185 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// +genclient
+// +genclient:nonNamespaced
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Release is one commit of one GitSource: what applying it changed and how it
+// went. It is written in the same transaction as the objects. Its name is
+// ReleaseName(source, commit).
+type Release struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Which commit of which source.
+	Spec ReleaseSpec `json:"spec"`
+	// How it went.
+	// +optional
+	Status ReleaseStatus `json:"status,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ReleaseList is a list of Releases.
+type ReleaseList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Release `json:"items"`
+}
+
+// ReleaseSpec says which commit of which source. It never changes.
+type ReleaseSpec struct {
+	// Source is the name of the GitSource.
+	Source string `json:"source"`
+	// Commit is the full commit id.
+	Commit string `json:"commit"`
+	// Ref that the commit was found on.
+	// +optional
+	Ref string `json:"ref,omitempty"`
+	// Author as "Jane Doe <jane@example.org>".
+	// +optional
+	Author string `json:"author,omitempty"`
+	// Committer in the same form.
+	// +optional
+	Committer string `json:"committer,omitempty"`
+	// CommitTime is the committer's time.
+	// +optional
+	CommitTime *metav1.Time `json:"commitTime,omitempty"`
+	// Message is the commit's message, cut at 4 KiB.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Parent is the commit that was applied before.
+	// +optional
+	Parent string `json:"parent,omitempty"`
+}
+
+// ReleasePhase is how far a Release has come.
+//
+//	Planned ─► Applying ─► Progressing ─► Healthy
+//	   │           │            └───────► Failed ─► RolledBack, Quarantined
+//	   └─► Refused └─► Failed
+//	any of the first four ─► Superseded, when a newer commit is applied
+//
+// +enum
+type ReleasePhase string
+
+const (
+	// ReleasePlanned says that the plan is made and nothing is written.
+	ReleasePlanned ReleasePhase = "Planned"
+	// ReleaseApplying says that the stages are being written.
+	ReleaseApplying ReleasePhase = "Applying"
+	// ReleaseProgressing says that all is written and becoming healthy.
+	ReleaseProgressing ReleasePhase = "Progressing"
+	// ReleaseHealthy says that every object is healthy.
+	ReleaseHealthy ReleasePhase = "Healthy"
+	// ReleaseFailed says that an object failed or did not become healthy in time.
+	ReleaseFailed ReleasePhase = "Failed"
+	// ReleaseRefused says that nothing was written: the commit does not render,
+	// is not valid, or is held by a guard.
+	ReleaseRefused ReleasePhase = "Refused"
+	// ReleaseSuperseded says that a newer commit took its place.
+	ReleaseSuperseded ReleasePhase = "Superseded"
+	// ReleaseRolledBack says that the set before it was applied again.
+	ReleaseRolledBack ReleasePhase = "RolledBack"
+	// ReleaseQuarantined says that it will not be applied again by itself.
+	ReleaseQuarantined ReleasePhase = "Quarantined"
+)
+
+// ReleaseStatus is how it went.
+type ReleaseStatus struct {
+	// Phase is how far it has come.
+	// +optional
+	Phase ReleasePhase `json:"phase,omitempty"`
+	// Stage and Stages count the transactions of a staged apply, as in
+	// "Applying (2/3)".
+	// +optional
+	Stage int32 `json:"stage,omitempty"`
+	// +optional
+	Stages int32 `json:"stages,omitempty"`
+	// PlanDigest is the digest of the plan that was applied.
+	// +optional
+	PlanDigest string `json:"planDigest,omitempty"`
+	// ObservedTime is when the commit was first seen.
+	// +optional
+	ObservedTime *metav1.Time `json:"observedTime,omitempty"`
+	// AppliedTime is when its transaction was committed.
+	// +optional
+	AppliedTime *metav1.Time `json:"appliedTime,omitempty"`
+	// FinishedTime is when it became Healthy, Failed or Refused.
+	// +optional
+	FinishedTime *metav1.Time `json:"finishedTime,omitempty"`
+	// Summary counts the operations.
+	// +optional
+	Summary OperationCounts `json:"summary,omitempty"`
+	// Outcomes are the objects that were changed; unchanged ones are left out.
+	// At most 200, the rest is in the summary.
+	// +optional
+	// +listType=atomic
+	Outcomes []ObjectOutcome `json:"outcomes,omitempty"`
+	// Problems are what kept it from being applied or healthy; at most 20.
+	// +optional
+	// +listType=atomic
+	Problems []Problem `json:"problems,omitempty"`
+	// Message is one line about the phase.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// OperationCounts counts the operations of a plan.
+type OperationCounts struct {
+	// +optional
+	Created int32 `json:"created,omitempty"`
+	// +optional
+	Changed int32 `json:"changed,omitempty"`
+	// +optional
+	Deleted int32 `json:"deleted,omitempty"`
+	// +optional
+	Unchanged int32 `json:"unchanged,omitempty"`
+}
+
+// String gives "2 created, 1 changed, 0 deleted, 117 unchanged".
+func (c OperationCounts) String() string {
+	return itoa(c.Created) + " created, " + itoa(c.Changed) + " changed, " + itoa(c.Deleted) + " deleted, " + itoa(c.Unchanged) + " unchanged"
+}
+
+// ObjectOutcome is what a commit does to one object.
+type ObjectOutcome struct {
+	// Object, as "deployments.apps shop/web".
+	Object string `json:"object"`
+	// Operation is created, updated, deleted, terminating or unchanged.
+	Operation string `json:"operation"`
+	// Origin is where it is written down, as "apps/web.yaml:12".
+	// +optional
+	Origin string `json:"origin,omitempty"`
+	// Fields that change; values of Secrets are masked. Only in Plans.
+	// +optional
+	// +listType=atomic
+	Fields []FieldChange `json:"fields,omitempty"`
+	// Error is why the change cannot be made.
+	// +optional
+	Error string `json:"error,omitempty"`
+}
+
+// FieldChange is one field before and after.
+type FieldChange struct {
+	// Path of the field, as "spec.replicas" or `spec.containers[name="web"].image`.
+	Path string `json:"path"`
+	// Before as compact JSON; empty when the field was absent.
+	// +optional
+	Before string `json:"before,omitempty"`
+	// After as compact JSON; empty when the field is absent.
+	// +optional
+	After string `json:"after,omitempty"`
+}
+
+// ReleaseName is the name of the Release of a source's commit.
+func ReleaseName(source, commit string) string {
+	return source + "-" + commit[:min(len(commit), 12)]
+}

@@ -1,0 +1,207 @@
+package v1alpha1
+
+import (
+	"crypto/x509"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+var commitID = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
+// ValidateGitSource says what is wrong with a GitSource after defaulting; old
+// is nil for a new one.
+func ValidateGitSource(o, _ *GitSource) field.ErrorList {
+	s, at := &o.Spec, field.NewPath("spec")
+	errs := validateURL(s.URL, at.Child("url"))
+	errs = append(errs, validateReference(&s.Ref, at.Child("ref"))...)
+	for i, p := range s.Paths {
+		errs = append(errs, validatePath(p, at.Child("paths").Index(i))...)
+	}
+	if s.Interval != nil && s.Interval.Duration < MinInterval {
+		errs = append(errs, field.Invalid(at.Child("interval"), s.Interval.Duration.String(), "must be at least "+MinInterval.String()))
+	}
+	if s.Timeout != nil && s.Timeout.Duration <= 0 {
+		errs = append(errs, field.Invalid(at.Child("timeout"), s.Timeout.Duration.String(), "must be longer than zero"))
+	}
+	if r := s.SecretRef; r != nil {
+		errs = append(errs, validateName(r.Namespace, true, at.Child("secretRef", "namespace"))...)
+		errs = append(errs, validateName(r.Name, false, at.Child("secretRef", "name"))...)
+	}
+	if len(s.CABundle) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CABundle) {
+		errs = append(errs, field.Invalid(at.Child("caBundle"), "(PEM)", "has no certificate in PEM form"))
+	}
+	errs = append(errs, oneOf(s.Render, at.Child("render"), RenderAuto, RenderPlain, RenderKustomize)...)
+	errs = append(errs, oneOf(s.Drift.Policy, at.Child("drift", "policy"), DriftCorrect, DriftReport)...)
+	if s.TargetNamespace != "" {
+		errs = append(errs, validateName(s.TargetNamespace, true, at.Child("targetNamespace"))...)
+	}
+	return append(errs, validateLimits(s, at)...)
+}
+
+func validateLimits(s *GitSourceSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if p := s.Guards.MaxDeletePercent; p != nil && (*p < 0 || *p > 100) {
+		errs = append(errs, field.Invalid(at.Child("guards", "maxDeletePercent"), *p, "must be between 0 and 100"))
+	}
+	if n := s.Guards.MinDeletes; n != nil && *n < 0 {
+		errs = append(errs, field.Invalid(at.Child("guards", "minDeletes"), *n, "must not be negative"))
+	}
+	if b := s.Reports.Branch; b != "" {
+		where := at.Child("reports", "branch")
+		if msg := invalidRef("refs/heads/" + b); msg != "" {
+			errs = append(errs, field.Invalid(where, b, msg))
+		}
+		if b == s.Ref.Branch || "refs/heads/"+b == s.Ref.Name {
+			errs = append(errs, field.Invalid(where, b, "must be another branch than the one that is followed: reports would start themselves"))
+		}
+	}
+	return errs
+}
+
+// ValidateRelease says what is wrong with a Release; old is nil for a new one.
+func ValidateRelease(o, old *Release) field.ErrorList {
+	at := field.NewPath("spec")
+	var errs field.ErrorList
+	if o.Spec.Source == "" {
+		errs = append(errs, field.Required(at.Child("source"), "name the GitSource"))
+	}
+	if !commitID.MatchString(o.Spec.Commit) {
+		errs = append(errs, field.Invalid(at.Child("commit"), o.Spec.Commit, "must be a commit id of 40 hexadecimal digits"))
+	}
+	if old != nil && (o.Spec.Source != old.Spec.Source || o.Spec.Commit != old.Spec.Commit) {
+		errs = append(errs, field.Forbidden(at, "source and commit of a Release never change"))
+	}
+	return append(errs, oneOf(o.Status.Phase, field.NewPath("status", "phase"), "",
+		ReleasePlanned, ReleaseApplying, ReleaseProgressing, ReleaseHealthy, ReleaseFailed,
+		ReleaseRefused, ReleaseSuperseded, ReleaseRolledBack, ReleaseQuarantined)...)
+}
+
+// ValidatePlan says what is wrong with a Plan; old is nil for a new one.
+func ValidatePlan(o, _ *Plan) field.ErrorList {
+	at := field.NewPath("spec")
+	var errs field.ErrorList
+	if o.Spec.Source == "" {
+		errs = append(errs, field.Required(at.Child("source"), "name the GitSource"))
+	}
+	if o.Spec.Ref == (GitReference{}) {
+		errs = append(errs, field.Required(at.Child("ref"), "set branch, tag, commit or name"))
+	}
+	return append(errs, validateReference(&o.Spec.Ref, at.Child("ref"))...)
+}
+
+func validateURL(s string, at *field.Path) field.ErrorList {
+	if s == "" {
+		return field.ErrorList{field.Required(at, "give an https:// URL or the absolute path of a repository")}
+	}
+	if strings.HasPrefix(s, "/") {
+		if path.Clean(s) != s {
+			return field.ErrorList{field.Invalid(at, s, "must be a clean path, without \"..\", \".\" or a slash at its end")}
+		}
+		return nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return field.ErrorList{field.Invalid(at, s, "is neither a URL nor an absolute path")}
+	case u.User != nil:
+		return field.ErrorList{field.Invalid(at, u.Redacted(), "must not carry credentials; put them into a Secret and name it in secretRef")}
+	case u.Scheme == "file" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
+		return nil
+	case u.Scheme == "https" && u.Host != "":
+		return nil
+	case u.Scheme == "http":
+		return field.ErrorList{field.Invalid(at, s, "must use https: over plain http anybody on the way could write to the cluster")}
+	}
+	return field.ErrorList{field.Invalid(at, s, "must be https://host/path, file:///path or an absolute path")}
+}
+
+func validateReference(r *GitReference, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	set := 0
+	check := func(child, value, full string) {
+		if value == "" {
+			return
+		}
+		set++
+		if msg := invalidRef(full); msg != "" {
+			errs = append(errs, field.Invalid(at.Child(child), value, msg))
+		}
+	}
+	check("branch", r.Branch, "refs/heads/"+r.Branch)
+	check("tag", r.Tag, "refs/tags/"+r.Tag)
+	check("name", r.Name, r.Name)
+	if r.Commit != "" {
+		set++
+		if !commitID.MatchString(r.Commit) {
+			errs = append(errs, field.Invalid(at.Child("commit"), r.Commit, "must be a full commit id of 40 hexadecimal digits"))
+		}
+	}
+	if set > 1 {
+		errs = append(errs, field.Invalid(at, "", "set only one of branch, tag, commit and name"))
+	}
+	return errs
+}
+
+// invalidRef says why a full reference name is not one by git's rules
+// (git-check-ref-format), or nothing.
+func invalidRef(name string) string {
+	switch {
+	case !strings.HasPrefix(name, "refs/"):
+		return "must be a full name that begins with refs/"
+	case len(name) > 255:
+		return "must not be longer than 255 bytes"
+	case strings.ContainsAny(name, " ~^:?*[\\") || strings.Contains(name, "..") || strings.Contains(name, "@{"):
+		return `must not contain spaces, "..", "@{" or any of ~ ^ : ? * [ \`
+	case strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return "must not contain control characters"
+	case strings.HasSuffix(name, "."):
+		return "must not end with a dot"
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return `no part between slashes may be empty, begin with a dot or end with ".lock"`
+		}
+	}
+	return ""
+}
+
+func validatePath(p string, at *field.Path) field.ErrorList {
+	switch {
+	case p == "":
+		return field.ErrorList{field.Required(at, `write "." for the root of the repository`)}
+	case strings.HasPrefix(p, "/"):
+		return field.ErrorList{field.Invalid(at, p, "must be relative to the root of the repository")}
+	case path.Clean(p) != p || p == ".." || strings.HasPrefix(p, "../"):
+		return field.ErrorList{field.Invalid(at, p, "must be a clean path inside the repository")}
+	}
+	return nil
+}
+
+func validateName(s string, namespace bool, at *field.Path) field.ErrorList {
+	if s == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	msgs := validation.IsDNS1123Subdomain(s)
+	if namespace {
+		msgs = apivalidation.ValidateNamespaceName(s, false)
+	}
+	var errs field.ErrorList
+	for _, msg := range msgs {
+		errs = append(errs, field.Invalid(at, s, msg))
+	}
+	return errs
+}
+
+func oneOf[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(at, value, allowed)}
+}

@@ -1,0 +1,109 @@
+package v1alpha1_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+)
+
+func source(change func(*v1alpha1.GitSourceSpec)) *v1alpha1.GitSource {
+	o := &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}, Spec: v1alpha1.GitSourceSpec{URL: "/srv/git/cluster.git"}}
+	if change != nil {
+		change(&o.Spec)
+	}
+	v1alpha1.SetDefaultsGitSource(o)
+	return o
+}
+
+func TestValidateGitSource(t *testing.T) {
+	t.Parallel()
+	type spec = v1alpha1.GitSourceSpec
+	for name, c := range map[string]struct {
+		change func(*spec)
+		want   string // part of the message; empty: valid
+	}{
+		"local path":         {nil, ""},
+		"https":              {func(s *spec) { s.URL = "https://example.org/a.git" }, ""},
+		"file":               {func(s *spec) { s.URL = "file:///srv/a.git" }, ""},
+		"no url":             {func(s *spec) { s.URL = "" }, "spec.url: Required"},
+		"http":               {func(s *spec) { s.URL = "http://example.org/a" }, "must use https"},
+		"ext transport":      {func(s *spec) { s.URL = "ext::sh -c id" }, "spec.url"},
+		"credentials in url": {func(s *spec) { s.URL = "https://jane:secret@example.org/a" }, "secretRef"},
+		"dots in local path": {func(s *spec) { s.URL = "/srv/../etc" }, "clean path"},
+		"two refs":           {func(s *spec) { s.Ref.Branch, s.Ref.Tag = "main", "v1" }, "only one"},
+		"branch with option": {func(s *spec) { s.Ref.Branch = "a..b" }, "spec.ref.branch"},
+		"short commit":       {func(s *spec) { s.Ref.Commit = "abc123" }, "40 hexadecimal"},
+		"slash branch":       {func(s *spec) { s.Ref.Branch = "env/prod/eu" }, ""},
+		"path outside":       {func(s *spec) { s.Paths = []string{"apps", "../x"} }, "spec.paths[1]"},
+		"absolute path":      {func(s *spec) { s.Paths = []string{"/apps"} }, "relative"},
+		"interval too short": {func(s *spec) { s.Interval = &metav1.Duration{Duration: time.Second} }, "at least 5s"},
+		"render":             {func(s *spec) { s.Render = "jsonnet" }, `supported values: "auto"`},
+		"drift":              {func(s *spec) { s.Drift.Policy = "ignore" }, "spec.drift.policy"},
+		"percent":            {func(s *spec) { s.Guards.MaxDeletePercent = ptr.To[int32](101) }, "between 0 and 100"},
+		"ca":                 {func(s *spec) { s.CABundle = []byte("x") }, "PEM"},
+		"report onto itself": {func(s *spec) { s.Ref.Branch, s.Reports.Branch = "main", "main" }, "another branch"},
+		"namespace":          {func(s *spec) { s.TargetNamespace = "A_b" }, "spec.targetNamespace"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			errs := v1alpha1.ValidateGitSource(source(c.change), nil)
+			if c.want == "" {
+				if len(errs) > 0 {
+					t.Fatalf("valid, but: %v", errs)
+				}
+				return
+			}
+			if len(errs) == 0 || !strings.Contains(errs.ToAggregate().Error(), c.want) {
+				t.Fatalf("got %v, want something with %q", errs, c.want)
+			}
+			if strings.Contains(errs.ToAggregate().Error(), "secret@") {
+				t.Fatal("the message shows a password")
+			}
+		})
+	}
+}
+
+func TestReleaseIsImmutable(t *testing.T) {
+	t.Parallel()
+	old := &v1alpha1.Release{Spec: v1alpha1.ReleaseSpec{Source: "main", Commit: strings.Repeat("a", 40)}}
+	o := old.DeepCopy()
+	if errs := v1alpha1.ValidateRelease(o, old); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	o.Spec.Commit = strings.Repeat("b", 40)
+	if errs := v1alpha1.ValidateRelease(o, old); len(errs) != 1 {
+		t.Fatalf("changed commit: %v", errs)
+	}
+}
+
+func TestOriginRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		file string
+		line int32
+	}{{"apps/web.yaml", 12}, {"apps/web.yaml", 0}, {"a:b.yaml", 3}, {"", 0}} {
+		file, line := v1alpha1.ParseOrigin(v1alpha1.Origin(c.file, c.line))
+		if file != c.file || line != c.line {
+			t.Errorf("%v became %s %d", c, file, line)
+		}
+	}
+}
+
+func TestAddToScheme(t *testing.T) {
+	t.Parallel()
+	s := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(s); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"GitSource", "GitSourceList", "Release", "ReleaseList", "Plan", "PlanList"} {
+		if !s.Recognizes(v1alpha1.SchemeGroupVersion.WithKind(kind)) {
+			t.Errorf("%s is unknown", kind)
+		}
+	}
+}

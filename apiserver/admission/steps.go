@@ -1,0 +1,72 @@
+package admission
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/headway-sh/headway/apiserver/write"
+)
+
+// DefaultServiceCIDR is where service addresses come from.
+const DefaultServiceCIDR = "10.96.0.0/12"
+
+// Default node ports.
+const (
+	DefaultFirstNodePort = 30000
+	DefaultLastNodePort  = 32767
+)
+
+// Config is what the steps of a cluster differ by. The zero value is usable.
+type Config struct {
+	// ServiceCIDR is the IPv4 or IPv6 range of service addresses; invalid:
+	// DefaultServiceCIDR.
+	ServiceCIDR netip.Prefix
+	// FirstNodePort and LastNodePort bound node ports; 0: the defaults.
+	FirstNodePort, LastNodePort int32
+}
+
+func (c Config) withDefaults() Config {
+	if !c.ServiceCIDR.IsValid() {
+		c.ServiceCIDR = netip.MustParsePrefix(DefaultServiceCIDR)
+	}
+	c.ServiceCIDR = c.ServiceCIDR.Masked()
+	if c.FirstNodePort == 0 {
+		c.FirstNodePort, c.LastNodePort = DefaultFirstNodePort, DefaultLastNodePort
+	}
+	return c
+}
+
+// Steps are the steps in the order in which they run. Those that refuse for
+// who or where come first, those that fill in come next; addresses are taken
+// last, when nothing but validation can still refuse the request.
+func Steps(c Config) []write.Step {
+	c = c.withDefaults()
+	return []write.Step{
+		namespaceLifecycle(),
+		nodeRestriction(),
+		taintNewNodes(),
+		serviceAccount(),
+		priority(),
+		defaultTolerations(),
+		serviceAddresses(c),
+	}
+}
+
+var (
+	podsResource     = corev1.Resource("pods")
+	nodesResource    = corev1.Resource("nodes")
+	servicesResource = corev1.Resource("services")
+)
+
+// creates tells whether a request creates an object of the resource itself.
+func creates(r *write.Request, resource schema.GroupResource) bool {
+	return r.Operation == write.OperationCreate && r.Subresource == "" && r.Ref.Resource == resource
+}
+
+func forbidden(r *write.Request, format string, args ...any) error {
+	return apierrors.NewForbidden(r.Ref.Resource, r.Ref.Name, fmt.Errorf(format, args...))
+}

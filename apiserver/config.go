@@ -1,0 +1,105 @@
+package apiserver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/admission"
+	"github.com/headway-sh/headway/apiserver/etcd"
+	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/rest"
+)
+
+// Defaults of Config.
+const (
+	DefaultClusterName   = "headway"
+	DefaultClusterDomain = "cluster.local"
+	DefaultPort          = 6443
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	// DataDir holds etcd's files and the authorities.
+	DataDir string
+	// Listen is where to serve HTTPS. Port 0 picks one.
+	Listen netip.AddrPort
+	// Advertise is the address that agents and pods reach this server by.
+	Advertise netip.Addr
+	// Names are further host names for the serving certificate.
+	Names []string
+	// ServiceCIDR is where service addresses come from.
+	ServiceCIDR netip.Prefix
+	// ClusterName and ClusterDomain name the cluster to people and in DNS.
+	ClusterName, ClusterDomain string
+	// Etcd configures the member in process; its DataDir is set from DataDir.
+	Etcd etcd.Config
+	// Kinds and Types add to the table and the scheme.
+	Kinds []*kind.Kind
+	Types []func(*runtime.Scheme) error
+	// Routes are served beside the API, each by its exact path.
+	Routes map[string]http.Handler
+	// Checks add to /readyz.
+	Checks []rest.Check
+	Clock  clock.WithTicker
+	Logger *slog.Logger
+}
+
+func (c *Config) complete() error {
+	switch {
+	case c.DataDir == "":
+		return errors.New("apiserver: DataDir is needed")
+	case !c.Listen.IsValid():
+		return errors.New("apiserver: Listen is needed")
+	case c.Logger == nil:
+		return errors.New("apiserver: Logger is needed")
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if !c.ServiceCIDR.IsValid() {
+		c.ServiceCIDR = netip.MustParsePrefix(admission.DefaultServiceCIDR)
+	}
+	if c.ServiceCIDR.Bits() > c.ServiceCIDR.Addr().BitLen()-4 {
+		return fmt.Errorf("apiserver: the service range %s has fewer than 16 addresses", c.ServiceCIDR)
+	}
+	if c.ClusterName == "" {
+		c.ClusterName = DefaultClusterName
+	}
+	if c.ClusterDomain == "" {
+		c.ClusterDomain = DefaultClusterDomain
+	}
+	if !c.Advertise.IsValid() || c.Advertise.IsUnspecified() {
+		c.Advertise = c.Listen.Addr()
+	}
+	if c.Advertise.IsUnspecified() {
+		c.Advertise = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return nil
+}
+
+// Masters is the identity of the server itself, for what must be there before
+// anybody has rights.
+var Masters = txn.Identity{Name: "system:apiserver", Groups: []string{"system:masters"}}
+
+// ServiceAddress is the nth address of the service range: 1 is the API's own
+// (kubernetes.default), 10 is cluster DNS.
+func ServiceAddress(cidr netip.Prefix, n int) netip.Addr {
+	ip := cidr.Masked().Addr()
+	for range n {
+		ip = ip.Next()
+	}
+	return ip
+}
+
+// Indexes of well-known addresses in the service range.
+const (
+	APIServiceIndex = 1
+	DNSServiceIndex = 10
+)

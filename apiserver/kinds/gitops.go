@@ -1,0 +1,114 @@
+package kinds
+
+import (
+	"cmp"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func gitSourceKind() *kind.Kind {
+	p := partsOf(func(o *v1alpha1.GitSource) *v1alpha1.GitSourceSpec { return &o.Spec }, func(o *v1alpha1.GitSource) *v1alpha1.GitSourceStatus { return &o.Status })
+	return &kind.Kind{
+		GVK:           v1alpha1.SchemeGroupVersion.WithKind("GitSource"),
+		Plural:        "gitsources",
+		Singular:      "gitsource",
+		ShortNames:    []string{"gs"},
+		Categories:    []string{"gitops"},
+		StoragePrefix: v1alpha1.GroupName + "/gitsources",
+		New:           func() txn.Object { return &v1alpha1.GitSource{} },
+		NewList:       func() runtime.Object { return &v1alpha1.GitSourceList{} },
+		Default:       defaults(v1alpha1.SetDefaultsGitSource),
+		Prepare:       p.main,
+		Validate:      validate(v1alpha1.ValidateGitSource),
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Columns: append([]column{
+			nameColumn(), str("Revision", "The commit that is applied."), str("Suspended", "Whether commits are held back."),
+			str("Ready", "Whether the newest commit is applied."), str("Health", "Health of the applied objects."),
+			integer("Drift", "How many objects differ from git now."), str("Message", "What was done last, or what is wrong."), ageColumn(),
+		}, wide(str("URL", "The repository."))...),
+		Row: row(func(o *v1alpha1.GitSource, now time.Time) []any {
+			ready, message := condition(o.Status.Conditions, "Ready")
+			return []any{o.Name, revision(o.Status.ObservedRef, o.Status.AppliedCommit), yesNo(o.Spec.Suspend != nil), ready,
+				orUnknown(o.Status.Health), int64(o.Status.DriftCount), message, age(o, now), o.Spec.URL}
+		}),
+	}
+}
+
+func releaseKind() *kind.Kind {
+	p := partsOf(func(o *v1alpha1.Release) *v1alpha1.ReleaseSpec { return &o.Spec }, func(o *v1alpha1.Release) *v1alpha1.ReleaseStatus { return &o.Status })
+	return &kind.Kind{
+		GVK:           v1alpha1.SchemeGroupVersion.WithKind("Release"),
+		Plural:        "releases",
+		Singular:      "release",
+		ShortNames:    []string{"rel"},
+		Categories:    []string{"gitops"},
+		StoragePrefix: v1alpha1.GroupName + "/releases",
+		New:           func() txn.Object { return &v1alpha1.Release{} },
+		NewList:       func() runtime.Object { return &v1alpha1.ReleaseList{} },
+		Default:       defaults(v1alpha1.SetDefaultsRelease),
+		Prepare:       p.main,
+		Validate:      validate(v1alpha1.ValidateRelease),
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Columns: append([]column{
+			nameColumn(), str("Source", "The GitSource."), str("Commit", "The commit."), str("Phase", "How far the commit has come."),
+			str("Message", "The commit's subject."), ageColumn(),
+		}, wide(str("Author", "Who wrote the commit."))...),
+		Row: row(func(o *v1alpha1.Release, now time.Time) []any {
+			subject, _, _ := strings.Cut(o.Spec.Message, "\n")
+			return []any{o.Name, o.Spec.Source, short(o.Spec.Commit), string(o.Status.Phase), subject, age(o, now), o.Spec.Author}
+		}),
+	}
+}
+
+func planKind() *kind.Kind {
+	p := partsOf(func(o *v1alpha1.Plan) *v1alpha1.PlanSpec { return &o.Spec }, func(o *v1alpha1.Plan) *v1alpha1.PlanStatus { return &o.Status })
+	return &kind.Kind{
+		GVK:           v1alpha1.SchemeGroupVersion.WithKind("Plan"),
+		Plural:        "plans",
+		Singular:      "plan",
+		Categories:    []string{"gitops"},
+		StoragePrefix: v1alpha1.GroupName + "/plans",
+		New:           func() txn.Object { return &v1alpha1.Plan{} },
+		NewList:       func() runtime.Object { return &v1alpha1.PlanList{} },
+		Default:       defaults(v1alpha1.SetDefaultsPlan),
+		Prepare:       p.main,
+		Validate:      validate(v1alpha1.ValidatePlan),
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Columns:       []column{nameColumn(), ageColumn()},
+		Row: row(func(o *v1alpha1.Plan, now time.Time) []any {
+			return []any{o.Name, age(o, now)}
+		}),
+	}
+}
+
+func condition(all []metav1.Condition, name string) (status, message string) {
+	for _, c := range all {
+		if c.Type == name {
+			return string(c.Status), c.Message
+		}
+	}
+	return "Unknown", ""
+}
+
+func revision(ref, commit string) string {
+	if commit == "" {
+		return "<none>"
+	}
+	return strings.TrimPrefix(cmp.Or(strings.TrimPrefix(ref, "refs/heads/"), "HEAD"), "refs/") + "@sha1:" + short(commit)
+}
+
+func short(commit string) string { return commit[:min(8, len(commit))] }
+
+func yesNo(b bool) string {
+	if b {
+		return "True"
+	}
+	return "False"
+}

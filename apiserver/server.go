@@ -1,0 +1,270 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/admission"
+	"github.com/headway-sh/headway/apiserver/authn"
+	"github.com/headway-sh/headway/apiserver/authz"
+	"github.com/headway-sh/headway/apiserver/connect"
+	"github.com/headway-sh/headway/apiserver/discovery"
+	"github.com/headway-sh/headway/apiserver/etcd"
+	"github.com/headway-sh/headway/apiserver/inproc"
+	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/kinds"
+	"github.com/headway-sh/headway/apiserver/openapi"
+	"github.com/headway-sh/headway/apiserver/rest"
+	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/write"
+	"github.com/headway-sh/headway/internal/dataformat"
+)
+
+// Server is one API server with its etcd member.
+type Server struct {
+	config      Config
+	authorities *Authorities
+	member      *etcd.Member
+	store       *store.Store
+	table       *kinds.Table
+	path        *write.Path
+	peers       *inproc.Server
+	identify    *authn.Authenticator
+	listener    net.Listener
+	http        *http.Server
+
+	stop    context.CancelFunc // ends what serve runs
+	serving *errgroup.Group
+}
+
+// stopPatience is how long requests may take to end when the server stops.
+// dataFormat is the version of what the server writes below its data directory.
+const dataFormat = 1
+
+const stopPatience = 5 * time.Second
+
+// Start makes a server that answers when Start returns. ctx bounds the start
+// only; Run serves on until its own context ends.
+func Start(ctx context.Context, config Config) (*Server, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	if err := dataformat.Check(config.DataDir, "server", dataFormat); err != nil {
+		return nil, err
+	}
+	authorities, err := LoadAuthorities(config.DataDir, config.Clock)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: config, authorities: authorities}
+	if err := s.start(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) start(ctx context.Context) error {
+	if err := s.listen(); err != nil {
+		return err
+	}
+	if err := s.openStore(ctx); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.serving, background = errgroup.WithContext(background)
+	s.serving.Go(func() error { return s.store.Run(background) })
+	handler, err := s.assemble()
+	if err != nil {
+		return err
+	}
+	if err := s.bootstrap(ctx); err != nil {
+		return fmt.Errorf("write what every cluster begins with: %w", err)
+	}
+	s.http = rest.Server(handler, s.authorities.serving(&s.config), s.config.Logger)
+	s.serving.Go(func() error {
+		if err := s.http.ServeTLS(s.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve HTTPS on %s: %w", s.listener.Addr(), err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// listen comes first: a port that is taken is the commonest mistake, and the
+// certificate must name the address.
+func (s *Server) listen() error {
+	listener, err := net.Listen("tcp", s.config.Listen.String())
+	if err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	s.listener = listener
+	s.config.Listen = netip.MustParseAddrPort(listener.Addr().String())
+	return nil
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	member := s.config.Etcd
+	member.DataDir, member.Logger = filepath.Join(s.config.DataDir, "etcd"), s.config.Logger
+	var err error
+	if s.member, err = etcd.Start(ctx, member); err != nil {
+		return fmt.Errorf("start etcd: %w", err)
+	}
+	rows := slices.Concat(kinds.All(), []*kind.Kind{admission.RangeKind()}, s.config.Kinds)
+	withIndexes(rows)
+	if s.table, err = kinds.New(rows); err != nil {
+		return err
+	}
+	resources := make([]store.Resource, len(rows))
+	for i, k := range rows {
+		resources[i] = store.Resource{Resource: k.Resource(), Prefix: "/registry/" + k.StoragePrefix + "/", Namespaced: k.Namespaced,
+			Encode: k.Encode, Decode: k.Decode, Indexes: k.Indexes}
+	}
+	s.store, err = store.Open(ctx, store.Config{Backend: store.NewEtcd(s.member.Client()), Resources: resources, Logger: s.config.Logger, Clock: s.config.Clock})
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	return nil
+}
+
+// assemble makes write path, in-process server and HTTP handler.
+func (s *Server) assemble() (http.Handler, error) {
+	scheme, err := kinds.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	for _, add := range s.config.Types {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register API types: %w", err)
+		}
+	}
+	log := s.config.Logger
+	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
+		Steps: admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR})})
+	if err != nil {
+		return nil, err
+	}
+	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Log: log}); err != nil {
+		return nil, err
+	}
+	issuer := "https://kubernetes.default.svc." + s.config.ClusterDomain
+	tokens, err := authn.NewServiceAccountTokens(issuer, []string{issuer, "https://kubernetes.default.svc"}, s.authorities.ServiceAccounts, s.config.Clock)
+	if err != nil {
+		return nil, err
+	}
+	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Clock: s.config.Clock})
+	served := slices.DeleteFunc(slices.Clone(s.table.All()), func(k *kind.Kind) bool { return k.Resource() == admission.RangeKind().Resource() })
+	catalog, err := discovery.New(served, rest.VirtualResources())
+	if err != nil {
+		return nil, err
+	}
+	schemas, err := openapi.New(served, rest.VirtualResources(), scheme, rest.Version().GitVersion, log)
+	if err != nil {
+		return nil, err
+	}
+	api, err := rest.New(rest.Config{
+		Log: log, Clock: s.config.Clock, Kinds: s.table, Scheme: scheme, Reader: s.store, Writer: s.path,
+		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
+		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
+			return authz.Rules(view, id, namespace)
+		},
+		Connector: connect.New(s.store, s.authorities.ToNodes(), log),
+		Discovery: catalog, OpenAPI: schemas, Checks: s.config.Checks,
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	for path, h := range s.config.Routes {
+		mux.Handle(path, h)
+	}
+	mux.Handle("/", api)
+	return mux, nil
+}
+
+// Run serves until ctx ends or a part fails, and stops in good order.
+func (s *Server) Run(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.serving.Wait() }()
+	memberFailed := make(chan error, 1)
+	memberCtx, stopMember := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopMember()
+	go func() { memberFailed <- s.member.Run(memberCtx) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		failed <- err
+	case err = <-memberFailed:
+		memberFailed <- nil
+	}
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+	defer cancel()
+	if s.http.Shutdown(deadline) != nil {
+		_ = s.http.Close() // watches never end by themselves
+	}
+	s.stop()
+	err = errors.Join(err, <-failed)
+	stopMember()
+	return errors.Join(err, <-memberFailed)
+}
+
+// close undoes a start that did not succeed.
+func (s *Server) close() {
+	if s.stop != nil {
+		s.stop()
+		_ = s.serving.Wait() // the start's own error says what happened
+	}
+	if s.member != nil {
+		s.member.Close()
+	}
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+}
+
+// Peer gives an identity its access in process.
+func (s *Server) Peer(identity txn.Identity) *inproc.Peer { return s.peers.For(identity) }
+
+// Identify tells who sent a request, for Routes.
+func (s *Server) Identify(r *http.Request) (txn.Identity, bool, error) {
+	return s.identify.Authenticate(s.store.Snapshot(), r)
+}
+
+// Authorize decides for somebody outside the API, such as an agent's server.
+func (s *Server) Authorize(identity txn.Identity, a authz.Attributes) bool {
+	allowed, _ := authz.Authorizer{}.Authorize(s.store.Snapshot(), identity, a)
+	return allowed
+}
+
+// Authorities are the cluster's.
+func (s *Server) Authorities() *Authorities { return s.authorities }
+
+// Kinds is the table of what is served.
+func (s *Server) Kinds() *kinds.Table { return s.table }
+
+// Address is where HTTPS is served.
+func (s *Server) Address() netip.AddrPort { return s.config.Listen }
+
+// Epoch begins a term of a singleton.
+func (s *Server) Epoch(ctx context.Context, name string) (txn.Epoch, error) {
+	return s.store.Acquire(ctx, name)
+}
+
+// ClientTLS is what a component outside needs to believe this server.
+func (a *Authorities) ClientTLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: a.API.Pool(), ServerName: "kubernetes.default.svc"}
+}

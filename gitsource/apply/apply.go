@@ -1,0 +1,234 @@
+// Package apply writes a planned commit: each stage as one transaction that
+// carries the inventory with it, so that after a crash at any moment the
+// inventory tells exactly what is in the cluster.
+//
+//	plan ─► check everything ─► stage 1 ─► … ─► stage n
+//	  ▲                            │ conflict: again on a newer View, at most 3 rounds
+//	  └────────────────────────────┘
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/internal/failpoint"
+)
+
+// Applier writes under one identity.
+type Applier struct {
+	Txn      txn.Interface
+	Identity txn.Identity
+	Epoch    txn.Epoch
+}
+
+// Job is one commit to be applied.
+type Job struct {
+	plan.Input // without its View
+
+	// Along gives the changes that are written with a stage beside the
+	// commit's own objects, such as its Release; nil for none. They must not
+	// touch an object of the plan.
+	Along func(view txn.View, p *plan.Plan, stage, stages int) []txn.Change
+	// Done is called after each stage.
+	Done func(Stage)
+}
+
+// Stage is what one transaction has done.
+type Stage struct {
+	Plan      *plan.Plan
+	Inventory *plan.Inventory
+	Revision  int64
+	Last      bool
+	// Outcomes and Objects are those of the commit's own changes.
+	Outcomes []txn.Outcome
+	Objects  []txn.Object
+}
+
+// Refused says that a commit cannot be applied, and why; nothing of it was
+// written unless an earlier stage was.
+type Refused struct {
+	Problems []v1alpha1.Problem
+	// Held says that only a consent is missing.
+	Held bool
+	// Again says that the cluster's state may be the reason: the same commit
+	// may pass later.
+	Again bool
+}
+
+func (r *Refused) Error() string {
+	if len(r.Problems) == 1 {
+		return r.Problems[0].String()
+	}
+	return fmt.Sprintf("%s (and %d more)", r.Problems[0], len(r.Problems)-1)
+}
+
+// Apply writes a job. It returns *Refused when the commit is to blame, and any
+// other error when it may be tried again as it is. When nothing has to be
+// written, nothing is.
+func (a *Applier) Apply(ctx context.Context, job Job) error {
+	rounds, written, checked := 1, 0, false
+	for {
+		view, err := a.Txn.View(ctx)
+		if err != nil {
+			return fmt.Errorf("view: %w", err)
+		}
+		in := job.Input
+		in.View = view
+		p := plan.Make(in)
+		if len(p.Problems) > 0 {
+			return &Refused{Problems: p.Problems, Held: p.Held}
+		}
+		if len(p.Stages) > 1 && !checked {
+			if err := a.check(ctx, view, p); err != nil {
+				return err
+			}
+			checked = true
+		}
+		err = a.stage(ctx, view, &job, p, written)
+		switch {
+		case txn.IsConflict(err) && rounds < txn.Rounds:
+			rounds++
+		case err != nil:
+			return err
+		case len(p.Stages) == 1:
+			return nil
+		default:
+			rounds = 1
+			written++
+			job.advance(p)
+		}
+	}
+}
+
+// advance makes the job what is left of it after the plan's first stage.
+func (j *Job) advance(p *plan.Plan) {
+	j.Inventory = p.Stages[0].Inventory
+	j.All = false
+	j.Dirty = map[txn.Ref]bool{}
+	for _, s := range p.Stages[1:] {
+		for _, c := range s.Changes {
+			j.Dirty[c.Ref] = true
+		}
+	}
+	// What the first stage was allowed to do was asked about the whole.
+	j.Consents = append(j.Consents[:len(j.Consents):len(j.Consents)], "all")
+}
+
+// check plans all stages at once where that is possible, so that a bad object
+// in the last one stops the first.
+func (a *Applier) check(ctx context.Context, view txn.View, p *plan.Plan) error {
+	var all []txn.Change
+	for _, s := range p.Stages {
+		if !s.Custom {
+			all = append(all, s.Changes...)
+		}
+	}
+	result, err := a.Txn.Plan(ctx, view, a.Identity, all)
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	return refusal(result.Outcomes)
+}
+
+func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Plan, written int) error {
+	stage := p.Stages[0]
+	own := len(stage.Changes)
+	notes := stage.Inventory.Notes(job.Source, job.Inventory)
+	if own == 0 && len(notes) == 0 {
+		job.done(p, nil, &txn.Committed{Revision: view.Revision()})
+		return nil
+	}
+	changes := stage.Changes
+	if job.Along != nil {
+		changes = append(changes[:own:own], job.Along(view, p, written+1, written+len(p.Stages))...)
+	}
+	result, err := a.Txn.Plan(ctx, view, a.Identity, changes)
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	if err := refusal(result.Outcomes[:own]); err != nil {
+		return err
+	}
+	if err := result.Err(); err != nil {
+		return fmt.Errorf("record the release: %w", err)
+	}
+	if err := failpoint.Hit(ctx, "gitsource.plan.after"); err != nil {
+		return err
+	}
+	done := &txn.Committed{Revision: view.Revision(), Objects: make([]txn.Object, len(changes))}
+	if len(notes) > 0 || writes(result.Outcomes) {
+		if err := failpoint.Hit(ctx, "gitsource.commit.before"); err != nil {
+			return err
+		}
+		if done, err = a.Txn.Commit(ctx, result, txn.CommitOptions{Epoch: a.Epoch, Notes: notes}); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		if err := failpoint.Hit(ctx, "gitsource.commit.after"); err != nil {
+			return err
+		}
+	}
+	done.Objects = done.Objects[:own]
+	job.done(p, result.Outcomes[:own], done)
+	return nil
+}
+
+func (j *Job) done(p *plan.Plan, outcomes []txn.Outcome, c *txn.Committed) {
+	if j.Done != nil {
+		j.Done(Stage{Plan: p, Inventory: p.Stages[0].Inventory, Revision: c.Revision, Last: len(p.Stages) == 1, Outcomes: outcomes, Objects: c.Objects})
+	}
+}
+
+func writes(outcomes []txn.Outcome) bool {
+	for _, o := range outcomes {
+		if o.Operation != txn.Unchanged {
+			return true
+		}
+	}
+	return false
+}
+
+// refusal gathers what the API server says against single objects.
+func refusal(outcomes []txn.Outcome) error {
+	r := &Refused{}
+	for _, o := range outcomes {
+		if o.Err == nil {
+			continue
+		}
+		if txn.IsConflict(o.Err) {
+			return o.Err
+		}
+		r.Problems = append(r.Problems, Problem(o))
+		r.Again = r.Again || passing(o.Err)
+	}
+	if len(r.Problems) == 0 {
+		return nil
+	}
+	return r
+}
+
+// Problem says what is wrong with an outcome that has an error.
+func Problem(o txn.Outcome) v1alpha1.Problem {
+	file, line := v1alpha1.ParseOrigin(o.Change.Origin)
+	return v1alpha1.Problem{File: file, Line: line, Object: o.Change.Ref.String(), Message: o.Err.Error()}
+}
+
+// passing tells whether an error may go away without a new commit.
+func passing(err error) bool {
+	return apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err)
+}
+
+// AsRefused gives the refusal in an error, or nil.
+func AsRefused(err error) *Refused {
+	var r *Refused
+	if errors.As(err, &r) {
+		return r
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package gitsource
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"k8s.io/utils/clock"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/plan"
+)
+
+// EpochName is the singleton that only one engine at a time is.
+const EpochName = "gitsource"
+
+// Config is what an Engine needs.
+type Config struct {
+	// Txn reads and writes objects.
+	Txn txn.Interface
+	// Mapper finds the resource of a kind; it must be safe for concurrent use.
+	Mapper plan.Mapper
+	// Identity writes everything; it needs every right that the repositories'
+	// content needs.
+	Identity txn.Identity
+	// DataDir is where mirrors of remote repositories rest.
+	DataDir string
+	// ClusterName names the report branch, headway/<ClusterName>.
+	ClusterName string
+	// ClusterUID tells this cluster from another one of the same name.
+	ClusterUID string
+	// Key is the key of the digests over desired objects. Empty: one is made
+	// and kept in DataDir.
+	Key []byte
+	// Clock may be nil for the real one.
+	Clock clock.Clock
+	// Logger may be nil for none.
+	Logger *slog.Logger
+}
+
+func (c *Config) complete() error {
+	switch {
+	case c.Txn == nil || c.Mapper == nil:
+		return errors.New("gitsource: Txn and Mapper are needed")
+	case c.Identity.Name == "":
+		return errors.New("gitsource: an Identity is needed")
+	case c.DataDir == "" || c.ClusterName == "" || c.ClusterUID == "":
+		return errors.New("gitsource: DataDir, ClusterName and ClusterUID are needed")
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("gitsource: %w", err)
+	}
+	if len(c.Key) == 0 {
+		key, err := loadKey(filepath.Join(c.DataDir, "digest.key"))
+		if err != nil {
+			return fmt.Errorf("gitsource: digest key: %w", err)
+		}
+		c.Key = key
+	}
+	return nil
+}
+
+func loadKey(path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
+	if err == nil && len(key) == 32 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	key = make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path+".new", key, 0o600); err != nil {
+		return nil, err
+	}
+	return key, os.Rename(path+".new", path)
+}

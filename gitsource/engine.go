@@ -1,0 +1,222 @@
+package gitsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/apply"
+	"github.com/headway-sh/headway/gitsource/drift"
+	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/gitsource/report"
+)
+
+var (
+	gitSources = v1alpha1.Resource("gitsources")
+	releases   = v1alpha1.Resource("releases")
+	plans      = v1alpha1.Resource("plans")
+	secrets    = schema.GroupResource{Resource: "secrets"}
+)
+
+// Engine runs all sources of a cluster. New, then Run once.
+type Engine struct {
+	cfg     Config
+	applier *apply.Applier
+	owners  *owners
+	// applying is held while a commit is planned and written, so that two
+	// sources cannot both be the first to claim an object.
+	applying sync.Mutex
+
+	mu       sync.Mutex // guards all below
+	sources  map[string]*source
+	ended    map[string]<-chan struct{} // of sources that were deleted
+	branches map[string]*report.Branch
+	changed  map[string]bool // GitSources to be looked at
+	wake     chan struct{}
+
+	workers sync.WaitGroup
+}
+
+// New makes an Engine.
+func New(cfg Config) (*Engine, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	return &Engine{
+		cfg: cfg, owners: newOwners(), sources: map[string]*source{}, ended: map[string]<-chan struct{}{}, branches: map[string]*report.Branch{},
+		changed: map[string]bool{}, wake: make(chan struct{}, 1),
+		applier: &apply.Applier{Txn: cfg.Txn, Identity: cfg.Identity},
+	}, nil
+}
+
+// Run follows all GitSources until the context ends, and waits for everything
+// it has started. It returns txn.ErrEpoch when another engine has taken over.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer e.workers.Wait()
+	defer cancel(nil)
+	epoch, err := e.cfg.Txn.Acquire(ctx, EpochName)
+	if err != nil {
+		return fmt.Errorf("acquire %s: %w", EpochName, err)
+	}
+	e.applier.Epoch = epoch
+	if err := e.load(ctx); err != nil {
+		return err
+	}
+	defer e.cfg.Txn.Guard(&drift.Guard{Self: e.cfg.Identity.Name, Inventories: e.owners, Clock: e.cfg.Clock})()
+	defer e.cfg.Txn.Observe(e.observe)()
+	view, err := e.cfg.Txn.View(ctx)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	for o := range view.Each(gitSources, "") {
+		e.touch(o.GetName())
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+				return cause // of a worker
+			}
+			return nil
+		case <-e.wake:
+			if err := e.reconcile(ctx, cancel); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// load learns who owns what before anybody writes.
+func (e *Engine) load(ctx context.Context) error {
+	notes, err := e.cfg.Txn.Notes(ctx, plan.Prefix)
+	if err != nil {
+		return fmt.Errorf("read inventories: %w", err)
+	}
+	inventories, err := plan.Load(notes)
+	if err != nil {
+		return err
+	}
+	for name, i := range inventories {
+		e.owners.replace(name, plan.NewInventory(), i)
+	}
+	return nil
+}
+
+// touch has a GitSource looked at.
+func (e *Engine) touch(name string) {
+	e.mu.Lock()
+	e.changed[name] = true
+	e.mu.Unlock()
+	poke(e.wake)
+}
+
+func poke(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// reconcile starts, tells and stops workers.
+func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) error {
+	view, err := e.cfg.Txn.View(ctx)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name := range e.changed {
+		delete(e.changed, name)
+		o, ok := view.Get(txn.Ref{Resource: gitSources, Name: name})
+		running := e.sources[name]
+		switch {
+		case !ok && running == nil:
+		case !ok:
+			running.cancel()
+			e.ended[name] = running.done
+			delete(e.sources, name)
+		case running == nil:
+			s := newSource(e, name, e.ended[name])
+			e.sources[name] = s
+			workerCtx, stop := context.WithCancel(ctx)
+			s.cancel = stop
+			e.workers.Add(1)
+			go func() {
+				defer e.workers.Done()
+				if err := s.run(workerCtx); err != nil {
+					fail(err)
+				}
+			}()
+			s.tell(func(p *pending) { p.object, p.all = o.(*v1alpha1.GitSource), true })
+		default:
+			running.tell(func(p *pending) { p.object = o.(*v1alpha1.GitSource) })
+		}
+	}
+	return nil
+}
+
+// observe hands a write to whom it concerns. It must not block.
+func (e *Engine) observe(w txn.Write) {
+	if w.Ref == (txn.Ref{}) {
+		e.everything() // something was missed
+		return
+	}
+	switch w.Ref.Resource {
+	case gitSources:
+		if w.Subresource != "status" {
+			e.touch(w.Ref.Name)
+		}
+		return
+	case plans:
+		if p, ok := w.After.(*v1alpha1.Plan); ok && w.Before == nil {
+			e.told(p.Spec.Source, func(pend *pending) { pend.plans = append(pend.plans, p.Name) })
+		}
+		return
+	case releases:
+		return
+	}
+	if name, ok := e.owners.source(w.Ref); ok {
+		e.told(name, func(p *pending) { p.write(w) })
+	}
+}
+
+func (e *Engine) told(name string, f func(*pending)) {
+	e.mu.Lock()
+	s := e.sources[name]
+	e.mu.Unlock()
+	if s != nil {
+		s.tell(f)
+	}
+}
+
+func (e *Engine) everything() {
+	e.mu.Lock()
+	names := make([]string, 0, len(e.sources))
+	for name, s := range e.sources {
+		names = append(names, name)
+		s.tell(func(p *pending) { p.all = true })
+	}
+	e.mu.Unlock()
+	for _, name := range names {
+		e.touch(name)
+	}
+}
+
+// branch gives the report branch of a repository that several sources share.
+func (e *Engine) branch(url, name string, push pushFunc) *report.Branch {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := url + "\n" + name
+	b := e.branches[key]
+	if b == nil {
+		b = report.NewBranch(e.cfg.ClusterName, e.cfg.ClusterUID, name, push)
+		e.branches[key] = b
+	}
+	return b
+}

@@ -1,0 +1,129 @@
+// Package health says how the objects of an inventory are: by kstatus' rules,
+// on the objects as the write path shows them, without asking anybody.
+package health
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/plan"
+)
+
+// State is how one object is.
+type State struct {
+	// Health is one of the v1alpha1.Health words.
+	Health  string
+	Message string
+}
+
+// Of judges one object; nil says that it is missing.
+func Of(e *plan.Entry, o txn.Object) State {
+	if o == nil {
+		return State{v1alpha1.HealthProgressing, "is missing"}
+	}
+	if Static(e) && o.GetDeletionTimestamp() == nil {
+		return State{Health: v1alpha1.HealthHealthy}
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return State{v1alpha1.HealthUnknown, err.Error()}
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetAPIVersion(e.APIVersion)
+	u.SetKind(e.Kind)
+	result, err := status.Compute(u)
+	if err != nil {
+		return State{v1alpha1.HealthUnknown, err.Error()}
+	}
+	switch result.Status {
+	case status.CurrentStatus:
+		return State{Health: v1alpha1.HealthHealthy}
+	case status.InProgressStatus:
+		return State{v1alpha1.HealthProgressing, result.Message}
+	case status.TerminatingStatus:
+		return State{v1alpha1.HealthProgressing, "is being deleted"}
+	case status.FailedStatus:
+		return State{v1alpha1.HealthDegraded, result.Message}
+	}
+	return State{v1alpha1.HealthUnknown, result.Message}
+}
+
+// Static tells whether objects of the kind are healthy as soon as they exist.
+func Static(e *plan.Entry) bool {
+	switch e.Group {
+	case "":
+		return slices.Contains([]string{"ConfigMap", "Secret", "ServiceAccount", "LimitRange", "Endpoints"}, e.Kind)
+	case "rbac.authorization.k8s.io":
+		return true
+	}
+	return false
+}
+
+// Tracker keeps the state of every object that is not healthy.
+type Tracker struct{ sick map[txn.Ref]State }
+
+// NewTracker judges all objects of an inventory.
+func NewTracker(i *plan.Inventory, v txn.View) *Tracker {
+	t := &Tracker{sick: map[txn.Ref]State{}}
+	for ref, e := range i.Entries {
+		o, _ := v.Get(ref)
+		t.Set(ref, Of(&e, o))
+	}
+	return t
+}
+
+// Set notes an object's state.
+func (t *Tracker) Set(ref txn.Ref, s State) {
+	if s.Health == v1alpha1.HealthHealthy {
+		delete(t.sick, ref)
+		return
+	}
+	t.sick[ref] = s
+}
+
+// Keep forgets what is no longer in the inventory.
+func (t *Tracker) Keep(i *plan.Inventory) {
+	for ref := range t.sick {
+		if _, ok := i.Entries[ref]; !ok {
+			delete(t.sick, ref)
+		}
+	}
+}
+
+// Health is that of the whole: Degraded if any object is, else Progressing if
+// any is not yet healthy.
+func (t *Tracker) Health() string {
+	health := v1alpha1.HealthHealthy
+	for _, s := range t.sick {
+		if s.Health == v1alpha1.HealthDegraded {
+			return s.Health
+		}
+		health = v1alpha1.HealthProgressing
+	}
+	return health
+}
+
+// Problems names up to n objects that are not healthy.
+func (t *Tracker) Problems(i *plan.Inventory, n int) []v1alpha1.Problem {
+	refs := make([]txn.Ref, 0, len(t.sick))
+	for ref := range t.sick {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, func(a, b txn.Ref) int {
+		return cmp.Or(cmp.Compare(t.sick[a].Health, t.sick[b].Health), a.Compare(b))
+	})
+	var out []v1alpha1.Problem
+	for _, ref := range refs[:min(n, len(refs))] {
+		s, e := t.sick[ref], i.Entries[ref]
+		file, line := v1alpha1.ParseOrigin(e.Origin)
+		out = append(out, v1alpha1.Problem{File: file, Line: line, Object: ref.String(), Message: fmt.Sprintf("%s: %s", s.Health, s.Message)})
+	}
+	return out
+}

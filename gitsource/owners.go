@@ -1,0 +1,55 @@
+package gitsource
+
+import (
+	"sync"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/drift"
+	"github.com/headway-sh/headway/gitsource/plan"
+)
+
+// owners tells which source has an object, over all inventories. It is read on
+// every write of the cluster.
+type owners struct {
+	mu      sync.RWMutex // guards entries
+	entries map[txn.Ref]owner
+}
+
+type owner struct {
+	source string
+	entry  plan.Entry
+}
+
+var _ drift.Inventories = (*owners)(nil)
+
+func newOwners() *owners { return &owners{entries: map[txn.Ref]owner{}} }
+
+// Lookup implements drift.Inventories.
+func (o *owners) Lookup(ref txn.Ref) (string, plan.Entry, bool) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	e, ok := o.entries[ref]
+	return e.source, e.entry, ok
+}
+
+// source is Lookup for who needs no entry.
+func (o *owners) source(ref txn.Ref) (string, bool) {
+	source, _, ok := o.Lookup(ref)
+	return source, ok
+}
+
+// replace turns a source's inventory from old into next.
+func (o *owners) replace(source string, old, next *plan.Inventory) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for ref := range old.Entries {
+		if _, ok := next.Entries[ref]; !ok && o.entries[ref].source == source {
+			delete(o.entries, ref)
+		}
+	}
+	for ref, e := range next.Entries {
+		if had, ok := old.Entries[ref]; !ok || had != e || o.entries[ref].source == "" {
+			o.entries[ref] = owner{source, e}
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package gitsource
+
+import (
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+)
+
+// maxWrites is how many writes are kept for a busy source; beyond it, the
+// source looks at everything instead.
+const maxWrites = 10_000
+
+// pending is what a source has not looked at yet.
+type pending struct {
+	object *v1alpha1.GitSource // the newest, when it changed
+	refs   bool                // a reference may have moved
+	opened bool                // the repository may have come or gone
+	all    bool                // every object must be compared with git
+	writes []txn.Write         // of objects in the inventory
+	plans  []string            // Plans that were asked for
+}
+
+func (p *pending) write(w txn.Write) {
+	if len(p.writes) >= maxWrites {
+		p.writes, p.all = nil, true
+	}
+	if !p.all {
+		p.writes = append(p.writes, w)
+	}
+}
+
+func (p *pending) empty() bool {
+	return p.object == nil && !p.refs && !p.opened && !p.all && len(p.writes) == 0 && len(p.plans) == 0
+}
+
+// tell changes what is pending and wakes the source. It never blocks for long.
+func (s *source) tell(f func(*pending)) {
+	s.mu.Lock()
+	f(&s.pending)
+	s.mu.Unlock()
+	poke(s.wake)
+}
+
+func (s *source) take() pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pending
+	s.pending = pending{}
+	return p
+}

@@ -1,0 +1,319 @@
+package plan
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/render"
+)
+
+// The size at which a stage is cut.
+const (
+	MaxStageObjects = 2000
+	MaxStageBytes   = 8 << 20
+)
+
+// Mapper finds the resource of a kind. meta.RESTMapper is one.
+type Mapper interface {
+	RESTMapping(gk schema.GroupKind, versions ...string) (*meta.RESTMapping, error)
+}
+
+// Input is everything a plan depends on.
+type Input struct {
+	Source string
+	Spec   *v1alpha1.GitSourceSpec // with its defaults
+	// Ref is the full name of the reference that the commit was found on.
+	Ref       string
+	Set       *render.Set
+	Inventory *Inventory
+	View      txn.View
+	Mapper    Mapper
+	// Consents are the values of the commit's Allow-Delete trailers.
+	Consents []string
+	// Owner tells which other source has an object in its inventory.
+	Owner func(txn.Ref) (source string, owned bool)
+	// All plans objects too that have not changed since they were applied;
+	// otherwise only those of Dirty.
+	All   bool
+	Dirty map[txn.Ref]bool
+}
+
+// Plan is what to ask for.
+type Plan struct {
+	// Stages are written one after the other, each as one transaction.
+	Stages []Stage
+	// Next is the inventory afterwards.
+	Next *Inventory
+	// Desired are the objects of the set by reference.
+	Desired map[txn.Ref]*render.Object
+	Counts  v1alpha1.OperationCounts
+	// Problems, when there are any, forbid the plan.
+	Problems []v1alpha1.Problem
+	// Held says that only a consent is missing.
+	Held bool
+}
+
+// Stage is one transaction.
+type Stage struct {
+	Changes []txn.Change
+	// Inventory is what the source has after this stage.
+	Inventory *Inventory
+	// Custom says that kinds of it are defined by an earlier stage, so that it
+	// cannot be checked before that is written.
+	Custom bool
+}
+
+// Manager is the field manager of a source.
+func Manager(source string) string { return "headway:" + source }
+
+// wanted is one object of the set with what the mapper knows of it.
+type wanted struct {
+	ref    txn.Ref
+	entry  Entry
+	object *render.Object
+	custom bool // its definition is in the same set and not in the View
+}
+
+// Make makes the plan.
+func Make(in Input) *Plan {
+	p := &Plan{Next: NewInventory(), Desired: make(map[txn.Ref]*render.Object, len(in.Set.Objects))}
+	all := p.resolve(&in)
+	if len(p.Problems) > 0 {
+		return p
+	}
+	var applies []wanted
+	for _, w := range all {
+		p.Next.Entries[w.ref] = w.entry
+		if !in.All && !in.Dirty[w.ref] && in.Inventory.Entries[w.ref].Digest == w.entry.Digest && w.entry.Digest != "" {
+			p.Counts.Unchanged++
+			continue
+		}
+		if _, ok := in.View.Get(w.ref); ok {
+			p.Counts.Changed++
+		} else {
+			p.Counts.Created++
+		}
+		applies = append(applies, w)
+	}
+	deletes := p.prune(&in)
+	if p.guard(&in, deletes); len(p.Problems) > 0 {
+		return p
+	}
+	p.cut(&in, applies, deletes)
+	return p
+}
+
+// resolve maps every object of the set and finds what is there twice or
+// belongs to another source.
+func (p *Plan) resolve(in *Input) []wanted {
+	r := newResolver(in)
+	all := make([]wanted, 0, len(in.Set.Objects))
+	for _, o := range in.Set.Objects {
+		w, err := r.resolve(o)
+		fail := func(format string, args ...any) {
+			p.Problems = append(p.Problems, v1alpha1.Problem{File: o.File, Line: o.Line, Object: describe(o, w.ref), Message: fmt.Sprintf(format, args...)})
+		}
+		if err != nil {
+			fail("%v", err)
+			continue
+		}
+		if twice, ok := p.Desired[w.ref]; ok {
+			fail("is written down twice: also at %s", twice.Origin())
+			continue
+		}
+		if in.Owner != nil {
+			if other, ok := in.Owner(w.ref); ok && other != in.Source {
+				fail("belongs to the source %q, which applied it first; take it out of one of the two", other)
+				continue
+			}
+		}
+		p.Desired[w.ref] = o
+		all = append(all, w)
+	}
+	return all
+}
+
+func describe(o *render.Object, ref txn.Ref) string {
+	if ref.Name != "" {
+		return ref.String()
+	}
+	return o.Body.GetKind() + " " + o.Body.GetName()
+}
+
+// prune lists what is no longer desired and still there.
+func (p *Plan) prune(in *Input) []Entry {
+	var deletes []Entry
+	for ref, e := range in.Inventory.Entries {
+		if _, ok := p.Desired[ref]; ok {
+			continue
+		}
+		if !ptr.Deref(in.Spec.Prune, true) {
+			p.Next.Entries[ref] = e // stays ours, should pruning be switched on
+			continue
+		}
+		if _, ok := in.View.Get(ref); ok {
+			deletes = append(deletes, e)
+		}
+	}
+	slices.SortFunc(deletes, func(a, b Entry) int {
+		ra, rb := a.Ref(), b.Ref()
+		return cmp.Or(cmp.Compare(rank(b.Group, b.Kind), rank(a.Group, a.Kind)), ra.Compare(rb))
+	})
+	p.Counts.Deleted = int32(len(deletes))
+	return deletes
+}
+
+// guard wants consent for what deletes much.
+func (p *Plan) guard(in *Input, deletes []Entry) {
+	total := len(in.Inventory.Entries)
+	n := len(deletes)
+	percent := int(ptr.Deref(in.Spec.Guards.MaxDeletePercent, v1alpha1.DefaultMaxDeletePercent))
+	least := int(ptr.Deref(in.Spec.Guards.MinDeletes, v1alpha1.DefaultMinDeletes))
+	everything := n > 0 && len(p.Desired) == 0
+	if n == 0 || !everything && (n < least || n*100 <= percent*total) {
+		return
+	}
+	missing := 0
+	for _, e := range deletes {
+		if !consented(in.Consents, &e) {
+			missing++
+		}
+	}
+	if missing == 0 {
+		return
+	}
+	p.Held = true
+	why := fmt.Sprintf("would delete %d of %d objects, more than %d %%", n, total, percent)
+	if everything {
+		why = fmt.Sprintf("would delete all %d objects", total)
+	}
+	p.Problems = append(p.Problems, v1alpha1.Problem{Message: "the commit " + why +
+		`, and is held. To go on, commit again with a last line "Allow-Delete: all" in the message (or one line for each object, as "Allow-Delete: deployment/shop/web")`})
+}
+
+// consented tells whether a trailer names an entry: all, kind/namespace/name,
+// kind/name, or ns/name for everything in a namespace.
+func consented(consents []string, e *Entry) bool {
+	for _, c := range consents {
+		if strings.EqualFold(c, "all") {
+			return true
+		}
+		parts := strings.Split(c, "/")
+		if len(parts) < 2 {
+			continue
+		}
+		kind := strings.ToLower(parts[0])
+		if kind == "ns" && len(parts) == 2 && (e.Namespace == parts[1] || e.Kind == "Namespace" && e.Name == parts[1]) {
+			return true
+		}
+		if kind != strings.ToLower(e.Kind) && kind != e.Resource {
+			continue
+		}
+		if len(parts) == 2 && e.Namespace == "" && e.Name == parts[1] || len(parts) == 3 && e.Namespace == parts[1] && e.Name == parts[2] {
+			return true
+		}
+	}
+	return false
+}
+
+// cut orders the changes and cuts them into stages.
+func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
+	slices.SortStableFunc(applies, func(a, b wanted) int {
+		return cmp.Or(boolCompare(a.custom, b.custom), cmp.Compare(rank(a.entry.Group, a.entry.Kind), rank(b.entry.Group, b.entry.Kind)), a.ref.Compare(b.ref))
+	})
+	have := maps.Clone(in.Inventory.Entries)
+	stage := Stage{}
+	bytes, custom := 0, false
+	flush := func() {
+		stage.Inventory = &Inventory{Head: Head{Commit: in.Set.Commit.String(), Ref: in.Ref}, Entries: maps.Clone(have)}
+		p.Stages = append(p.Stages, stage)
+		stage, bytes = Stage{}, 0
+	}
+	for _, w := range applies {
+		body, size := p.body(w)
+		full := len(stage.Changes) >= MaxStageObjects || bytes+size > MaxStageBytes
+		if len(stage.Changes) > 0 && (full || w.custom && !custom) {
+			flush()
+		}
+		custom = custom || w.custom
+		stage.Custom = custom
+		bytes += size
+		have[w.ref] = w.entry
+		stage.Changes = append(stage.Changes, txn.Change{
+			Verb: txn.Apply, Ref: w.ref, Version: schema.FromAPIVersionAndKind(w.entry.APIVersion, "").Version, Object: body,
+			FieldManager: Manager(in.Source), Force: true, Origin: w.entry.Origin,
+		})
+	}
+	for _, e := range deletes {
+		if len(stage.Changes) >= MaxStageObjects {
+			flush()
+		}
+		delete(have, e.Ref())
+		background := metav1.DeletePropagationBackground
+		stage.Changes = append(stage.Changes, txn.Change{Verb: txn.Delete, Ref: e.Ref(), Propagation: &background, FieldManager: Manager(in.Source), Origin: e.Origin})
+	}
+	p.Next.Head = Head{Commit: in.Set.Commit.String(), Ref: in.Ref, Complete: true}
+	stage.Inventory = p.Next
+	p.Stages = append(p.Stages, stage)
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// body is the object as it is applied, and about how large it is.
+func (p *Plan) body(w wanted) (*unstructured.Unstructured, int) {
+	body := w.object.Body.DeepCopy()
+	body.SetNamespace(w.ref.Namespace)
+	if w.ref.Namespace == "" {
+		unstructured.RemoveNestedField(body.Object, "metadata", "namespace")
+	}
+	encoded, err := json.Marshal(body.Object)
+	if err != nil {
+		return body, 0
+	}
+	return body, len(encoded)
+}
+
+// rank orders kinds for creation: what others need comes first, what calls
+// into others comes last.
+func rank(group, kind string) int {
+	switch kind {
+	case "Namespace":
+		return 0
+	case "CustomResourceDefinition":
+		return 1
+	case "PriorityClass", "StorageClass", "RuntimeClass", "IngressClass", "ResourceQuota", "LimitRange":
+		return 2
+	case "ServiceAccount", "Role", "ClusterRole":
+		return 3
+	case "RoleBinding", "ClusterRoleBinding", "ConfigMap", "Secret", "PersistentVolume":
+		return 4
+	case "Service", "PersistentVolumeClaim":
+		return 5
+	case "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService":
+		return 8
+	}
+	if group == "admissionregistration.k8s.io" {
+		return 8
+	}
+	return 6
+}

@@ -1,0 +1,305 @@
+package render
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/gitsource/repo"
+)
+
+// The limits of one commit's set.
+const (
+	MaxObjects = 50_000
+	MaxFiles   = 100_000
+	MaxDepth   = 64
+)
+
+// Object is one rendered object. It is shared and must not be changed.
+type Object struct {
+	Body *unstructured.Unstructured
+	// File and Line are where it is written down.
+	File string
+	Line int32
+	// Digest is a keyed digest of the body; equal digests are equal bodies.
+	Digest string
+}
+
+// Origin is the file and line in one word.
+func (o *Object) Origin() string { return v1alpha1.Origin(o.File, o.Line) }
+
+// Set is what a commit wants.
+type Set struct {
+	Commit  repo.ID
+	Objects []*Object
+}
+
+// Config says what is rendered and how.
+type Config struct {
+	Repo  *repo.Repository
+	Paths []string // empty: the root
+	Mode  v1alpha1.RenderMode
+	// Key is the key of the digests.
+	Key []byte
+}
+
+// Renderer renders commits of one repository. It remembers the last one.
+type Renderer struct {
+	cfg Config
+
+	mu        sync.Mutex // guards the caches; one Render at a time
+	last, now caches
+}
+
+// caches hold what one render has used, so that memory follows the repository
+// and not its history.
+type caches struct {
+	trees map[repo.ID]tree
+	files map[fileKey]*result
+	built map[string]*built
+}
+
+type tree struct {
+	entries []repo.Entry
+	refused []repo.Refusal
+}
+
+type fileKey struct {
+	path string
+	id   repo.ID
+}
+
+// result is what a file or a kustomization gave.
+type result struct {
+	objects  []*Object
+	problems []v1alpha1.Problem
+}
+
+// New makes a Renderer.
+func New(cfg Config) *Renderer {
+	if len(cfg.Paths) == 0 {
+		cfg.Paths = []string{"."}
+	}
+	return &Renderer{cfg: cfg, last: newCaches()}
+}
+
+func newCaches() caches {
+	return caches{trees: map[repo.ID]tree{}, files: map[fileKey]*result{}, built: map[string]*built{}}
+}
+
+// run is one Render.
+type run struct {
+	*Renderer
+	ctx   context.Context
+	root  repo.ID
+	files int
+	result
+}
+
+// Render gives the objects of a commit, or everything that is wrong with it;
+// the set is nil when there are problems. The error says that the repository
+// could not be read.
+func (r *Renderer) Render(ctx context.Context, commit repo.ID) (*Set, []v1alpha1.Problem, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.cfg.Repo.Commit(commit)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.now = newCaches()
+	defer func() { r.last, r.now = r.now, caches{} }()
+	u := &run{Renderer: r, ctx: ctx, root: c.Tree}
+	for _, p := range r.cfg.Paths {
+		if err := u.path(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(u.objects) > MaxObjects {
+		u.problem("", 0, "the commit has %d objects; at most %d are taken", len(u.objects), MaxObjects)
+	}
+	if len(u.problems) > 0 {
+		return nil, u.problems, nil
+	}
+	return &Set{Commit: commit, Objects: u.objects}, nil, nil
+}
+
+func (u *run) problem(file string, line int32, format string, args ...any) {
+	u.problems = append(u.problems, v1alpha1.Problem{File: file, Line: line, Message: fmt.Sprintf(format, args...)})
+}
+
+// add takes over what a file or kustomization gave.
+func (u *run) add(r *result) {
+	u.objects = append(u.objects, r.objects...)
+	u.problems = append(u.problems, r.problems...)
+}
+
+func (u *run) path(p string) error {
+	resolved, e, err := u.cfg.Repo.Lookup(u.entries, u.root, p)
+	switch {
+	case errors.Is(err, repo.ErrNoFile) && p != ".":
+		u.problem(p, 0, "the commit has no such path; a missing path never deletes anything: "+
+			"take it out of the source's paths, or leave the directory with a file in it")
+		return nil
+	case err != nil:
+		return u.refuse(p, err)
+	}
+	switch e.Mode {
+	case repo.File:
+		return u.file(resolved, e.ID)
+	case repo.Dir:
+		return u.dir(resolved, e.ID, 0)
+	}
+	u.problem(p, 0, "is neither a file nor a directory")
+	return nil
+}
+
+// refuse turns an error about one path into a problem, unless the repository
+// itself cannot be read.
+func (u *run) refuse(p string, err error) error {
+	if u.ctx.Err() != nil {
+		return u.ctx.Err()
+	}
+	u.problem(p, 0, "%s", strings.TrimPrefix(err.Error(), p+": "))
+	return nil
+}
+
+func (u *run) dir(name string, id repo.ID, depth int) error {
+	if err := u.ctx.Err(); err != nil {
+		return err
+	}
+	if depth > MaxDepth {
+		u.problem(name, 0, "directories are nested more than %d deep", MaxDepth)
+		return nil
+	}
+	t, err := u.tree(id)
+	if err != nil {
+		return u.refuse(name, err)
+	}
+	for _, bad := range t.refused {
+		u.problem(path.Join(name, bad.Name), 0, "the name %s and is refused", bad.Reason)
+	}
+	if u.cfg.Mode != v1alpha1.RenderPlain && slices.ContainsFunc(t.entries, func(e repo.Entry) bool { return isKustomization(e.Name) }) {
+		u.add(u.kustomize(name))
+		return nil
+	}
+	if u.cfg.Mode == v1alpha1.RenderKustomize {
+		u.problem(name, 0, "has no kustomization.yaml, but render is kustomize")
+		return nil
+	}
+	for _, e := range t.entries {
+		if err := u.entry(path.Join(name, e.Name), e, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *run) entry(name string, e repo.Entry, depth int) error {
+	switch e.Mode {
+	case repo.Dir:
+		if strings.HasPrefix(e.Name, ".") {
+			return nil
+		}
+		return u.dir(name, e.ID, depth+1)
+	case repo.Link:
+		_, target, err := u.cfg.Repo.Lookup(u.entries, u.root, name)
+		if err != nil {
+			return u.refuse(name, err)
+		}
+		if target.Mode != repo.File {
+			u.problem(name, 0, "symbolic links to directories are not followed")
+			return nil
+		}
+		e.ID = target.ID
+	case repo.Submodule:
+		return nil // never followed
+	}
+	if !isManifest(e.Name) {
+		return nil
+	}
+	return u.file(name, e.ID)
+}
+
+func isManifest(name string) bool {
+	switch path.Ext(name) {
+	case ".yaml", ".yml", ".json":
+		return !strings.HasPrefix(name, ".") && !isKustomization(name)
+	}
+	return false
+}
+
+func (u *run) file(name string, id repo.ID) error {
+	if u.files++; u.files > MaxFiles {
+		return fmt.Errorf("the commit has more than %d files", MaxFiles)
+	}
+	got, err := u.parsed(name, id)
+	if err != nil {
+		return u.refuse(name, err)
+	}
+	u.add(got)
+	return nil
+}
+
+// parsed reads a file's documents through the cache.
+func (u *run) parsed(name string, id repo.ID) (*result, error) {
+	key := fileKey{name, id}
+	got, ok := u.now.files[key]
+	if ok {
+		return got, nil
+	}
+	if got, ok = u.last.files[key]; !ok {
+		content, err := u.cfg.Repo.Blob(id)
+		if err != nil {
+			return nil, err
+		}
+		got = parse(name, content)
+		for _, o := range got.objects {
+			o.Digest = digest(u.cfg.Key, o.Body)
+		}
+	}
+	u.now.files[key] = got
+	return got, nil
+}
+
+// tree reads a tree through the cache.
+func (u *run) tree(id repo.ID) (tree, error) {
+	t, ok := u.now.trees[id]
+	if ok {
+		return t, nil
+	}
+	if t, ok = u.last.trees[id]; !ok {
+		var err error
+		if t.entries, t.refused, err = u.cfg.Repo.Tree(id); err != nil {
+			return tree{}, err
+		}
+	}
+	u.now.trees[id] = t
+	return t, nil
+}
+
+func (u *run) entries(id repo.ID) ([]repo.Entry, error) {
+	t, err := u.tree(id)
+	return t.entries, err
+}
+
+// digest is keyed, so that nobody can guess a Secret's content from it.
+func digest(key []byte, body *unstructured.Unstructured) string {
+	encoded, err := json.Marshal(body.Object)
+	if err != nil {
+		return "" // never equal to a stored one
+	}
+	h := hmac.New(sha256.New, key)
+	h.Write(encoded)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

@@ -1,0 +1,117 @@
+package report
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/headway-sh/headway/gitsource/repo"
+	"github.com/headway-sh/headway/internal/failpoint"
+)
+
+// Interval is how far apart reports are that are not final.
+const Interval = 10 * time.Second
+
+// ErrForeign says that a report branch belongs to somebody else.
+var ErrForeign = errors.New("the report branch is not this cluster's")
+
+// Branch is one report branch of one repository, and the sources that are
+// reported on it. It is safe for concurrent use.
+type Branch struct {
+	ref     string
+	state   State
+	push    func(context.Context, *repo.Repository, string) error // nil for a repository on this machine
+	mu      sync.Mutex                                            // guards all below, and one write at a time
+	sources map[string]Source
+	tip     repo.ID
+}
+
+// NewBranch makes a branch. push, when not nil, brings the branch from the
+// mirror to its remote.
+func NewBranch(cluster, uid, branch string, push func(context.Context, *repo.Repository, string) error) *Branch {
+	return &Branch{ref: "refs/heads/" + branch, state: State{Cluster: cluster, ClusterUID: uid}, push: push, sources: map[string]Source{}}
+}
+
+// Publish notes a source's state and writes the report if it says anything
+// new. It gives the branch's tip.
+func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, now time.Time) (repo.ID, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sources[s.Name] = s
+	state := b.state
+	for _, s := range b.sources {
+		state.Sources = append(state.Sources, s)
+	}
+	slices.SortFunc(state.Sources, func(x, y Source) int { return strings.Compare(x.Name, y.Name) })
+	files, err := Files(state)
+	if err != nil {
+		return repo.ID{}, err
+	}
+	for range 3 {
+		err = b.write(ctx, r, files, subject(&s), now)
+		if !errors.Is(err, repo.ErrRefMoved) {
+			break
+		}
+	}
+	if err != nil {
+		return b.tip, fmt.Errorf("report to %s: %w", b.ref, err)
+	}
+	return b.tip, nil
+}
+
+// Forget takes a source out of the report; the next Publish shows it.
+func (b *Branch) Forget(source string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.sources, source)
+}
+
+func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string][]byte, subject string, now time.Time) error {
+	tip, err := r.Tip(b.ref)
+	if err != nil {
+		return err
+	}
+	if !tip.IsZero() {
+		old, err := r.FileAt(tip, "status.json")
+		if err != nil {
+			return err
+		}
+		if uid := UID(old); uid != b.state.ClusterUID {
+			return fmt.Errorf("%w: it has the cluster UID %q; give this cluster another name, or delete the branch", ErrForeign, uid)
+		}
+		b.tip = tip
+		if string(old) == string(files["status.json"]) {
+			return nil
+		}
+	}
+	if err := failpoint.Hit(ctx, "gitsource.report.before"); err != nil {
+		return err
+	}
+	id, err := r.Write(repo.NewCommit{
+		Parent: tip, Files: files, Name: "headway " + b.state.Cluster, Email: "headway@" + b.state.Cluster,
+		Time: now, Message: subject + "\n\n[skip ci]",
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Update(b.ref, tip, id); err != nil {
+		return err
+	}
+	b.tip = id
+	if b.push != nil {
+		return b.push(ctx, r, b.ref)
+	}
+	return nil
+}
+
+func subject(s *Source) string {
+	out := s.Name + ": " + s.Sync + ", " + s.Health
+	if s.Applied != nil {
+		out += " at " + s.Applied.ID[:min(12, len(s.Applied.ID))]
+	}
+	return out
+}

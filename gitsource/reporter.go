@@ -1,0 +1,148 @@
+package gitsource
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/gitsource/drift"
+	"github.com/headway-sh/headway/gitsource/repo"
+	"github.com/headway-sh/headway/gitsource/report"
+)
+
+// reporter writes a source's reports beside its goroutine, so that a slow disk
+// or remote holds nothing up. What is final goes out at once; the rest at
+// most every report.Interval.
+type reporter struct {
+	source *source
+	wake   chan struct{}
+
+	mu    sync.Mutex // guards all below
+	next  *outgoing
+	shown report.Source // the newest that was handed over
+}
+
+// outgoing is a report to be written.
+type outgoing struct {
+	state  report.Source
+	repo   *repo.Repository
+	branch *report.Branch
+	urgent bool
+}
+
+func newReporter(s *source) *reporter { return &reporter{source: s, wake: make(chan struct{}, 1)} }
+
+// publish hands over the source's state if it says anything new. It is called
+// by the source's goroutine and does not block.
+func (r *reporter) publish(s *source) {
+	if s.object.Spec.Reports.Disabled || s.follower == nil || s.follower.repo == nil || s.status.ObservedCommit == "" {
+		return
+	}
+	state := s.report()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if reflect.DeepEqual(state, r.shown) {
+		return
+	}
+	final := state.Phase != string(v1alpha1.ReleaseProgressing) && state.Phase != string(v1alpha1.ReleaseApplying)
+	name := s.object.Spec.Reports.Branch
+	if name == "" {
+		name = strings.TrimPrefix(repo.ReportPrefix, "refs/heads/") + s.engine.cfg.ClusterName
+	}
+	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift)
+	r.shown = state
+	r.next = &outgoing{state: state, repo: s.follower.repo, branch: s.engine.branch(s.object.Spec.URL, name, s.follower.push), urgent: urgent}
+	poke(r.wake)
+}
+
+// report is the source as its report shows it.
+func (s *source) report() report.Source {
+	out := report.Source{
+		Name: s.name, Ref: s.status.ObservedRef, Paths: s.object.Spec.Paths, Sync: "OutOfSync", Health: s.status.Health,
+		Objects: s.status.Objects, Drift: append([]drift.Record(nil), s.records...),
+		Problems: append([]v1alpha1.Problem(nil), s.status.Problems...),
+		Observed: s.commitLine(s.status.ObservedCommit), Applied: s.commitLine(s.status.AppliedCommit),
+	}
+	if s.status.ObservedCommit == s.status.AppliedCommit {
+		out.Sync = "Synced"
+	}
+	if out.Health == "" {
+		out.Health = v1alpha1.HealthUnknown
+	}
+	if r := s.release; r != nil {
+		out.Phase, out.Message = string(r.Status.Phase), r.Status.Message
+		if r.Spec.Commit == s.status.AppliedCommit {
+			out.Changes = r.Status.Summary.String()
+			out.Problems = append(out.Problems, r.Status.Problems...)
+		}
+	}
+	if t := s.status.AppliedTime; t != nil {
+		out.Since = &t.Time
+	}
+	return out
+}
+
+func (s *source) commitLine(id string) *report.Commit {
+	if id == "" {
+		return nil
+	}
+	out := &report.Commit{ID: id}
+	parsed, err := repo.ParseID(id)
+	if err != nil {
+		return out
+	}
+	if c, err := s.follower.repo.Commit(parsed); err == nil {
+		out.Author = c.Author
+		out.Subject, _, _ = strings.Cut(c.Message, "\n")
+	}
+	return out
+}
+
+// run writes until the context ends.
+func (r *reporter) run(ctx context.Context) {
+	clock := r.source.engine.cfg.Clock
+	var last time.Time
+	var later <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-later:
+		}
+		later = nil
+		r.mu.Lock()
+		out := r.next
+		if out != nil && !out.urgent && !last.IsZero() && clock.Since(last) < report.Interval {
+			later = clock.After(report.Interval - clock.Since(last))
+			out = nil
+		} else {
+			r.next = nil
+		}
+		r.mu.Unlock()
+		if out == nil {
+			continue
+		}
+		last = clock.Now()
+		if _, err := out.branch.Publish(ctx, out.repo, out.state, last); err != nil && ctx.Err() == nil {
+			r.source.log.Warn("report not written", "error", err)
+			if !errors.Is(err, report.ErrForeign) {
+				later = r.again(out)
+			}
+		}
+	}
+}
+
+// again keeps a report that could not be written, unless a newer one waits.
+func (r *reporter) again(out *outgoing) <-chan time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.next == nil {
+		r.next = out
+	}
+	return r.source.engine.cfg.Clock.After(report.Interval)
+}

@@ -1,0 +1,298 @@
+package gitsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/drift"
+	"github.com/headway-sh/headway/gitsource/health"
+	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/gitsource/render"
+	"github.com/headway-sh/headway/gitsource/repo"
+)
+
+// The pause before what failed for no fault of the commit is tried again.
+const (
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = time.Minute
+)
+
+// source is the goroutine of one GitSource and everything it knows.
+type source struct {
+	engine *Engine
+	name   string
+	log    *slog.Logger
+	wake   chan struct{}
+	cancel context.CancelFunc
+	after  <-chan struct{} // ends when the one before us has; may be nil
+	done   chan struct{}
+
+	mu      sync.Mutex // guards pending
+	pending pending
+
+	// What follows belongs to the goroutine of run.
+	object   *v1alpha1.GitSource // with its defaults
+	follower *follower
+	reporter *reporter
+
+	inventory *plan.Inventory
+	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
+	tracker   *health.Tracker
+	records   []drift.Record
+	broken    map[txn.Ref]breakage // drift to be corrected
+	contended map[string]*contest
+	problems  []v1alpha1.Problem // with the commit
+	fights    []v1alpha1.Problem // with drift
+	slept     bool               // was suspended when last looked at
+
+	status  v1alpha1.GitSourceStatus
+	release *v1alpha1.Release // of the newest commit that was tried
+	written statuses          // what the API server has
+	tried   trial             // what was tried last, so that it is not tried again for nothing
+
+	retry   time.Duration
+	retryAt time.Time
+}
+
+// trial is a commit and the spec it was tried with.
+type trial struct {
+	commit     repo.ID
+	generation int64
+	consent    string // to rewritten history
+	again      bool   // worth another try without a change
+}
+
+func (t trial) same(o trial) bool {
+	t.again, o.again = false, false
+	return t == o
+}
+
+func newSource(e *Engine, name string, after <-chan struct{}) *source {
+	return &source{
+		engine: e, name: name, log: e.cfg.Logger.With("source", name), wake: make(chan struct{}, 1),
+		after: after, done: make(chan struct{}), tracker: &health.Tracker{},
+		broken: map[txn.Ref]breakage{}, contended: map[string]*contest{},
+	}
+}
+
+func (s *source) now() time.Time { return s.engine.cfg.Clock.Now() }
+
+// run works until the context ends. The error, if any, ends the engine.
+func (s *source) run(ctx context.Context) error {
+	defer close(s.done)
+	if s.after != nil {
+		<-s.after
+	}
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	s.reporter = newReporter(s)
+	defer func() { s.follower.close() }()
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { s.reporter.run(ctx) })
+	timer := s.engine.cfg.Clock.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if !timer.Stop() {
+			select {
+			case <-timer.C():
+			default:
+			}
+		}
+		timer.Reset(s.next())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		case <-timer.C():
+		}
+		err := s.step(ctx, s.take())
+		switch {
+		case errors.Is(err, txn.ErrEpoch):
+			return err
+		case err != nil && ctx.Err() == nil:
+			s.failed(err)
+		}
+	}
+}
+
+// load reads what earlier runs have left.
+func (s *source) load(ctx context.Context) error {
+	db := s.engine.cfg.Txn
+	notes, err := db.Notes(ctx, plan.Prefix+s.name+"/")
+	if err != nil {
+		return fmt.Errorf("read inventory of %s: %w", s.name, err)
+	}
+	all, err := plan.Load(notes)
+	if err != nil {
+		return err
+	}
+	if s.inventory = all[s.name]; s.inventory == nil {
+		s.inventory = plan.NewInventory()
+	}
+	if notes, err = db.Notes(ctx, drift.Prefix+s.name+"/"); err != nil {
+		return fmt.Errorf("read drift of %s: %w", s.name, err)
+	}
+	if s.records, err = drift.Load(notes); err != nil {
+		return err
+	}
+	view, err := db.View(ctx)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	s.tracker = health.NewTracker(s.inventory, view)
+	s.remember(view)
+	return nil
+}
+
+// remember takes over the statuses that are stored.
+func (s *source) remember(view txn.View) {
+	if o, ok := view.Get(txn.Ref{Resource: gitSources, Name: s.name}); ok {
+		s.status = *o.(*v1alpha1.GitSource).Status.DeepCopy()
+		s.written.source = *s.status.DeepCopy()
+	}
+	if s.inventory.Head.Commit == "" {
+		return
+	}
+	s.status.AppliedCommit = s.inventory.Head.Commit
+	name := v1alpha1.ReleaseName(s.name, s.inventory.Head.Commit)
+	if o, ok := view.Get(txn.Ref{Resource: releases, Name: name}); ok {
+		s.release = o.(*v1alpha1.Release).DeepCopy()
+		s.written.release = *s.release.Status.DeepCopy()
+	}
+}
+
+// step looks at everything that is pending, in the order in which it matters.
+func (s *source) step(ctx context.Context, p pending) error {
+	now := s.now()
+	if p.object != nil {
+		s.configure(ctx, p.object)
+	}
+	if s.object == nil {
+		return nil
+	}
+	if p.opened {
+		s.follow(ctx)
+	}
+	due := !s.retryAt.IsZero() && !now.Before(s.retryAt)
+	if due {
+		s.retryAt = time.Time{}
+	}
+	s.observe(p.writes)
+	var err error
+	woken := s.slept && !s.suspended()
+	if woken {
+		s.slept = false
+	}
+	if p.object != nil || p.opened || p.refs || p.all || due || woken {
+		// Comparing everything would also correct, where only reports are asked for.
+		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
+		err = s.sync(ctx, all, due)
+	}
+	if err == nil && len(s.broken) > 0 && !s.suspended() {
+		err = s.correct(ctx)
+	}
+	for _, name := range p.plans {
+		if planErr := s.answer(ctx, name); planErr != nil {
+			err = errors.Join(err, planErr)
+		}
+	}
+	s.settle()
+	if err == nil {
+		s.retry = 0
+	}
+	return errors.Join(err, s.flush(ctx))
+}
+
+// configure takes over a changed GitSource.
+func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) {
+	o = o.DeepCopy()
+	v1alpha1.SetDefaultsGitSource(o)
+	old := s.object
+	s.object = o
+	s.status.ObservedGeneration = o.Generation
+	if old == nil || needsReopen(&old.Spec, &o.Spec) {
+		s.follow(ctx)
+	}
+}
+
+// failed plans another try after an error that is nobody's fault.
+func (s *source) failed(err error) {
+	s.retry = min(max(2*s.retry, firstRetry), lastRetry)
+	s.retryAt = s.now().Add(s.retry)
+	s.log.Warn("will try again", "error", err, "in", s.retry)
+}
+
+// next is how long nothing needs to be done.
+func (s *source) next() time.Duration {
+	const never = 1000 * time.Hour
+	at := s.now().Add(never)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(at) {
+			at = t
+		}
+	}
+	sooner(s.retryAt)
+	if s.object != nil {
+		if s.release != nil && s.release.Status.Phase == v1alpha1.ReleaseProgressing {
+			sooner(s.deadline())
+		}
+		if p := s.object.Spec.Suspend; p != nil && p.Until != nil && s.suspended() {
+			sooner(p.Until.Time)
+		}
+	}
+	return max(0, at.Sub(s.now()))
+}
+
+func (s *source) suspended() bool {
+	p := s.object.Spec.Suspend
+	return p != nil && (p.Until == nil || s.now().Before(p.Until.Time))
+}
+
+// deadline is when a release that is not healthy yet has failed.
+func (s *source) deadline() time.Time {
+	applied := s.release.Status.AppliedTime
+	if applied == nil {
+		return time.Time{}
+	}
+	return applied.Add(s.object.Spec.Timeout.Duration)
+}
+
+// observe takes in what was written to objects of the inventory.
+func (s *source) observe(writes []txn.Write) {
+	for _, w := range writes {
+		e, ok := s.inventory.Entries[w.Ref]
+		if !ok {
+			continue
+		}
+		s.tracker.Set(w.Ref, health.Of(&e, w.After))
+		if w.Identity.Name == s.engine.cfg.Identity.Name || w.Subresource == "status" {
+			continue
+		}
+		r := drift.Look(s.name, &e, w.Identity, w.Before, w.After, w.FieldManager, w.Time)
+		if r != nil {
+			s.records = append(s.records, *r)
+			s.status.LastDriftTime = &metav1.Time{Time: r.Time}
+			s.log.Info("drift", "object", r.Object, "user", r.User, "deleted", r.Deleted)
+		}
+		// An object that was being deleted is gone only now.
+		if r != nil || w.After == nil {
+			s.broken[w.Ref] = breakage{before: w.Before, record: r}
+		}
+	}
+}
+
+// breakage is an object that is not as git says.
+type breakage struct {
+	before txn.Object    // as it was
+	record *drift.Record // who did it; nil when that was recorded before
+}

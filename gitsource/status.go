@@ -1,0 +1,197 @@
+package gitsource
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/plan"
+)
+
+// statuses are what the API server is known to have.
+type statuses struct {
+	source  v1alpha1.GitSourceStatus
+	release v1alpha1.ReleaseStatus
+}
+
+func (s *source) stamp() *metav1.Time {
+	return &metav1.Time{Time: s.now().UTC().Truncate(time.Second)}
+}
+
+func (s *source) condition(kind string, ok bool, reason, message string) {
+	state := metav1.ConditionFalse
+	if ok {
+		state = metav1.ConditionTrue
+	}
+	if len(message) > 1024 {
+		message = message[:1021] + "..."
+	}
+	meta.SetStatusCondition(&s.status.Conditions, metav1.Condition{
+		Type: kind, Status: state, Reason: reason, Message: message, ObservedGeneration: s.status.ObservedGeneration, LastTransitionTime: *s.stamp(),
+	})
+}
+
+// settle judges the health of what is applied.
+func (s *source) settle() {
+	s.status.DriftCount = int32(len(s.records))
+	s.status.Problems = append(s.problems[:len(s.problems):len(s.problems)], s.fights...)
+	if s.inventory.Head.Commit == "" {
+		s.status.Health = v1alpha1.HealthUnknown
+		return
+	}
+	health := s.tracker.Health()
+	open := s.release != nil && s.release.Spec.Commit == s.inventory.Head.Commit && s.inventory.Head.Complete &&
+		(s.release.Status.Phase == v1alpha1.ReleaseProgressing || s.release.Status.Phase == v1alpha1.ReleaseFailed)
+	if health == v1alpha1.HealthHealthy {
+		if open {
+			s.finish(v1alpha1.ReleaseHealthy, "")
+		}
+		s.healthy()
+		return
+	}
+	s.unhealthy(health)
+	if !open || s.release.Status.Phase == v1alpha1.ReleaseFailed {
+		return
+	}
+	problems := s.tracker.Problems(s.inventory, maxProblems)
+	switch late := !s.now().Before(s.deadline()); {
+	case health == v1alpha1.HealthDegraded:
+		s.release.Status.Problems = problems
+		s.finish(v1alpha1.ReleaseFailed, problems[0].String())
+	case late:
+		s.release.Status.Problems = problems
+		s.finish(v1alpha1.ReleaseFailed, fmt.Sprintf("not healthy within %s: %s", s.object.Spec.Timeout.Duration, problems[0]))
+	}
+}
+
+// finish closes the release.
+func (s *source) finish(phase v1alpha1.ReleasePhase, message string) {
+	st := &s.release.Status
+	st.Phase, st.Message, st.FinishedTime = phase, message, s.stamp()
+	if phase == v1alpha1.ReleaseHealthy {
+		st.Problems = nil
+		s.healthy()
+	}
+}
+
+func (s *source) healthy() {
+	s.status.Health = v1alpha1.HealthHealthy
+	s.status.HealthyCommit = s.status.AppliedCommit
+	s.condition(v1alpha1.ConditionHealthy, true, "Healthy", "every object is healthy")
+}
+
+func (s *source) unhealthy(health string) {
+	s.status.Health = health
+	message := ""
+	if problems := s.tracker.Problems(s.inventory, 1); len(problems) > 0 {
+		message = problems[0].String()
+	}
+	s.condition(v1alpha1.ConditionHealthy, false, health, message)
+}
+
+// statusChanges are the changes that bring the API's GitSource and Release to
+// what is known here, on a View.
+func (s *source) statusChanges(view txn.View) []txn.Change {
+	var changes []txn.Change
+	if o, ok := view.Get(txn.Ref{Resource: gitSources, Name: s.name}); ok {
+		changed := o.(*v1alpha1.GitSource).DeepCopy()
+		changed.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "GitSource"}
+		changed.Status = *s.status.DeepCopy()
+		if !equality.Semantic.DeepEqual(o.(*v1alpha1.GitSource).Status, changed.Status) {
+			changes = append(changes, s.write(txn.Update, txn.Ref{Resource: gitSources, Name: s.name}, "status", changed))
+		}
+	}
+	if s.release == nil {
+		return changes
+	}
+	ref := txn.Ref{Resource: releases, Name: s.release.Name}
+	o, ok := view.Get(ref)
+	if !ok {
+		created := s.release.DeepCopy()
+		changes = append(changes, s.write(txn.Create, ref, "", created), s.write(txn.Update, ref, "status", created.DeepCopy()))
+	} else if stored := o.(*v1alpha1.Release); !equality.Semantic.DeepEqual(stored.Status, s.release.Status) {
+		changed := stored.DeepCopy()
+		changed.TypeMeta = s.release.TypeMeta
+		changed.Status = *s.release.Status.DeepCopy()
+		changes = append(changes, s.write(txn.Update, ref, "status", changed))
+	}
+	return append(changes, s.superseded(view)...)
+}
+
+// superseded closes the release before, if it never came to an end.
+func (s *source) superseded(view txn.View) []txn.Change {
+	parent := s.release.Spec.Parent
+	if parent == "" || parent == s.release.Spec.Commit || s.status.AppliedCommit != s.release.Spec.Commit {
+		return nil
+	}
+	ref := txn.Ref{Resource: releases, Name: v1alpha1.ReleaseName(s.name, parent)}
+	o, ok := view.Get(ref)
+	if !ok {
+		return nil
+	}
+	switch o.(*v1alpha1.Release).Status.Phase {
+	case v1alpha1.ReleasePlanned, v1alpha1.ReleaseApplying, v1alpha1.ReleaseProgressing:
+	default:
+		return nil
+	}
+	changed := o.(*v1alpha1.Release).DeepCopy()
+	changed.TypeMeta = s.release.TypeMeta
+	changed.Status.Phase = v1alpha1.ReleaseSuperseded
+	changed.Status.Message = fmt.Sprintf("%.12s was applied before it became healthy", s.release.Spec.Commit)
+	changed.Status.FinishedTime = s.stamp()
+	return []txn.Change{s.write(txn.Update, ref, "status", changed)}
+}
+
+func (s *source) write(verb txn.Verb, ref txn.Ref, subresource string, o txn.Object) txn.Change {
+	o.SetResourceVersion("")
+	o.SetManagedFields(nil)
+	return txn.Change{Verb: verb, Ref: ref, Version: v1alpha1.SchemeGroupVersion.Version, Subresource: subresource, Object: o, FieldManager: "headway"}
+}
+
+// flush writes what has changed of the statuses, and has it reported.
+func (s *source) flush(ctx context.Context) error {
+	same := equality.Semantic.DeepEqual(s.status, s.written.source) && (s.release == nil || equality.Semantic.DeepEqual(s.release.Status, s.written.release))
+	if !same {
+		_, _, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, txn.CommitOptions{Epoch: s.engine.applier.Epoch},
+			func(view txn.View) ([]txn.Change, error) { return s.statusChanges(view), nil })
+		if err != nil {
+			return fmt.Errorf("write status: %w", err)
+		}
+		s.written.source = *s.status.DeepCopy()
+		if s.release != nil {
+			s.written.release = *s.release.Status.DeepCopy()
+		}
+	}
+	s.reporter.publish(s)
+	return nil
+}
+
+// maxOutcomes is how many objects a Release names.
+const maxOutcomes = 200
+
+// outcomes are what a plan is about to do to each object.
+func outcomes(view txn.View, p *plan.Plan) []v1alpha1.ObjectOutcome {
+	var out []v1alpha1.ObjectOutcome
+	for _, stage := range p.Stages {
+		for _, c := range stage.Changes {
+			if len(out) == maxOutcomes {
+				return out
+			}
+			operation := txn.Deleted
+			if c.Verb != txn.Delete {
+				operation = txn.Updated
+				if _, ok := view.Get(c.Ref); !ok {
+					operation = txn.Created
+				}
+			}
+			out = append(out, v1alpha1.ObjectOutcome{Object: c.Ref.String(), Operation: string(operation), Origin: c.Origin})
+		}
+	}
+	return out
+}

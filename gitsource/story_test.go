@@ -1,0 +1,253 @@
+package gitsource_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+)
+
+// TestStories runs the scripts in testdata/stories, each with an emulated API
+// and a repository of its own; the files of a script that lie below work/ are
+// the first commit. UPDATE=1 records what "cmp stdout" compares with. Besides
+// testscript's own, the commands are those of the table below.
+func TestStories(t *testing.T) {
+	commands := map[string]func(*story, *testscript.TestScript, []string) error{
+		"source":    (*story).makeSource, // NAME [SPEC-JSON]
+		"spec":      (*story).patchSpec,  // NAME PATCH-JSON
+		"run":       (*story).start,
+		"restart":   (*story).restart,
+		"git":       (*story).runGit,    // ARGS... in work/
+		"push":      (*story).commit,    // [MESSAGE]; \n is a new line
+		"await":     (*story).awaitThe,  // PHASE [SOURCE], of work's HEAD
+		"condition": (*story).wantState, // TYPE STATUS REASON [SOURCE]
+		"as":        (*story).act,       // USER delete|patch|create RESOURCE NAME [JSON]
+		"field":     (*story).wantField, // RESOURCE NAME PATH VALUE, waited for
+		"tick":      (*story).tick,      // DURATION
+		"objects":   (*story).objects,   // prints the inventory's objects
+		"problems":  (*story).printProblems,
+		"report":    (*story).report,  // FILE PATTERN: prints it once it has the pattern
+		"settled":   (*story).settled, // no transaction is made while the clock goes on
+	}
+	cmds := map[string]func(*testscript.TestScript, bool, []string){}
+	for name, f := range commands {
+		cmds[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			err := f(ts.Value(key{}).(*story), ts, args)
+			switch {
+			case err != nil && !neg:
+				ts.Fatalf("%s: %v", name, err)
+			case err == nil && neg:
+				ts.Fatalf("%s succeeded", name)
+			}
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/stories", UpdateScripts: os.Getenv("UPDATE") != "", Cmds: cmds,
+		Setup: func(env *testscript.Env) error {
+			files := env.WorkDir + "/work"
+			if err := os.Rename(files, env.WorkDir+"/first"); err != nil && !os.IsNotExist(err) {
+				return err
+			}
+			c := newCluster(t, env.WorkDir)
+			if err := os.CopyFS(files, os.DirFS(env.WorkDir+"/first")); err != nil && !os.IsNotExist(err) {
+				return err
+			}
+			env.Values[key{}] = &story{c}
+			env.Defer(c.stop)
+			return nil
+		},
+	})
+}
+
+type key struct{}
+
+type story struct{ *cluster }
+
+func (s *story) makeSource(_ *testscript.TestScript, args []string) error {
+	var err error
+	s.follow(args[0], func(o *v1alpha1.GitSource) {
+		if len(args) > 1 {
+			err = json.Unmarshal([]byte(args[1]), &o.Spec)
+		}
+	})
+	return err
+}
+
+func (s *story) patchSpec(_ *testscript.TestScript, args []string) error {
+	_, err := s.store.Do(s.t.Context(), admin, txn.Change{
+		Verb: txn.Patch, Ref: txn.Ref{Resource: v1alpha1.Resource("gitsources"), Name: args[0]}, Patch: []byte(args[1]), PatchType: types.MergePatchType,
+	})
+	return err
+}
+
+func (s *story) start(*testscript.TestScript, []string) error {
+	s.run()
+	return nil
+}
+
+func (s *story) restart(*testscript.TestScript, []string) error {
+	s.stop()
+	s.run()
+	return nil
+}
+
+func (s *story) runGit(ts *testscript.TestScript, args []string) error {
+	out, err := s.tryGit(s.work(), args...)
+	fmt.Fprintln(ts.Stdout(), out)
+	return err
+}
+
+func (s *story) commit(_ *testscript.TestScript, args []string) error {
+	message := "change"
+	if len(args) > 0 {
+		message = strings.ReplaceAll(args[0], `\n`, "\n")
+	}
+	s.push(message)
+	return nil
+}
+
+func sourceArg(args []string, at int) string {
+	if len(args) > at {
+		return args[at]
+	}
+	return "main"
+}
+
+func failure(text string) error {
+	if text == "" {
+		return nil
+	}
+	return fmt.Errorf("%s", text)
+}
+
+func (s *story) awaitThe(_ *testscript.TestScript, args []string) error {
+	head := s.head()
+	return failure(s.await(func() string { return s.phaseIs(sourceArg(args, 1), head, v1alpha1.ReleasePhase(args[0])) }))
+}
+
+func (s *story) wantState(_ *testscript.TestScript, args []string) error {
+	return failure(s.await(func() string {
+		o := s.source(sourceArg(args, 3))
+		c := meta.FindStatusCondition(o.Status.Conditions, args[0])
+		if c == nil || string(c.Status) != args[1] || c.Reason != args[2] {
+			return fmt.Sprintf("conditions are %+v", o.Status.Conditions)
+		}
+		return ""
+	}))
+}
+
+// ref reads "configmaps default/one" or "namespaces shop".
+func ref(resource, name string) txn.Ref {
+	r := txn.Ref{Resource: schema.ParseGroupResource(resource), Name: name}
+	if ns, n, ok := strings.Cut(name, "/"); ok {
+		r.Namespace, r.Name = ns, n
+	}
+	return r
+}
+
+func (s *story) act(_ *testscript.TestScript, args []string) error {
+	change := txn.Change{Verb: txn.Verb(args[1]), Ref: ref(args[2], args[3]), FieldManager: "kubectl-edit"}
+	if change.Verb == txn.Patch {
+		change.Patch, change.PatchType = []byte(args[4]), types.StrategicMergePatchType
+	}
+	_, err := s.store.Do(s.t.Context(), txn.Identity{
+		Name: args[0], Groups: []string{"system:authenticated"}, Address: "10.1.2.3", UserAgent: "kubectl/v1.37.0", Impersonator: "admin",
+	}, change)
+	return err
+}
+
+func (s *story) wantField(_ *testscript.TestScript, args []string) error {
+	return failure(s.await(func() string {
+		o := s.get(ref(args[0], args[1]))
+		if o == nil {
+			if args[2] == "absent" {
+				return ""
+			}
+			return "there is no such object"
+		}
+		encoded, err := json.Marshal(o)
+		if err != nil {
+			return err.Error()
+		}
+		var at any
+		if err := json.Unmarshal(encoded, &at); err != nil {
+			return err.Error()
+		}
+		for part := range strings.SplitSeq(args[2], ".") {
+			m, _ := at.(map[string]any)
+			at = m[part]
+		}
+		if got := fmt.Sprint(at); len(args) > 3 && got != args[3] {
+			return fmt.Sprintf("%s is %s, want %s", args[2], got, args[3])
+		}
+		return ""
+	}))
+}
+
+func (s *story) tick(_ *testscript.TestScript, args []string) error {
+	d, err := time.ParseDuration(args[0])
+	s.clock.Step(d)
+	return err
+}
+
+func (s *story) objects(ts *testscript.TestScript, _ []string) error {
+	none := true
+	for _, line := range s.store.Dump() {
+		if name, _, _ := strings.Cut(line, " @"); !strings.Contains(name, v1alpha1.GroupName) {
+			fmt.Fprintln(ts.Stdout(), name)
+			none = false
+		}
+	}
+	if none {
+		fmt.Fprintln(ts.Stdout(), "none")
+	}
+	return nil
+}
+
+func (s *story) printProblems(ts *testscript.TestScript, args []string) error {
+	problems := s.source(sourceArg(args, 0)).Status.Problems
+	for _, p := range problems {
+		fmt.Fprintln(ts.Stdout(), p)
+	}
+	if len(problems) == 0 {
+		fmt.Fprintln(ts.Stdout(), "none")
+	}
+	return nil
+}
+
+func (s *story) report(ts *testscript.TestScript, args []string) error {
+	var out string
+	err := failure(s.await(func() string {
+		var err error
+		out, err = s.tryGit(s.bare(), "show", "headway/test:"+args[0])
+		if err != nil || !strings.Contains(out, args[1]) {
+			return out
+		}
+		return ""
+	}))
+	fmt.Fprintln(ts.Stdout(), out)
+	return err
+}
+
+// settled lets the clock go on and fails when somebody works although nothing
+// has happened.
+func (s *story) settled(*testscript.TestScript, []string) error {
+	commits := s.store.Commits()
+	for range 5 {
+		s.clock.Step(time.Minute)
+	}
+	if n := s.store.Commits(); n != commits {
+		return fmt.Errorf("%d transactions out of nothing", n-commits)
+	}
+	return nil
+}

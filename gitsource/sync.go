@@ -1,0 +1,344 @@
+package gitsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/apply"
+	"github.com/headway-sh/headway/gitsource/health"
+	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/gitsource/render"
+	"github.com/headway-sh/headway/gitsource/repo"
+	"github.com/headway-sh/headway/internal/failpoint"
+)
+
+// maxProblems is how many problems a status carries.
+const maxProblems = 20
+
+// TrailerAllowDelete is the trailer by which a commit consents to deletions.
+const TrailerAllowDelete = "Allow-Delete"
+
+// sync brings the cluster to the newest commit. all compares every object with
+// git; again tries once more what was refused.
+func (s *source) sync(ctx context.Context, all, again bool) error {
+	id, ok := s.fetch(ctx)
+	if !ok {
+		return nil
+	}
+	if err := failpoint.Hit(ctx, "gitsource.fetch.after"); err != nil {
+		return err
+	}
+	current := s.inventory.Head.Complete && s.inventory.Head.Commit == id.String()
+	this := trial{commit: id, generation: s.object.Generation, consent: s.object.Annotations[v1alpha1.AnnotationAllowRewrite]}
+	switch {
+	case s.suspended():
+		s.slept = true
+		s.condition(v1alpha1.ConditionReady, false, "Suspended", suspension(s.object.Spec.Suspend))
+		return nil
+	case s.tried.same(this) && !all && !(again && s.tried.again):
+		return nil // applied, or refused for what has not changed
+	}
+	commit, err := s.follower.repo.Commit(id)
+	if err != nil {
+		return err
+	}
+	if !current {
+		ok, err := s.descends(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			s.tried = this
+			s.hold(id)
+			return nil
+		}
+	}
+	if err := s.begin(ctx, commit, current); err != nil {
+		return err
+	}
+	set, problems, err := s.follower.renderer.Render(ctx, id)
+	if err != nil {
+		return fmt.Errorf("render %s: %w", id, err)
+	}
+	if err := failpoint.Hit(ctx, "gitsource.render.after"); err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		err = &apply.Refused{Problems: problems}
+	} else {
+		err = s.apply(ctx, commit, set, all, current)
+	}
+	refused := apply.AsRefused(err)
+	if err != nil && refused == nil {
+		return err
+	}
+	s.tried = this
+	if refused != nil {
+		s.tried.again = refused.Again
+		s.refuse(refused, current)
+		if refused.Again {
+			s.failed(refused)
+		}
+	}
+	return nil
+}
+
+// fetch learns the newest commit of the ref. false says that there is none to
+// go on with; what is in the cluster stays.
+func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
+	f := s.follower
+	fail := func(reason string, err error) (repo.ID, bool) {
+		s.condition(v1alpha1.ConditionFetched, false, reason, err.Error())
+		if s.status.AppliedCommit == "" {
+			s.condition(v1alpha1.ConditionReady, false, reason, err.Error())
+		}
+		return repo.ID{}, false
+	}
+	if f.err != nil {
+		return fail("NoRepository", f.err)
+	}
+	fetchErr, fetched := f.state()
+	name, id, err := f.repo.Resolve(s.object.Spec.Ref)
+	s.status.ObservedRef = name
+	switch {
+	case errors.Is(err, repo.ErrEmpty) && f.push != nil && !fetched && fetchErr == nil:
+		return fail("Fetching", errors.New("the first fetch is under way"))
+	case err != nil && fetchErr != nil:
+		return fail("FetchFailed", fetchErr)
+	case (errors.Is(err, repo.ErrNoRef) || errors.Is(err, repo.ErrEmpty)) && s.status.AppliedCommit != "":
+		return fail("RefGone", fmt.Errorf("%w; the cluster stays at %.12s", err, s.status.AppliedCommit))
+	case errors.Is(err, repo.ErrEmpty):
+		return fail("Empty", err)
+	case errors.Is(err, repo.ErrNoRef):
+		return fail("NoRef", err)
+	case err != nil:
+		return fail("ReadFailed", err)
+	case strings.HasPrefix(name, repo.ReportPrefix):
+		return fail("ReportBranch", fmt.Errorf("%s is written by a cluster: a source cannot follow it", name))
+	}
+	if fetchErr != nil {
+		s.condition(v1alpha1.ConditionFetched, false, "FetchFailed", fetchErr.Error())
+	} else {
+		s.condition(v1alpha1.ConditionFetched, true, "Fetched", "the newest commit is known")
+	}
+	if s.status.ObservedCommit != id.String() {
+		s.status.ObservedCommit = id.String()
+		s.status.ObservedTime = s.stamp()
+	}
+	return id, true
+}
+
+// descends tells whether a commit may follow the applied one: history that was
+// rewritten wants an explicit word.
+func (s *source) descends(ctx context.Context, id repo.ID) (bool, error) {
+	head := s.inventory.Head
+	switch {
+	case head.Commit == "", head.Commit == id.String(), head.Ref != s.status.ObservedRef:
+		return true, nil
+	case s.object.Annotations[v1alpha1.AnnotationAllowRewrite] == id.String():
+		return true, nil
+	}
+	applied, err := repo.ParseID(head.Commit)
+	if err != nil {
+		return false, err
+	}
+	return s.follower.repo.IsAncestor(ctx, applied, id)
+}
+
+// hold keeps the last good state in front of rewritten history.
+func (s *source) hold(id repo.ID) {
+	message := fmt.Sprintf("%s was rewritten: %.12s does not descend from the applied commit %.12s, which stays. "+
+		"Push a commit on top of it, or consent with: kubectl annotate gitsource %s --overwrite %s=%s",
+		s.status.ObservedRef, id, s.inventory.Head.Commit, s.name, v1alpha1.AnnotationAllowRewrite, id)
+	s.condition(v1alpha1.ConditionReady, false, "HistoryRewritten", message)
+	s.condition(v1alpha1.ConditionStalled, true, "HistoryRewritten", message)
+	s.problems = []v1alpha1.Problem{{Message: message}}
+}
+
+// begin makes the Release of a commit, or takes up the one that is stored.
+func (s *source) begin(ctx context.Context, c *repo.Commit, current bool) error {
+	if s.release != nil && s.release.Spec.Commit == c.ID.String() {
+		return nil
+	}
+	view, err := s.engine.cfg.Txn.View(ctx)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	name := v1alpha1.ReleaseName(s.name, c.ID.String())
+	phase := v1alpha1.ReleasePlanned
+	if current {
+		phase = v1alpha1.ReleaseProgressing
+	}
+	if o, ok := view.Get(txn.Ref{Resource: releases, Name: name}); ok {
+		s.release = o.(*v1alpha1.Release).DeepCopy()
+		s.release.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Release"}
+		s.written.release = *s.release.Status.DeepCopy()
+		if !current {
+			s.release.Status = v1alpha1.ReleaseStatus{Phase: phase, ObservedTime: s.release.Status.ObservedTime}
+		}
+		return nil
+	}
+	message := c.Message
+	if len(message) > 4096 {
+		message = strings.ToValidUTF8(message[:4096], "")
+	}
+	s.release = &v1alpha1.Release{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Release"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.ReleaseSpec{
+			Source: s.name, Commit: c.ID.String(), Ref: s.status.ObservedRef, Author: c.Author, Committer: c.Committer,
+			CommitTime: &metav1.Time{Time: c.Time.UTC().Truncate(time.Second)}, Message: strings.TrimSpace(message), Parent: s.inventory.Head.Commit,
+		},
+		Status: v1alpha1.ReleaseStatus{Phase: phase, ObservedTime: s.stamp()},
+	}
+	s.written.release = v1alpha1.ReleaseStatus{}
+	return nil
+}
+
+// apply plans and writes a rendered commit.
+func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, all, current bool) error {
+	s.engine.applying.Lock()
+	defer s.engine.applying.Unlock()
+	// What somebody has changed meanwhile is put back along with the commit.
+	dirty := map[txn.Ref]bool{}
+	for ref := range s.broken {
+		dirty[ref] = true
+	}
+	job := apply.Job{
+		Input: plan.Input{
+			Source: s.name, Spec: &s.object.Spec, Ref: s.status.ObservedRef, Set: set, Inventory: s.inventory, Mapper: s.engine.cfg.Mapper,
+			Consents: c.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all, Dirty: dirty,
+		},
+		Done: func(done apply.Stage) { s.applied(done, dirty) },
+	}
+	if !current {
+		job.Along = s.along
+	}
+	if err := s.engine.applier.Apply(ctx, job); err != nil {
+		return err
+	}
+	if s.release != nil && s.release.Status.AppliedTime == nil {
+		s.release.Status.AppliedTime = s.stamp()
+	}
+	return nil
+}
+
+// along gives the changes that record a stage in the API.
+func (s *source) along(view txn.View, p *plan.Plan, stage, stages int) []txn.Change {
+	st := &s.release.Status
+	st.Summary, st.Stage, st.Stages = p.Counts, 0, 0
+	if stages > 1 {
+		st.Stage, st.Stages = int32(stage), int32(stages)
+	}
+	if stage < stages {
+		st.Phase = v1alpha1.ReleaseApplying
+	} else {
+		st.Phase = v1alpha1.ReleaseProgressing
+		st.AppliedTime = s.stamp()
+		s.status.AppliedCommit, s.status.AppliedTime = s.release.Spec.Commit, st.AppliedTime
+		s.status.Objects = int32(len(p.Next.Entries))
+		s.problems, s.fights, s.status.Problems = nil, nil, nil
+		clear(s.contended)
+		if s.healthyAtOnce(p) {
+			s.finish(v1alpha1.ReleaseHealthy, "")
+		} else {
+			s.unhealthy(v1alpha1.HealthProgressing)
+		}
+		s.ready()
+	}
+	if stage == 1 {
+		st.Outcomes = outcomes(view, p)
+		st.PlanDigest = p.Digest(s.engine.cfg.Key, view)
+	}
+	return s.statusChanges(view)
+}
+
+// healthyAtOnce tells whether the objects of a plan are healthy as soon as
+// they are written, and all others already are.
+func (s *source) healthyAtOnce(p *plan.Plan) bool {
+	if s.tracker.Health() != v1alpha1.HealthHealthy {
+		return false
+	}
+	for _, stage := range p.Stages {
+		for _, c := range stage.Changes {
+			if e := p.Next.Entries[c.Ref]; c.Verb != txn.Delete && !health.Static(&e) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// applied takes over what a stage has written.
+func (s *source) applied(done apply.Stage, dirty map[txn.Ref]bool) {
+	s.engine.owners.replace(s.name, s.inventory, done.Inventory)
+	s.inventory = done.Inventory
+	for i, o := range done.Outcomes {
+		if e, ok := done.Inventory.Entries[o.Change.Ref]; ok {
+			s.tracker.Set(o.Change.Ref, health.Of(&e, done.Objects[i]))
+		}
+	}
+	s.tracker.Keep(done.Inventory)
+	if !done.Last {
+		return
+	}
+	s.desired = done.Plan.Desired
+	for ref := range dirty {
+		delete(s.broken, ref)
+	}
+	for ref := range s.broken {
+		if _, ok := s.inventory.Entries[ref]; !ok {
+			delete(s.broken, ref) // no longer ours
+		}
+	}
+	s.status.Objects = int32(len(s.inventory.Entries))
+	s.status.AppliedCommit = s.inventory.Head.Commit
+	s.problems = nil
+	s.ready()
+}
+
+func (s *source) ready() {
+	s.condition(v1alpha1.ConditionReady, true, "Applied", "the newest commit is applied")
+	meta.RemoveStatusCondition(&s.status.Conditions, v1alpha1.ConditionStalled)
+}
+
+// refuse notes why a commit is not applied.
+func (s *source) refuse(r *apply.Refused, current bool) {
+	problems := r.Problems[:min(len(r.Problems), maxProblems)]
+	reason := "Refused"
+	if r.Held {
+		reason = "Held"
+	}
+	s.condition(v1alpha1.ConditionReady, false, reason, r.Error())
+	s.condition(v1alpha1.ConditionStalled, !r.Again, reason, r.Error())
+	s.problems = problems
+	if current {
+		return // it is applied; only the comparison with git has failed
+	}
+	s.release.Status.Phase = v1alpha1.ReleaseRefused
+	s.release.Status.Problems = problems
+	s.release.Status.Message = r.Error()
+	s.release.Status.FinishedTime = s.stamp()
+}
+
+func suspension(p *v1alpha1.Suspension) string {
+	out := "suspended"
+	if p.By != "" {
+		out += " by " + p.By
+	}
+	if p.Until != nil {
+		out += " until " + p.Until.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	if p.Reason != "" {
+		out += ": " + p.Reason
+	}
+	return out
+}

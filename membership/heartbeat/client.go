@@ -1,0 +1,117 @@
+package heartbeat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+// Client sends an agent's heartbeats to one of the servers, and to the next
+// one when that falls silent.
+type Client struct {
+	// HTTP has the node's certificate and believes the API's authority. It must
+	// have no overall timeout.
+	HTTP *http.Client
+	// Servers gives the base URLs to try, in order of preference; it is asked
+	// anew for every stream.
+	Servers func() []string
+	Clock   clock.WithTicker
+	Logger  *slog.Logger
+}
+
+// Run keeps a stream open until ctx ends.
+func (c *Client) Run(ctx context.Context) error {
+	const longest = 5 * time.Second
+	wait := Interval / 4
+	for n := 0; ; n++ {
+		servers := c.Servers()
+		if len(servers) > 0 {
+			began := c.Clock.Now()
+			err := c.stream(ctx, servers[n%len(servers)])
+			if ctx.Err() != nil {
+				return nil
+			}
+			if c.Clock.Since(began) > Patience {
+				wait = Interval / 4 // it has worked: come back quickly
+			}
+			c.Logger.Info("heartbeat stream ended; opening another", "server", servers[n%len(servers)], "error", err)
+		}
+		timer := c.Clock.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C():
+		}
+		wait = min(2*wait, longest)
+	}
+}
+
+// stream holds one stream until it breaks or falls silent.
+func (c *Client) stream(ctx context.Context, server string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	body, beats := io.Pipe()
+	defer body.Close()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server+Path, body)
+	if err != nil {
+		return err
+	}
+	silent := c.Clock.NewTimer(Patience)
+	defer silent.Stop()
+	stopped := make(chan struct{})
+	defer func() { cancel(nil); beats.Close(); <-stopped }()
+	go func() {
+		defer close(stopped)
+		c.beat(ctx, beats, silent, cancel)
+	}()
+	response, err := c.HTTP.Do(request)
+	if err != nil {
+		return cause(ctx, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answered %s", response.Status)
+	}
+	echo := make([]byte, 1)
+	for {
+		if _, err := io.ReadFull(response.Body, echo); err != nil {
+			return cause(ctx, err)
+		}
+		silent.Reset(Patience)
+	}
+}
+
+var errSilent = errors.New("the server is silent")
+
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		return c
+	}
+	return err
+}
+
+// beat writes a byte an interval until ctx ends or the server falls silent.
+func (c *Client) beat(ctx context.Context, w io.Writer, silent clock.Timer, cancel context.CancelCauseFunc) {
+	ticker := c.Clock.NewTicker(Interval)
+	defer ticker.Stop()
+	for {
+		if _, err := w.Write([]byte{'.'}); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-silent.C():
+			cancel(errSilent)
+			return
+		case <-ticker.C():
+		}
+	}
+}

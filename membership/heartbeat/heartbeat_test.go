@@ -1,0 +1,137 @@
+package heartbeat_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/headway-sh/headway/membership/heartbeat"
+)
+
+// serve runs a heartbeat server over TLS; the node's name is a header.
+func serve(t *testing.T) (*heartbeat.Server, *httptest.Server) {
+	t.Helper()
+	server := heartbeat.NewServer(func(r *http.Request) (string, bool) {
+		node := r.Header.Get("Node")
+		return node, node != ""
+	}, clock.RealClock{})
+	front := httptest.NewUnstartedServer(server)
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	t.Cleanup(front.Close)
+	return server, front
+}
+
+type named struct {
+	node string
+	http.RoundTripper
+}
+
+func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header.Set("Node", n.node)
+	return n.RoundTripper.RoundTrip(r)
+}
+
+func beat(t *testing.T, node string, front *httptest.Server, servers func() []string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	client := &heartbeat.Client{HTTP: &http.Client{Transport: named{node, front.Client().Transport}}, Servers: servers, Clock: clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)}
+	done := make(chan error, 1)
+	go func() { done <- client.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func await(t *testing.T, s *heartbeat.Server, node string, alive bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	if err := s.Await(ctx, node, func(state heartbeat.State) bool { return state.Alive == alive && !state.Since.IsZero() }); err != nil {
+		t.Fatalf("node %s never became alive=%v", node, alive)
+	}
+}
+
+func TestLifeAndDeath(t *testing.T) {
+	t.Parallel()
+	server, front := serve(t)
+	stop := beat(t, "n1", front, func() []string { return []string{front.URL} })
+	await(t, server, "n1", true)
+	if server.State("n2").Alive {
+		t.Error("a node that never beat is alive")
+	}
+	stop()
+	await(t, server, "n1", false)
+}
+
+func TestClientGoesToTheNextServer(t *testing.T) {
+	t.Parallel()
+	_, first := serve(t)
+	second, front := serve(t)
+	var useFirst atomic.Bool
+	useFirst.Store(true)
+	stop := beat(t, "n1", front, func() []string {
+		if useFirst.Swap(false) {
+			return []string{"https://127.0.0.1:1"}
+		}
+		return []string{front.URL}
+	})
+	defer stop()
+	first.Close()
+	await(t, second, "n1", true)
+}
+
+func TestStrangerIsRefused(t *testing.T) {
+	t.Parallel()
+	server, front := serve(t)
+	response, err := front.Client().Post(front.URL+heartbeat.Path, "", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusForbidden || server.State("").Alive {
+		t.Errorf("answered %s", response.Status)
+	}
+}
+
+// A peer that opens a stream and falls silent is noticed.
+func TestSilenceIsNoticed(t *testing.T) {
+	t.Parallel()
+	server, front := serve(t)
+	body := &silentBody{closed: make(chan struct{})}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, front.URL+heartbeat.Path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Node", "n1")
+	response, err := front.Client().Do(request)
+	await(t, server, "n1", false)
+	close(body.closed)
+	if err == nil {
+		response.Body.Close()
+	}
+}
+
+// silentBody sends one byte and then nothing until it is closed.
+type silentBody struct {
+	sent   atomic.Bool
+	closed chan struct{}
+}
+
+func (b *silentBody) Read(p []byte) (int, error) {
+	if !b.sent.Swap(true) {
+		p[0] = '.'
+		return 1, nil
+	}
+	<-b.closed
+	return 0, context.Canceled
+}

@@ -1,0 +1,170 @@
+package heartbeat
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const (
+	// Path is where a Server is mounted.
+	Path = "/headway/v1/heartbeat"
+	// Interval is the time between beats.
+	Interval = time.Second
+	// Patience is how long a stream may be silent: three missed beats.
+	Patience = 3*Interval + Interval/2
+)
+
+// State is what a server knows of one node.
+type State struct {
+	// Alive says that a stream is open and not silent.
+	Alive bool
+	// Since is when Alive became what it is.
+	Since time.Time
+}
+
+// Server receives the streams. It is safe for concurrent use.
+type Server struct {
+	// node tells whose stream a request is; false: nobody's who may beat.
+	node  func(*http.Request) (string, bool)
+	clock clock.PassiveClock
+
+	mu     sync.Mutex // guards what follows
+	states map[string]*entry
+	watch  map[int]chan<- string
+	next   int
+}
+
+type entry struct {
+	State
+	streams int
+}
+
+// NewServer returns a Server that asks node for the name of the authenticated
+// node behind a request.
+func NewServer(node func(*http.Request) (string, bool), clock clock.PassiveClock) *Server {
+	return &Server{node: node, clock: clock, states: map[string]*entry{}, watch: map[int]chan<- string{}}
+}
+
+// State is what is known of a node; the zero State when it never beat.
+func (s *Server) State(node string) State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.states[node]; e != nil {
+		return e.State
+	}
+	return State{}
+}
+
+// Watch sends the name of every node whose State has changed, until stop is
+// called. The channel needs a buffer; when it is full, names are lost.
+func (s *Server) Watch(changed chan<- string) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := s.next
+	s.next++
+	s.watch[id] = changed
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watch, id)
+	}
+}
+
+// ServeHTTP holds one stream until it breaks or falls silent.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	node, ok := s.node(r)
+	if !ok {
+		http.Error(w, "only a node may send heartbeats", http.StatusForbidden)
+		return
+	}
+	if r.Method != http.MethodPost {
+		http.Error(w, "heartbeats are POSTed", http.StatusMethodNotAllowed)
+		return
+	}
+	control := http.NewResponseController(w)
+	if r.ProtoMajor < 2 { // HTTP/1.1 answers only after the request
+		http.Error(w, "heartbeats need a stream in both directions", http.StatusHTTPVersionNotSupported)
+		return
+	}
+	s.open(node)
+	defer s.closed(node)
+	w.WriteHeader(http.StatusOK)
+	beat := make([]byte, 1)
+	for {
+		deadline := s.clock.Now().Add(Patience)
+		if control.SetReadDeadline(deadline) != nil || control.SetWriteDeadline(deadline) != nil {
+			return
+		}
+		if _, err := r.Body.Read(beat); err != nil {
+			return
+		}
+		if _, err := w.Write(beat); err != nil {
+			return
+		}
+		if control.Flush() != nil {
+			return
+		}
+	}
+}
+
+func (s *Server) open(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.states[node]
+	if e == nil {
+		e = &entry{}
+		s.states[node] = e
+	}
+	e.streams++
+	s.set(node, e, true)
+}
+
+func (s *Server) closed(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.states[node]
+	if e.streams--; e.streams == 0 {
+		s.set(node, e, false)
+	}
+}
+
+// set changes a node's State and tells the watchers; s.mu is held.
+func (s *Server) set(node string, e *entry, alive bool) {
+	if e.Alive == alive && !e.Since.IsZero() {
+		return
+	}
+	e.State = State{Alive: alive, Since: s.clock.Now()}
+	for _, ch := range s.watch {
+		select {
+		case ch <- node:
+		default:
+		}
+	}
+}
+
+// Forget drops what is known of a node that was removed from the cluster.
+func (s *Server) Forget(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.states[node]; e != nil && e.streams == 0 {
+		delete(s.states, node)
+	}
+}
+
+// Await returns when the node's State satisfies want, or ctx ends.
+func (s *Server) Await(ctx context.Context, node string, want func(State) bool) error {
+	changed := make(chan string, 64)
+	defer s.Watch(changed)()
+	for !want(s.State(node)) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package nodeagent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/nodeagent/env"
+	"github.com/headway-sh/headway/nodeagent/follow"
+	"github.com/headway-sh/headway/nodeagent/plan"
+	"github.com/headway-sh/headway/nodeagent/runtime"
+	"github.com/headway-sh/headway/nodeagent/status"
+	"github.com/headway-sh/headway/nodeagent/volume"
+)
+
+// Agent runs the pods of one node.
+type Agent struct {
+	Config
+	objects  *follow.Objects
+	volumes  *volume.Volumes
+	services *env.Services
+	writer   *status.Writer
+	saved    *checkpoints
+	group    sync.WaitGroup
+
+	mu      sync.Mutex // guards workers, left and context
+	workers map[types.UID]*worker
+	left    map[types.UID]*found // what the runtime had at the start
+	context context.Context      //nolint:containedctx // the life of Run, under which workers start
+}
+
+// New makes an agent; Run runs it.
+func New(config Config) (*Agent, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Config:   config,
+		objects:  follow.NewObjects(config.Client, config.Logger),
+		services: env.NewServices(),
+		writer:   status.NewWriter(config.Client, config.Clock, config.Logger),
+		saved:    &checkpoints{dir: config.PodsDir()},
+		workers:  map[types.UID]*worker{},
+	}
+	a.volumes = volume.New(volume.Config{
+		Dir: config.PodsDir(), Client: config.Client, Objects: a.objects, Clock: config.Clock, Logger: config.Logger,
+	})
+	return a, nil
+}
+
+// Run takes over the pods that the last agent left, follows the API, and runs
+// pods until ctx ends. It leaves containers as they are.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		a.group.Wait()
+		a.writer.Wait()
+	}()
+	events := a.Runtime.Events(ctx)
+	a.mu.Lock()
+	a.context = ctx
+	a.mu.Unlock()
+	if err := a.adopt(ctx); err != nil {
+		return err
+	}
+	a.group.Go(func() { a.follow(ctx, events) })
+	a.group.Go(func() { _ = a.objects.Run(ctx, a.changed) }) // ends with ctx only
+	a.group.Go(func() { a.followServices(ctx) })
+	follow.List(ctx, a.Client, a.Logger, &corev1.Pod{}, func() client.ObjectList { return &corev1.PodList{} },
+		follow.Handler[*corev1.Pod]{Replace: a.replace, Set: a.set, Delete: a.gone},
+		client.MatchingFields{"spec.nodeName": a.NodeName})
+	return nil
+}
+
+// adopt starts workers for the pods of the checkpoints, with what the runtime
+// says of them, so that they live on before the API has been heard.
+func (a *Agent) adopt(ctx context.Context) error {
+	pods, err := a.saved.load()
+	if err != nil {
+		return err
+	}
+	sandboxes, containers, err := a.Runtime.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list sandboxes: %w", err)
+	}
+	a.mu.Lock()
+	a.left = group(sandboxes, containers)
+	a.mu.Unlock()
+	for _, pod := range pods {
+		a.start(pod, true)
+	}
+	return nil
+}
+
+// follow hands the runtime's events to the pods they are about.
+func (a *Agent) follow(ctx context.Context, events <-chan runtime.Event) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-events:
+			switch {
+			case !ok:
+				return
+			case e.Kind == runtime.EventResync:
+				a.resync(ctx)
+			default:
+				if w := a.worker(types.UID(e.PodUID)); w != nil {
+					w.post(func() { w.event(e) })
+				}
+			}
+		}
+	}
+}
+
+// resync reads the truth from the runtime after events may have been lost.
+func (a *Agent) resync(ctx context.Context) {
+	sandboxes, containers, err := a.Runtime.List(ctx)
+	if err != nil {
+		a.Logger.Warn("runtime not listed", "err", err)
+		return
+	}
+	found := group(sandboxes, containers)
+	for _, w := range a.all() {
+		w.post(func() { w.resync(found[w.uid]) })
+	}
+}
+
+func (a *Agent) followServices(ctx context.Context) {
+	follow.List(ctx, a.Client, a.Logger, &corev1.Service{}, func() client.ObjectList { return &corev1.ServiceList{} },
+		follow.Handler[*corev1.Service]{Replace: a.services.Replace, Set: a.services.Set, Delete: a.services.Delete})
+}
+
+// replace is the whole list: pods that are not on it are gone.
+func (a *Agent) replace(pods []*corev1.Pod) {
+	named := map[types.UID]bool{}
+	for _, pod := range pods {
+		named[pod.UID] = true
+		a.set(pod)
+	}
+	for _, w := range a.all() {
+		if !named[w.uid] {
+			w.post(w.gone)
+		}
+	}
+	a.sweep(named)
+}
+
+// sweep removes what the runtime still has of pods that neither the API nor a
+// checkpoint knows.
+func (a *Agent) sweep(named map[types.UID]bool) {
+	ctx := a.life()
+	sandboxes, containers, err := a.Runtime.List(ctx)
+	if err != nil {
+		a.Logger.Warn("runtime not listed", "err", err)
+		return
+	}
+	for uid, f := range group(sandboxes, containers) {
+		if named[uid] || a.worker(uid) != nil || f.sandbox == nil {
+			continue
+		}
+		pod := &corev1.Pod{}
+		pod.UID, pod.Namespace, pod.Name = uid, f.sandbox.PodNamespace, f.sandbox.PodName
+		pod.Spec.NodeName = a.NodeName
+		for _, c := range f.containers {
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: c.Name})
+		}
+		if w := a.start(pod, true); w != nil {
+			w.post(w.gone)
+		}
+	}
+}
+
+func (a *Agent) set(pod *corev1.Pod) {
+	if pod.Spec.NodeName != a.NodeName {
+		return
+	}
+	if w := a.worker(pod.UID); w != nil {
+		w.post(func() { w.update(pod) })
+		return
+	}
+	a.start(pod, false)
+}
+
+func (a *Agent) gone(pod *corev1.Pod) {
+	if w := a.worker(pod.UID); w != nil {
+		w.post(w.gone)
+	}
+}
+
+// changed is told of ConfigMaps and Secrets.
+func (a *Agent) changed(owners []types.UID) {
+	for _, uid := range owners {
+		if w := a.worker(uid); w != nil {
+			w.post(w.refreshVolumes)
+		}
+	}
+}
+
+// start makes a pod's worker; adopted ones have been admitted before.
+func (a *Agent) start(pod *corev1.Pod, adopted bool) *worker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.context == nil || a.context.Err() != nil || a.workers[pod.UID] != nil {
+		return nil
+	}
+	w := newWorker(a, pod)
+	if adopted || status.Terminal(pod.Status.Phase) || pod.Status.StartTime != nil {
+		w.restore(a.left[pod.UID])
+	} else if failure := a.admit(pod); failure != nil {
+		w.observed.Failure = failure
+	}
+	a.workers[pod.UID] = w
+	ctx := a.context
+	a.group.Go(func() {
+		w.run(ctx)
+		a.mu.Lock()
+		delete(a.workers, w.uid)
+		a.mu.Unlock()
+	})
+	return w
+}
+
+// admit checks a new pod against what runs already; mu is held.
+func (a *Agent) admit(pod *corev1.Pod) *status.Failure {
+	node := plan.Node{}
+	if a.Allocatable != nil {
+		node.Allocatable = a.Allocatable()
+	}
+	if a.NodeLabels != nil {
+		node.Labels = a.NodeLabels()
+	}
+	for _, w := range a.workers {
+		if p := w.shared.Load(); !p.ended {
+			node.Pods = append(node.Pods, p.pod)
+		}
+	}
+	return plan.Admit(pod, node)
+}
+
+func (a *Agent) worker(uid types.UID) *worker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.workers[uid]
+}
+
+func (a *Agent) all() []*worker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.workers))
+}
+
+func (a *Agent) life() context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.context
+}

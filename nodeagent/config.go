@@ -1,0 +1,109 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/nodeagent/runtime"
+)
+
+// Config is what an agent is made of.
+type Config struct {
+	// NodeName is the name of the Node that this agent is.
+	NodeName string
+	// DataDir holds the agent's pods, checkpoints and logs.
+	DataDir string
+	// Client reaches the API as system:node:<NodeName>.
+	Client client.WithWatch
+	// Runtime runs the containers; RuntimeName is what container identifiers
+	// in the API begin with. Default: containerd.
+	Runtime     runtime.Interface
+	RuntimeName string
+	// Network connects pods, Cgroups holds their limits.
+	Network Network
+	Cgroups Cgroups
+	// Recorder takes events; see NewRecorder.
+	Recorder record.EventRecorder
+	// HostIPs are the node's addresses, the first of its main family first.
+	HostIPs []netip.Addr
+	// ClusterDNS and ClusterDomain go into pods' resolv.conf. Default domain:
+	// cluster.local.
+	ClusterDNS    []netip.Addr
+	ClusterDomain string
+	// ResolvConf is the node's own file. Default: /etc/resolv.conf.
+	ResolvConf string
+	// Allocatable is what pods may ask for in sum; nil admits everything.
+	Allocatable func() corev1.ResourceList
+	// Labels are the Node's, for admission; nil admits everything.
+	NodeLabels func() map[string]string
+
+	Clock  clock.WithTicker
+	Logger *slog.Logger
+}
+
+// Network is the pods' network. Implementations are idempotent and safe for
+// concurrent use.
+type Network interface {
+	// Attach gives a pod's network namespace its links, addresses and routes,
+	// and opens its host ports. After a restart it finds what is there.
+	Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]netip.Addr, error)
+	// Detach frees what Attach made; an unknown pod is success.
+	Detach(ctx context.Context, uid types.UID) error
+}
+
+// Cgroups are the pods' control groups. Implementations are idempotent and
+// safe for concurrent use.
+type Cgroups interface {
+	// Ensure makes the pod's cgroup with its limits and gives its path below
+	// the hierarchies' roots.
+	Ensure(pod *corev1.Pod) (path string, err error)
+	// Remove removes it; an unknown pod is success.
+	Remove(uid types.UID) error
+}
+
+func (c *Config) complete() error {
+	switch {
+	case c.NodeName == "":
+		return errors.New("node agent: no node name")
+	case c.DataDir == "":
+		return errors.New("node agent: no data directory")
+	case c.Client == nil, c.Runtime == nil, c.Network == nil, c.Cgroups == nil, c.Recorder == nil:
+		return errors.New("node agent: client, runtime, network, cgroups and recorder are needed")
+	}
+	if c.RuntimeName == "" {
+		c.RuntimeName = "containerd"
+	}
+	if c.ClusterDomain == "" {
+		c.ClusterDomain = "cluster.local"
+	}
+	if c.ResolvConf == "" {
+		c.ResolvConf = "/etc/resolv.conf"
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// PodsDir holds a directory for each pod, LogsDir one for each pod's logs.
+func (c *Config) PodsDir() string { return filepath.Join(c.DataDir, "pods") }
+
+// LogsDir is where containers' logs are, in a directory for each pod.
+func (c *Config) LogsDir() string { return filepath.Join(c.DataDir, "logs") }
+
+// LogDir is the directory of one pod's logs.
+func (c *Config) LogDir(pod *corev1.Pod) string {
+	return filepath.Join(c.LogsDir(), pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+}

@@ -1,0 +1,52 @@
+package nodeagent
+
+import (
+	"os"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/headway-sh/headway/nodeagent/serve"
+	"github.com/headway-sh/headway/nodeagent/status"
+)
+
+var _ serve.Pods = (*Agent)(nil)
+
+// Find gives a pod to the agent's server.
+func (a *Agent) Find(namespace, name string, uid types.UID) (serve.Pod, bool) {
+	var best *shared
+	for _, w := range a.all() {
+		s := w.shared.Load()
+		if s.pod.Namespace == namespace && s.pod.Name == name && (uid == "" || uid == s.pod.UID) && (best == nil || best.ended) {
+			best = s // one that has ended may have left its name to another
+		}
+	}
+	if best == nil {
+		return serve.Pod{}, false
+	}
+	return serve.Pod{UID: best.pod.UID, NetNS: best.netns, Containers: best.served}, true
+}
+
+// serve is what the server may know of a container.
+func (w *worker) serve(name string, o *status.Container) serve.Container {
+	c := serve.Container{ID: o.ID, LogPath: o.LogPath}
+	if o.Running() {
+		c.Ended = w.exits[o.ID]
+	}
+	if spec := w.container(name); spec != nil {
+		c.TTY = spec.TTY
+	}
+	if c.LogPath == "" && o.Created() {
+		c.LogPath = w.logPath(name, o.Attempt)
+	}
+	if o.Attempt > 0 {
+		if path := w.logPath(name, o.Attempt-1); exists(path) {
+			c.PreviousLogPath = path
+		}
+	}
+	return c
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

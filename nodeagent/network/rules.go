@@ -1,0 +1,201 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Rules changes packet rules. Calls may come at once.
+type Rules interface {
+	// Restore applies a script in iptables-restore's language; chains that it
+	// does not name stay.
+	Restore(ctx context.Context, script string) error
+	// Ensure appends or inserts a rule to a table's chain unless it is there.
+	Ensure(ctx context.Context, table, chain string, rule ...string) error
+	// Delete removes a rule if it is there.
+	Delete(ctx context.Context, table, chain string, rule ...string) error
+	// Chains lists a table's chains.
+	Chains(ctx context.Context, table string) ([]string, error)
+}
+
+// iptables is the kernel's rules through the commands of that name.
+type iptables struct{}
+
+func (iptables) Restore(ctx context.Context, script string) error {
+	return run(ctx, script, "iptables-restore", "-w", "5", "--noflush")
+}
+
+func (iptables) Ensure(ctx context.Context, table, chain string, rule ...string) error {
+	if run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-C", chain}, rule...)...) == nil {
+		return nil
+	}
+	return run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-I", chain}, rule...)...)
+}
+
+func (iptables) Delete(ctx context.Context, table, chain string, rule ...string) error {
+	if run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-C", chain}, rule...)...) != nil {
+		return nil
+	}
+	return run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-D", chain}, rule...)...)
+}
+
+func (iptables) Chains(ctx context.Context, table string) ([]string, error) {
+	output, err := exec.CommandContext(ctx, "iptables", "-w", "5", "-t", table, "-S").Output()
+	if err != nil {
+		return nil, fmt.Errorf("list chains of %s: %w", table, err)
+	}
+	var all []string
+	for line := range strings.Lines(string(output)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "-N "); ok {
+			all = append(all, name)
+		}
+	}
+	return all, nil
+}
+
+func run(ctx context.Context, input, name string, args ...string) error {
+	command := exec.CommandContext(ctx, name, args...)
+	command.Stdin = strings.NewReader(input)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(output.String()))
+	}
+	return nil
+}
+
+// names are the chains of one network; each bridge has its own.
+type names struct{ prefix, postrouting, forward, ports string }
+
+func chainNames(bridge string) names {
+	p := "HWNET-" + strings.ToUpper(bridge)
+	return names{prefix: p, postrouting: p + "-POST", forward: p + "-FWD", ports: p + "-PORTS"}
+}
+
+// base are the rules that hold for all pods: what goes from pods out of the
+// cluster is masqueraded, and pods' traffic is let through where a firewall
+// would refuse by default.
+func (c names) base(cluster, cidr netip.Prefix) string {
+	return fmt.Sprintf(`*nat
+:%[1]s - [0:0]
+:%[3]s - [0:0]
+-A %[1]s -s %[5]s ! -d %[4]s -m addrtype ! --dst-type LOCAL,MULTICAST -j MASQUERADE
+COMMIT
+*filter
+:%[2]s - [0:0]
+-A %[2]s -s %[5]s -j ACCEPT
+-A %[2]s -d %[5]s -j ACCEPT
+COMMIT
+`, c.postrouting, c.forward, c.ports, cluster, cidr)
+}
+
+// hooked are the rules in the kernel's own chains that lead to ours.
+func (c names) hooked() [][]string {
+	const comment = "headway pod network"
+	at := func(table, chain, to string, match ...string) []string {
+		return append(append([]string{table, chain}, match...), "-m", "comment", "--comment", comment, "-j", to)
+	}
+	return [][]string{
+		at("nat", "POSTROUTING", c.postrouting),
+		at("filter", "FORWARD", c.forward),
+		at("nat", "PREROUTING", c.ports, "-m", "addrtype", "--dst-type", "LOCAL"),
+		at("nat", "OUTPUT", c.ports, "-m", "addrtype", "--dst-type", "LOCAL"),
+	}
+}
+
+func (c names) hook(ctx context.Context, rules Rules) error {
+	for _, r := range c.hooked() {
+		if err := rules.Ensure(ctx, r[0], r[1], r[2:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pod is the chain of one pod's host ports.
+func (c names) pod(uid types.UID) string {
+	sum := sha256.Sum256([]byte(uid))
+	return c.prefix + "-" + hex.EncodeToString(sum[:])[:27-len(c.prefix)]
+}
+
+func jump(comment string, to string) []string {
+	return []string{"-m", "comment", "--comment", comment, "-j", to}
+}
+
+// openPorts leads the pod's host ports to it. Pods without any cost nothing.
+func (n *Network) openPorts(ctx context.Context, pod *corev1.Pod, address netip.Addr) error {
+	chain := n.chains.pod(pod.UID)
+	var script strings.Builder
+	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
+		for _, p := range c.Ports {
+			if p.HostPort == 0 {
+				continue
+			}
+			protocol, match := "tcp", ""
+			if p.Protocol != "" {
+				protocol = strings.ToLower(string(p.Protocol))
+			}
+			if a, err := netip.ParseAddr(p.HostIP); err == nil && !a.IsUnspecified() {
+				match = "-d " + a.String() + " "
+			}
+			fmt.Fprintf(&script, "-A %s %s-p %s --dport %d -j DNAT --to-destination %s:%d\n", chain, match, protocol, p.HostPort, address, p.ContainerPort)
+		}
+	}
+	if script.Len() == 0 {
+		return nil
+	}
+	if err := n.Rules.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n%sCOMMIT\n", chain, script.String())); err != nil {
+		return fmt.Errorf("open host ports: %w", err)
+	}
+	if err := n.Rules.Ensure(ctx, "nat", n.chains.ports, jump("pod "+string(pod.UID), chain)...); err != nil {
+		return fmt.Errorf("open host ports: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ported[chain] = true
+	return nil
+}
+
+func (n *Network) closePorts(ctx context.Context, uid types.UID) error {
+	chain := n.chains.pod(uid)
+	n.mu.Lock()
+	open := n.ported[chain]
+	n.mu.Unlock()
+	if !open {
+		return nil
+	}
+	if err := n.Rules.Delete(ctx, "nat", n.chains.ports, jump("pod "+string(uid), chain)...); err != nil {
+		return fmt.Errorf("close host ports: %w", err)
+	}
+	if err := n.Rules.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n-X %s\nCOMMIT\n", chain, chain)); err != nil {
+		return fmt.Errorf("close host ports: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.ported, chain)
+	return nil
+}
+
+// recall learns which host ports an agent before this one has left open; mu is
+// held.
+func (n *Network) recall(ctx context.Context) error {
+	all, err := n.Rules.Chains(ctx, "nat")
+	if err != nil {
+		return err
+	}
+	for _, chain := range all {
+		if strings.HasPrefix(chain, n.chains.prefix+"-") {
+			n.ported[chain] = true
+		}
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/nodeagent/runtime"
+)
+
+// Network is the pod network as far as it depends on nodes. Calls come one at
+// a time; those with the same arguments again change nothing.
+type Network interface {
+	Start(ctx context.Context, cidr netip.Prefix) error
+	Ready() bool
+	SetRoute(node string, to netip.Prefix, via netip.Addr) error
+	DeleteRoute(node string) error
+}
+
+// Heartbeat tells the servers that the node is alive. Run keeps a stream to one
+// of them, with a beat each second, until ctx ends, and goes to another server
+// by itself when one is lost.
+type Heartbeat interface {
+	Run(ctx context.Context, node string) error
+}
+
+// Images lists what images are present.
+type Images interface {
+	ListImages(ctx context.Context) ([]runtime.Image, error)
+}
+
+// Config is what a Node is made of.
+type Config struct {
+	Name string
+	// Addresses of the node: the first is its InternalIP.
+	Addresses []netip.Addr
+	// Labels are set beside the well-known ones at registration; Taints too.
+	Labels map[string]string
+	Taints []corev1.Taint
+	// Port is where the agent serves logs and exec.
+	Port int32
+	// Reserved is kept back from pods; MaxPods is how many there may be.
+	// Default: 110.
+	Reserved corev1.ResourceList
+	MaxPods  int64
+	// DataDir is where the disk is watched.
+	DataDir string
+	// PodCIDR overrides what the control plane gives; may be invalid.
+	PodCIDR netip.Prefix
+	// RuntimeVersion such as containerd://1.6.20, and the agent's own.
+	RuntimeVersion, Version string
+
+	Client    client.WithWatch
+	Network   Network
+	Images    Images
+	Heartbeat Heartbeat // nil: none
+	Clock     clock.WithTicker
+	Logger    *slog.Logger
+	// Pressure is how often memory, disk and processes are looked at.
+	// Default: 10 s.
+	Pressure time.Duration
+	// Machine reads the machine. Default: ReadMachine.
+	Machine func(dataDir string) (Machine, error)
+}
+
+func (c *Config) complete() {
+	if c.MaxPods == 0 {
+		c.MaxPods = 110
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Pressure == 0 {
+		c.Pressure = 10 * time.Second
+	}
+	if c.Machine == nil {
+		c.Machine = ReadMachine
+	}
+}

@@ -1,0 +1,108 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/headway-sh/headway/internal/failpoint"
+	"github.com/headway-sh/headway/nodeagent/runtime"
+)
+
+// ended is the life of a container whose task has stopped. The cgroup is
+// still there, so whether the kernel killed it for memory is known even when
+// nobody listened to events.
+func (r *Runtime) ended(m *meta, l life, t *taskState) life {
+	l.Finished, l.ExitCode = t.exitedAt, t.exitCode
+	l.OOMKilled = t.exitCode != 0 && r.host.oomKills(m.Cgroup) > 0
+	return l
+}
+
+// settle writes down how a container ended, then lets go of its task and its
+// log. Whatever interrupts it, doing it again comes to the same end:
+//
+//	write life file ──▶ delete task ──▶ log keeper writes the rest ──▶ event
+func (r *Runtime) settle(ctx context.Context, id string) error {
+	m, err := r.lookup(ctx, id)
+	if errors.Is(err, errUnknown) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer r.pods.lock(m.PodUID)()
+	return r.settleLocked(ctx, id)
+}
+
+// settleLocked is settle with the pod's lock held.
+func (r *Runtime) settleLocked(ctx context.Context, id string) error {
+	m, err := r.lookup(ctx, id)
+	if errors.Is(err, errUnknown) {
+		return nil // removed while the lock was waited for
+	}
+	if err != nil {
+		return err
+	}
+	l, err := r.readLife(id)
+	if err != nil {
+		return err
+	}
+	t, err := r.task(ctx, id)
+	if err != nil {
+		return err
+	}
+	news := false
+	switch {
+	case l.Finished.IsZero() && t != nil && t.stopped:
+		l, news = r.ended(m, l, t), true
+	case l.state() == runtime.StateRunning && (t == nil || t.created):
+		// The shim is gone (a reboot, most likely) or the agent died at the
+		// moment of the start: it will not run any more.
+		l.Finished, l.ExitCode, news = r.clock.Now(), exitUnknown, true
+		l.Reason, l.Message = "ContainerStatusUnknown", "the container's end was not seen"
+	case l.state() != runtime.StateExited:
+		return nil // it lives
+	}
+	if news {
+		if err := writeJSON(r.lifePath(id), l); err != nil {
+			return fmt.Errorf("write down exit: %w", err)
+		}
+	}
+	if err := failpoint.Hit(ctx, "containerd.exit.recorded"); err != nil {
+		return err
+	}
+	if t != nil {
+		if err := r.discardTask(ctx, id); err != nil {
+			return err
+		}
+	}
+	if err := r.config.Keeper.Remove(ctx, id); err != nil {
+		return err
+	}
+	if news {
+		r.publish(runtime.Event{
+			Kind: runtime.EventExited, ContainerID: id, PodUID: m.PodUID, ExitCode: l.ExitCode, Time: l.Finished,
+		})
+	}
+	return nil
+}
+
+// settleAll settles every container, after a time in which events were lost.
+func (r *Runtime) settleAll(ctx context.Context) error {
+	records, err := r.client.ContainerService().List(r.in(ctx))
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	var failed []error
+	for _, record := range records {
+		m := metaOf(record)
+		if m == nil {
+			continue
+		}
+		r.learn(record.ID, m)
+		if err := r.settle(ctx, record.ID); err != nil {
+			failed = append(failed, fmt.Errorf("settle container %q: %w", record.ID, err))
+		}
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,175 @@
+package status
+
+import (
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Compute gives the status that the pod has now. Fields and conditions that
+// are not the node's are taken from the pod's present status.
+func Compute(pod *corev1.Pod, o *Observed, runtimeName string, now time.Time) corev1.PodStatus {
+	s := corev1.PodStatus{
+		QOSClass:           QOSClass(pod),
+		ObservedGeneration: pod.Generation,
+		NominatedNodeName:  pod.Status.NominatedNodeName,
+		Resize:             pod.Status.Resize, //nolint:staticcheck // kept as it is
+		StartTime:          timeOrNil(o.StartTime),
+	}
+	if len(o.HostIPs) > 0 {
+		s.HostIP = o.HostIPs[0]
+		for _, ip := range o.HostIPs {
+			s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: ip})
+		}
+	}
+	if o.Failure == nil || len(o.Containers) > 0 {
+		names := namer{runtime: runtimeName, pod: pod, observed: o}
+		s.InitContainerStatuses = names.statuses(pod.Spec.InitContainers)
+		s.ContainerStatuses = names.statuses(pod.Spec.Containers)
+		s.EphemeralContainerStatuses = names.ephemeral()
+	}
+	if len(o.PodIPs) > 0 {
+		s.PodIP = o.PodIPs[0]
+		for _, ip := range o.PodIPs {
+			s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: ip})
+		}
+	}
+	s.Phase = phase(pod, o, &s)
+	if o.Failure != nil {
+		s.Reason, s.Message = o.Failure.Reason, o.Failure.Message
+	}
+	s.Conditions = conditions(pod, o, &s, now)
+	return s
+}
+
+// tally counts the containers of a pod by where they are.
+type tally struct {
+	pendingInit, failedInit              int
+	running, waiting, stopped, succeeded int
+}
+
+func count(pod *corev1.Pod, s *corev1.PodStatus) (t tally) {
+	for i := range pod.Spec.InitContainers {
+		st := s.InitContainerStatuses[i]
+		ended := st.State.Terminated
+		if ended == nil && st.State.Waiting != nil {
+			ended = st.LastTerminationState.Terminated
+			if ended != nil && ended.ExitCode == 0 {
+				ended = nil
+			}
+		}
+		switch {
+		case Restartable(&pod.Spec.InitContainers[i]):
+			if st.Started == nil || !*st.Started {
+				t.pendingInit++
+			}
+		case ended == nil:
+			t.pendingInit++
+		case ended.ExitCode != 0:
+			t.failedInit++
+		}
+	}
+	for i := range s.ContainerStatuses {
+		st := &s.ContainerStatuses[i]
+		ended := st.State.Terminated
+		if ended == nil && st.State.Waiting != nil {
+			ended = st.LastTerminationState.Terminated
+		}
+		switch {
+		case st.State.Running != nil:
+			t.running++
+		case ended == nil:
+			t.waiting++
+		default:
+			t.stopped++
+			if ended.ExitCode == 0 {
+				t.succeeded++
+			}
+		}
+	}
+	return t
+}
+
+func phase(pod *corev1.Pod, o *Observed, s *corev1.PodStatus) corev1.PodPhase {
+	if o.Failure != nil && (o.Stopped || len(o.Containers) == 0) {
+		return corev1.PodFailed
+	}
+	t := count(pod, s)
+	if o.Stopped {
+		if t.stopped == len(pod.Spec.Containers) && t.succeeded == t.stopped {
+			return corev1.PodSucceeded
+		}
+		return corev1.PodFailed
+	}
+	never := pod.Spec.RestartPolicy == corev1.RestartPolicyNever
+	// A sidecar that has to start anew does not take a pod back to Pending.
+	begun := t.running+t.stopped > 0
+	switch {
+	case t.failedInit > 0 && never:
+		return corev1.PodFailed
+	case (t.pendingInit > 0 || t.failedInit > 0) && !begun:
+		return corev1.PodPending
+	case t.waiting > 0:
+		return corev1.PodPending
+	case t.running > 0:
+		return corev1.PodRunning
+	case t.stopped == 0:
+		return corev1.PodPending
+	case pod.Spec.RestartPolicy == corev1.RestartPolicyAlways:
+		return corev1.PodRunning
+	case t.stopped == t.succeeded:
+		return corev1.PodSucceeded
+	case never:
+		return corev1.PodFailed
+	}
+	return corev1.PodRunning // OnFailure: about to be restarted
+}
+
+// Terminal tells whether a phase is an end.
+func Terminal(p corev1.PodPhase) bool {
+	return p == corev1.PodSucceeded || p == corev1.PodFailed
+}
+
+// QOSClass is the pod's quality of service: Guaranteed when every container
+// has equal requests and limits for cpu and memory, BestEffort when none has
+// any, else Burstable.
+func QOSClass(pod *corev1.Pod) corev1.PodQOSClass {
+	resources := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+	some, guaranteed := false, true
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, name := range resources {
+			limit, limited := c.Resources.Limits[name]
+			request, requested := c.Resources.Requests[name]
+			limited, requested = limited && !limit.IsZero(), requested && !request.IsZero()
+			some = some || limited || requested
+			if !limited || (requested && request.Cmp(limit) != 0) {
+				guaranteed = false
+			}
+		}
+	}
+	switch {
+	case !some:
+		return corev1.PodQOSBestEffort
+	case guaranteed:
+		return corev1.PodQOSGuaranteed
+	}
+	return corev1.PodQOSBurstable
+}
+
+func timeOrNil(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	m := at(t)
+	return &m
+}
+
+// at is a time as the API carries it: whole seconds.
+func at(t time.Time) metav1.Time {
+	if t.IsZero() {
+		return metav1.Time{}
+	}
+	return metav1.NewTime(t.Truncate(time.Second))
+}

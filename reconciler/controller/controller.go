@@ -1,0 +1,118 @@
+// Package controller is the thin shell that every controller of the room runs
+// in: controller-runtime's unmanaged controller with our clock, logger and
+// cache. A controller is a reconciler (level-triggered: read all, compute,
+// write) and the sources that tell it where to look.
+//
+//	source (cache event) ──▶ queue of requests ──▶ Reconcile ──▶ writes as the controller's identity
+//
+// Reads go through the client of the controller, which reads its own writes;
+// the cache only says what has changed. So no controller keeps expectations.
+package controller
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/headway-sh/headway/internal/events"
+)
+
+// Deps is what a controller is made of.
+type Deps struct {
+	// Client writes as the controller's own identity and reads its own writes.
+	Client client.Client
+	// Cache tells about changes; its objects are shared and never changed.
+	Cache  cache.Cache
+	Clock  clock.Clock
+	Logger *slog.Logger
+	Events events.Recorder
+}
+
+// Runnable is a controller that is ready to run. Start blocks until ctx ends
+// and waits for its workers.
+type Runnable interface {
+	Start(ctx context.Context) error
+}
+
+// New puts a reconciler and its sources together. R is the request type: the
+// key that is never reconciled by two workers at once.
+func New[R comparable](name string, deps Deps, workers int, r reconcile.TypedReconciler[R], sources ...source.TypedSource[R]) (Runnable, error) {
+	log := deps.Logger.With("controller", name)
+	c, err := ctrl.NewTypedUnmanaged(name, ctrl.TypedOptions[R]{
+		SkipNameValidation:      ptr.To(true), // several clusters may run in one process
+		MaxConcurrentReconciles: workers,
+		Reconciler:              calm[R]{r},
+		Logger:                  logr.FromSlogHandler(quiet{log.Handler()}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sources {
+		if err := c.Watch(s); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// On is a source that maps changes of one kind to requests. before is nil for
+// a new object and after is nil for one that has gone. Both are shared.
+func On[T client.Object, R comparable](c cache.Cache, kind T, requests func(ctx context.Context, before, after T) []R) source.TypedSource[R] {
+	var none T
+	add := func(q workqueue.TypedRateLimitingInterface[R], rs []R) {
+		for _, r := range rs {
+			q.Add(r)
+		}
+	}
+	return source.TypedKind(c, kind, handler.TypedFuncs[T, R]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[T], q workqueue.TypedRateLimitingInterface[R]) {
+			add(q, requests(ctx, none, e.Object))
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q workqueue.TypedRateLimitingInterface[R]) {
+			add(q, requests(ctx, e.ObjectOld, e.ObjectNew))
+		},
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[T], q workqueue.TypedRateLimitingInterface[R]) {
+			add(q, requests(ctx, e.Object, none))
+		},
+	})
+}
+
+// calm turns lost races into a quiet retry: they are the normal course of
+// compare-and-swap and nobody's error.
+type calm[R comparable] struct {
+	reconcile.TypedReconciler[R]
+}
+
+func (c calm[R]) Reconcile(ctx context.Context, r R) (reconcile.Result, error) {
+	result, err := c.TypedReconciler.Reconcile(ctx, r)
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: conflictDelay}, nil
+	}
+	if ctx.Err() != nil {
+		return reconcile.Result{}, nil
+	}
+	return result, err
+}
+
+// quiet passes on what the library has to say only from warnings up.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+}
+
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
+
+func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }

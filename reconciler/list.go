@@ -1,0 +1,84 @@
+package reconciler
+
+import (
+	"github.com/headway-sh/headway/reconciler/bootstrap"
+	"github.com/headway-sh/headway/reconciler/clusterrole"
+	"github.com/headway-sh/headway/reconciler/controller"
+	"github.com/headway-sh/headway/reconciler/csr"
+	"github.com/headway-sh/headway/reconciler/deployment"
+	"github.com/headway-sh/headway/reconciler/endpoints"
+	"github.com/headway-sh/headway/reconciler/endpointslice"
+	"github.com/headway-sh/headway/reconciler/garbagecollector"
+	"github.com/headway-sh/headway/reconciler/namespace"
+	"github.com/headway-sh/headway/reconciler/nodecidr"
+	"github.com/headway-sh/headway/reconciler/nodelife"
+	"github.com/headway-sh/headway/reconciler/podgc"
+	"github.com/headway-sh/headway/reconciler/replicaset"
+	"github.com/headway-sh/headway/reconciler/rootca"
+	"github.com/headway-sh/headway/reconciler/serviceaccount"
+)
+
+// entry is one controller of the list.
+type entry struct {
+	// name is what Config.Controllers calls it.
+	name string
+	// account is the service account in kube-system that it writes as.
+	account string
+	// new makes it; nil when the configuration gives it nothing to do.
+	new func(deps controller.Deps, c Config) (controller.Runnable, error)
+}
+
+// plain fits controllers that need nothing but their Deps.
+func plain(f func(controller.Deps) (controller.Runnable, error)) func(controller.Deps, Config) (controller.Runnable, error) {
+	return func(deps controller.Deps, _ Config) (controller.Runnable, error) { return f(deps) }
+}
+
+// list is all controllers. They do not depend on their order.
+var list = []entry{
+	{"bootstrap", bootstrap.Name, plain(bootstrap.New)},
+	{"serviceaccount", serviceaccount.Name, plain(serviceaccount.New)},
+	{"rootca", rootca.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
+		if c.RootCA == "" {
+			return nil, nil
+		}
+		return rootca.New(deps, c.RootCA)
+	}},
+	{"deployment", deployment.Name, plain(deployment.New)},
+	{"replicaset", replicaset.Name, plain(replicaset.New)},
+	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
+	{"endpoints", endpoints.Name, plain(endpoints.New)},
+	{"nodelife", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
+		return nodelife.New(deps, c.Liveness)
+	}},
+	{"nodecidr", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
+		if !c.ClusterCIDR.IsValid() {
+			return nil, nil
+		}
+		return nodecidr.New(deps, c.ClusterCIDR)
+	}},
+	{"podgc", podgc.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
+		return podgc.New(deps, c.TerminatedPods)
+	}},
+	{"csr", csr.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
+		if c.Signer == nil {
+			return nil, nil
+		}
+		return csr.New(deps, c.Signer, func(node string) bool {
+			if c.Liveness == nil {
+				return false
+			}
+			alive, known := c.Liveness.Alive(node)
+			return known && alive
+		})
+	}},
+	{"clusterrole", clusterrole.Name, plain(clusterrole.New)},
+	{"garbagecollector", garbagecollector.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
+		if len(c.Kinds) == 0 {
+			return nil, nil
+		}
+		return garbagecollector.New(deps, c.Kinds)
+	}},
+	{"namespace", namespace.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
+		return namespace.New(deps, c.NamespacedKinds)
+	}},
+}

@@ -1,0 +1,139 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/internal/failpoint"
+)
+
+// maxBatch keeps a bind batch far below what a transaction may hold.
+const maxBatch = 1000
+
+// bind is a decision on its way to the API.
+type bind struct {
+	pod  *corev1.Pod
+	node string
+}
+
+// gather holds the binds that are ready until the binder takes them.
+type gather struct {
+	mu    sync.Mutex // guards binds
+	binds []bind
+	ready chan struct{}
+}
+
+func newGather() *gather { return &gather{ready: make(chan struct{}, 1)} }
+
+func (g *gather) add(binds []bind) {
+	if len(binds) == 0 {
+		return
+	}
+	g.mu.Lock()
+	g.binds = append(g.binds, binds...)
+	g.mu.Unlock()
+	select {
+	case g.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take gives at most a batch.
+func (g *gather) take() []bind {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.binds), maxBatch)
+	taken := g.binds[:n:n]
+	g.binds = g.binds[n:]
+	return taken
+}
+
+// bind commits batch after batch until ctx ends or the epoch is over.
+func (s *Scheduler) bind(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.gather.ready:
+		}
+		for batch := s.gather.take(); len(batch) > 0; batch = s.gather.take() {
+			errs, err := s.commit(ctx, batch)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, txn.ErrEpoch) {
+				return err
+			}
+			if err != nil {
+				s.log.Warn("bind batch", "pods", len(batch), "err", err)
+			}
+			messages := make([]message, len(batch))
+			for i, b := range batch {
+				result := err
+				if result == nil {
+					result = errs[i]
+				}
+				messages[i] = func(s *Scheduler) { s.bound(b, result) }
+			}
+			s.inbox.put(messages...)
+		}
+	}
+}
+
+// commit binds the pods of a batch, each on its own conditions. The errors are
+// by index; the last one is about the whole batch.
+func (s *Scheduler) commit(ctx context.Context, batch []bind) ([]error, error) {
+	if err := failpoint.Hit(ctx, "scheduler.bind.before"); err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(batch))
+	if s.config.Txn == nil {
+		for i, b := range batch {
+			errs[i] = s.config.Client.SubResource("binding").Create(ctx, b.pod.DeepCopy(), binding(b))
+		}
+		return errs, nil
+	}
+	changes := make([]txn.Change, len(batch))
+	for i, b := range batch {
+		changes[i] = txn.Change{
+			Verb: txn.Create, Subresource: "binding", Version: "v1", Object: binding(b),
+			Ref: txn.Ref{Resource: schema.GroupResource{Resource: "pods"}, Namespace: b.pod.Namespace, Name: b.pod.Name},
+		}
+	}
+	view, err := s.config.Txn.View(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("view: %w", err)
+	}
+	plan, err := s.config.Txn.Plan(ctx, view, s.config.Identity, changes)
+	if err != nil {
+		return nil, fmt.Errorf("plan binds: %w", err)
+	}
+	done, err := s.config.Txn.Commit(ctx, plan, txn.CommitOptions{Epoch: s.config.Epoch, Independent: true})
+	if err != nil {
+		return nil, fmt.Errorf("commit binds: %w", err)
+	}
+	for i := range batch {
+		if errs[i] = plan.Outcomes[i].Err; errs[i] == nil {
+			errs[i] = done.Failed[i]
+		}
+	}
+	return errs, nil
+}
+
+func binding(b bind) *corev1.Binding {
+	return &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: b.pod.Namespace, Name: b.pod.Name, UID: b.pod.UID},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: b.node},
+	}
+}
+
+// gone tells whether a lost bind need not be tried again: the pod has gone.
+func gone(err error) bool { return apierrors.IsNotFound(err) }

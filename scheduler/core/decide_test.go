@@ -1,0 +1,197 @@
+package core_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
+
+	"github.com/headway-sh/headway/scheduler/core"
+)
+
+func node(name string, cpu, memory string, change ...func(n *corev1.Node)) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}}}
+	n.Status.Allocatable = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory), corev1.ResourcePods: resource.MustParse("110"),
+	}
+	for _, f := range change {
+		f(n)
+	}
+	return n
+}
+
+func pod(name, cpu string, change ...func(p *corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name)}}
+	p.Spec.Containers = []corev1.Container{{Name: "c", Image: "web:1"}}
+	if cpu != "" {
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
+	}
+	for _, f := range change {
+		f(p)
+	}
+	return p
+}
+
+func prepared(t interface{ Fatal(...any) }, p *corev1.Pod) *core.Pod {
+	out, err := core.NewPod(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestMessageCountsReasons(t *testing.T) {
+	t.Parallel()
+	s := core.NewState(1)
+	if got := s.Decide(prepared(t, pod("p", "1"))).Message(); got != "no nodes available to schedule pods" {
+		t.Errorf("without nodes: %q", got)
+	}
+	tainted := func(n *corev1.Node) {
+		n.Spec.Taints = []corev1.Taint{{Key: "only", Value: "db", Effect: corev1.TaintEffectNoSchedule}}
+	}
+	for i := range 3 {
+		s.SetNode(node(fmt.Sprint("tainted", i), "4", "8Gi", tainted))
+	}
+	s.SetNode(node("small0", "1", "8Gi"))
+	s.SetNode(node("small1", "1", "8Gi"))
+	d := s.Decide(prepared(t, pod("p", "2")))
+	if want := "0/5 nodes are available: 2 Insufficient cpu, 3 node(s) had untolerated taint(s)."; d.Message() != want {
+		t.Errorf("message %q, want %q", d.Message(), want)
+	}
+	if d.Helps != core.NodeChanged|core.PodGone {
+		t.Errorf("helps %b", d.Helps)
+	}
+	s.SetNode(node("small1", "2", "8Gi"))
+	if d := s.Decide(prepared(t, pod("p", "2"))); d.Node != "small1" {
+		t.Errorf("after small1 grew: %+v", d)
+	}
+}
+
+func TestPodsOfUnknownNodesCountOnceItIsKnown(t *testing.T) {
+	t.Parallel()
+	s := core.NewState(1)
+	s.Place(prepared(t, pod("early", "3")), "n")
+	s.SetNode(node("n", "4", "8Gi"))
+	if d := s.Decide(prepared(t, pod("p", "2"))); d.Node != "" {
+		t.Errorf("over-committed: %+v", d)
+	}
+	s.RemoveNode("n")
+	s.SetNode(node("n", "4", "8Gi"))
+	if d := s.Decide(prepared(t, pod("p", "2"))); d.Node != "" {
+		t.Errorf("the pod was forgotten with its node: %+v", d)
+	}
+	s.Remove("early")
+	if d := s.Decide(prepared(t, pod("p", "2"))); d.Node != "n" {
+		t.Errorf("not freed: %+v", d)
+	}
+}
+
+var zones = []string{"a", "b"}
+
+func drawNode(t *rapid.T, name string) *corev1.Node {
+	return node(name, rapid.SampledFrom([]string{"1", "2", "4"}).Draw(t, "cpu"), rapid.SampledFrom([]string{"1Gi", "4Gi"}).Draw(t, "memory"), func(n *corev1.Node) {
+		if rapid.IntRange(0, 5).Draw(t, "zoned") > 0 {
+			n.Labels["zone"] = rapid.SampledFrom(zones).Draw(t, "zone")
+		}
+		n.Spec.Unschedulable = rapid.IntRange(0, 9).Draw(t, "cordoned") == 0
+		effect := rapid.SampledFrom([]corev1.TaintEffect{"", "", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule}).Draw(t, "taint")
+		if effect != "" {
+			n.Spec.Taints = []corev1.Taint{{Key: "only", Effect: effect}}
+		}
+		n.Status.Allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(rapid.IntRange(1, 6).Draw(t, "pods")), resource.DecimalSI)
+	})
+}
+
+func drawPod(t *rapid.T, name string) *corev1.Pod {
+	return pod(name, rapid.SampledFrom([]string{"", "250m", "1"}).Draw(t, "cpu"), func(p *corev1.Pod) {
+		app := rapid.SampledFrom([]string{"web", "db"}).Draw(t, "app")
+		p.Labels = map[string]string{"app": app}
+		p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(app), Controller: ptr.To(true)}}
+		selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": rapid.SampledFrom([]string{"web", "db"}).Draw(t, "selects")}}
+		topology := rapid.SampledFrom([]string{"zone", corev1.LabelHostname}).Draw(t, "topology")
+		term := corev1.PodAffinityTerm{LabelSelector: selector, TopologyKey: topology}
+		switch rapid.IntRange(0, 11).Draw(t, "shape") {
+		case 0:
+			p.Spec.NodeSelector = map[string]string{"zone": "a"}
+		case 1:
+			p.Spec.Tolerations = []corev1.Toleration{{Key: "only", Operator: corev1.TolerationOpExists}}
+		case 2:
+			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 80}}
+		case 3:
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: topology, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selector}}
+		case 4:
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: topology, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selector}}
+		case 5:
+			p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term}}}
+		case 6:
+			p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term}}}
+		case 7:
+			p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 10, PodAffinityTerm: term}}}}
+		case 8:
+			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{
+				{Weight: 3, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{"b"}}}}}}}}
+		}
+	})
+}
+
+// TestDecidesAsTheReference plays a random cluster life and asks at every pod
+// whether the choice is one of the reference's best, or the refusal its refusal.
+func TestDecidesAsTheReference(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := core.NewState(rapid.Uint64().Draw(t, "seed"))
+		r := &reference{nodes: map[string]*corev1.Node{}, pods: map[string]*corev1.Pod{}}
+		for step := range rapid.IntRange(5, 60).Draw(t, "steps") {
+			name := fmt.Sprint("n", rapid.IntRange(0, 5).Draw(t, "which"))
+			switch action := rapid.IntRange(0, 9).Draw(t, "action"); {
+			case action < 2:
+				n := drawNode(t, name)
+				s.SetNode(n)
+				r.nodes[name] = n
+			case action == 2 && rapid.Bool().Draw(t, "really"):
+				s.RemoveNode(name)
+				delete(r.nodes, name)
+			case action == 3 && len(r.pods) > 0:
+				names := make([]string, 0, len(r.pods))
+				for name := range r.pods {
+					names = append(names, name)
+				}
+				slices.Sort(names)
+				gone := rapid.SampledFrom(names).Draw(t, "gone")
+				s.Remove(types.UID(gone))
+				delete(r.pods, gone)
+			default:
+				decide(t, s, r, drawPod(t, fmt.Sprint("p", step)))
+			}
+		}
+	})
+}
+
+func decide(t *rapid.T, s *core.State, r *reference, p *corev1.Pod) {
+	asked := prepared(t, p)
+	d := s.Decide(asked)
+	if again := s.Decide(asked); cmp.Diff(d, again) != "" {
+		t.Fatalf("two answers: %+v and %+v", d, again)
+	}
+	best, score, reasons := r.best(p)
+	if len(best) == 0 {
+		if diff := cmp.Diff(reasons, d.Reasons); d.Node != "" || (diff != "" && len(reasons)+len(d.Reasons) > 0) {
+			t.Fatalf("%s goes to %q; reasons (-want +got):\n%s", p.Name, d.Node, diff)
+		}
+		return
+	}
+	if !slices.Contains(best, d.Node) || d.Score != score {
+		t.Fatalf("%s goes to %q with %d, want one of %v with %d; reasons %v", p.Name, d.Node, d.Score, best, score, d.Reasons)
+	}
+	s.Place(asked, d.Node)
+	p = p.DeepCopy() // the state shares the one it was asked about
+	p.Spec.NodeName = d.Node
+	r.pods[p.Name] = p
+}

@@ -1,0 +1,211 @@
+package core
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/resource"
+	schedulingv1 "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// What a pod that asks for nothing is assumed to use when nodes are compared.
+const (
+	assumedMilliCPU = 100
+	assumedMemory   = 200 << 20
+)
+
+// Resources are amounts that nodes offer and pods ask for. Immutable.
+type Resources struct {
+	MilliCPU, Memory, Ephemeral int64
+	// Scalar are the extended ones; nil when there are none.
+	Scalar map[corev1.ResourceName]int64
+}
+
+func resourcesOf(list corev1.ResourceList) Resources {
+	var r Resources
+	for name, q := range list {
+		switch name {
+		case corev1.ResourceCPU:
+			r.MilliCPU = q.MilliValue()
+		case corev1.ResourceMemory:
+			r.Memory = q.Value()
+		case corev1.ResourceEphemeralStorage:
+			r.Ephemeral = q.Value()
+		case corev1.ResourcePods:
+		default:
+			if r.Scalar == nil {
+				r.Scalar = map[corev1.ResourceName]int64{}
+			}
+			r.Scalar[name] = q.Value()
+		}
+	}
+	return r
+}
+
+// HostPort is a port of the node that a pod takes.
+type HostPort struct {
+	Protocol corev1.Protocol
+	IP       string
+	Port     int32
+}
+
+// Pod is a pod as decisions see it. Immutable.
+type Pod struct {
+	// Object is the shared API object.
+	Object   *corev1.Pod
+	UID      types.UID
+	Priority int32
+	Requests Resources
+	// Class is equal for pods that are alike in all that one-node filters and
+	// scores ask for.
+	Class string
+	// Owner is the controller's uid, by which like pods are spread.
+	Owner types.UID
+	Ports []HostPort
+
+	assumedCPU, assumedMemory int64
+	required                  nodeaffinity.RequiredNodeAffinity
+	selective                 bool // required says something
+	preferred                 []preference
+	preferredTotal            int64
+	images                    []string
+	spread                    []spreadConstraint
+	affinity, antiAffinity    []podTerm
+	softAffinity              []weightedTerm
+	hash                      uint64
+}
+
+type preference struct {
+	weight int64
+	terms  *nodeaffinity.NodeSelector
+}
+
+// NewPod prepares a pod. An affinity or selector that cannot be parsed is an
+// error; validation refuses it, so that it is rare.
+func NewPod(o *corev1.Pod) (*Pod, error) {
+	p := &Pod{
+		Object: o, UID: o.UID, Priority: schedulingv1.PodPriority(o),
+		Requests: resourcesOf(resource.PodRequests(o, resource.PodResourcesOptions{UseStatusResources: true})),
+		required: nodeaffinity.GetRequiredNodeAffinity(o),
+	}
+	p.assumedCPU, p.assumedMemory = p.Requests.MilliCPU, p.Requests.Memory
+	if p.assumedCPU == 0 {
+		p.assumedCPU = assumedMilliCPU
+	}
+	if p.assumedMemory == 0 {
+		p.assumedMemory = assumedMemory
+	}
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		p.Owner = owner.UID
+	}
+	for _, c := range o.Spec.Containers {
+		p.images = append(p.images, c.Image)
+		for _, port := range c.Ports {
+			if port.HostPort > 0 {
+				p.Ports = append(p.Ports, hostPort(port))
+			}
+		}
+	}
+	if err := p.parseAffinity(); err != nil {
+		return nil, fmt.Errorf("pod %s/%s: %w", o.Namespace, o.Name, err)
+	}
+	p.Class = p.class()
+	p.hash = fnv(p.Class)
+	return p, nil
+}
+
+func hostPort(port corev1.ContainerPort) HostPort {
+	h := HostPort{Protocol: port.Protocol, IP: port.HostIP, Port: port.HostPort}
+	if h.Protocol == "" {
+		h.Protocol = corev1.ProtocolTCP
+	}
+	if h.IP == "" {
+		h.IP = "0.0.0.0"
+	}
+	return h
+}
+
+func (p *Pod) parseAffinity() error {
+	spec := &p.Object.Spec
+	p.selective = len(spec.NodeSelector) > 0
+	var err error
+	if p.spread, err = spreadConstraints(p.Object); err != nil {
+		return err
+	}
+	if spec.Affinity == nil {
+		return nil
+	}
+	if node := spec.Affinity.NodeAffinity; node != nil {
+		p.selective = p.selective || node.RequiredDuringSchedulingIgnoredDuringExecution != nil
+		for _, term := range node.PreferredDuringSchedulingIgnoredDuringExecution {
+			terms, err := nodeaffinity.NewNodeSelector(&corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term.Preference}})
+			if err != nil {
+				return fmt.Errorf("preferred node affinity: %w", err)
+			}
+			p.preferred = append(p.preferred, preference{int64(term.Weight), terms})
+			p.preferredTotal += int64(term.Weight)
+		}
+	}
+	return p.parsePodAffinity(spec.Affinity)
+}
+
+// global tells whether other pods matter for where the pod may go.
+func (p *Pod) global() bool {
+	return len(p.spread)+len(p.affinity)+len(p.antiAffinity)+len(p.softAffinity) > 0
+}
+
+// class writes down all that one-node filters and scores ask for.
+func (p *Pod) class() string {
+	spec := &p.Object.Spec
+	b := make([]byte, 0, 256)
+	text := func(s string) { b = append(strconv.AppendInt(b, int64(len(s)), 10), s...) }
+	number := func(n int64) { b = append(strconv.AppendInt(b, n, 36), ' ') }
+	text(string(p.Owner))
+	text(spec.NodeName)
+	number(p.Requests.MilliCPU)
+	number(p.Requests.Memory)
+	number(p.Requests.Ephemeral)
+	for _, name := range slices.Sorted(maps.Keys(p.Requests.Scalar)) {
+		text(string(name))
+		number(p.Requests.Scalar[name])
+	}
+	for _, key := range slices.Sorted(maps.Keys(spec.NodeSelector)) {
+		text(key)
+		text(spec.NodeSelector[key])
+	}
+	for _, t := range spec.Tolerations {
+		text(t.Key)
+		text(string(t.Operator))
+		text(t.Value)
+		text(string(t.Effect))
+	}
+	b = append(b, '|')
+	for _, h := range p.Ports {
+		text(string(h.Protocol))
+		text(h.IP)
+		number(int64(h.Port))
+	}
+	b = append(b, '|')
+	for _, image := range p.images {
+		text(image)
+	}
+	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
+		affinity, err := json.Marshal(spec.Affinity.NodeAffinity)
+		if err != nil {
+			affinity = []byte(p.UID) // alike with nobody
+		}
+		text(string(affinity))
+	}
+	return string(b)
+}
+
+// labelSet of the pod.
+func (p *Pod) labelSet() labels.Set { return p.Object.Labels }

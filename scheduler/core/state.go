@@ -1,0 +1,237 @@
+package core
+
+import (
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// State is the cluster as decisions see it. It is owned by one goroutine. All
+// updates are idempotent and cost what has changed, not what there is.
+type State struct {
+	seed uint64
+	// nodes keep their place for life; nil where a node has gone.
+	nodes  []*Node
+	places map[string]int
+	free   []int
+	count  int // nodes with an object
+
+	pods        map[types.UID]placed
+	byNamespace map[string]map[types.UID]placed
+	namespaces  map[string]map[string]string
+	anti        map[string]*antiTerm
+
+	changes  changeLog
+	rankings map[string]*ranking
+	uses     int64
+}
+
+type placed struct {
+	pod  *Pod
+	node *Node
+}
+
+// NewState returns an empty cluster. The seed settles ties between nodes.
+func NewState(seed uint64) *State {
+	return &State{
+		seed: seed, places: map[string]int{}, pods: map[types.UID]placed{},
+		byNamespace: map[string]map[types.UID]placed{}, namespaces: map[string]map[string]string{},
+		anti: map[string]*antiTerm{}, rankings: map[string]*ranking{},
+	}
+}
+
+// Len is the number of nodes.
+func (s *State) Len() int { return s.count }
+
+// SetNode adds a node or takes over its changes; it tells whether anything
+// that decisions ask for has changed.
+func (s *State) SetNode(o *corev1.Node) bool {
+	place := s.place(o.Name)
+	n := s.nodes[place]
+	old := n.Object
+	if old != nil && sameNode(old, o) {
+		n.Object = o
+		return false
+	}
+	if old == nil {
+		s.count++
+	}
+	if old == nil || !reflect.DeepEqual(old.Labels, o.Labels) {
+		s.relabel(n, o)
+	} else {
+		n.set(o)
+	}
+	s.changes.add(place)
+	return true
+}
+
+func sameNode(a, b *corev1.Node) bool {
+	return a.Spec.Unschedulable == b.Spec.Unschedulable && equality.Semantic.DeepEqual(a.Labels, b.Labels) &&
+		equality.Semantic.DeepEqual(a.Spec.Taints, b.Spec.Taints) && equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) &&
+		equality.Semantic.DeepEqual(a.Status.Images, b.Status.Images)
+}
+
+// relabel moves a node's pods to its new topology domains.
+func (s *State) relabel(n *Node, o *corev1.Node) {
+	for _, p := range n.Pods {
+		s.countAnti(p, n, -1)
+	}
+	n.set(o)
+	for _, p := range n.Pods {
+		s.countAnti(p, n, 1)
+	}
+}
+
+// RemoveNode forgets a node; what still runs there is remembered.
+func (s *State) RemoveNode(name string) {
+	place, ok := s.places[name]
+	if !ok || s.nodes[place].Object == nil {
+		return
+	}
+	n := s.nodes[place]
+	for _, p := range n.Pods {
+		s.countAnti(p, n, -1)
+	}
+	n.Object = nil
+	s.count--
+	s.changes.add(place)
+	s.drop(place)
+}
+
+// place finds the place of a node, or makes one.
+func (s *State) place(name string) int {
+	if place, ok := s.places[name]; ok {
+		return place
+	}
+	place := len(s.nodes)
+	if last := len(s.free) - 1; last >= 0 {
+		place, s.free = s.free[last], s.free[:last]
+		s.nodes[place] = newNode(name)
+	} else {
+		s.nodes = append(s.nodes, newNode(name))
+	}
+	s.places[name] = place
+	return place
+}
+
+// drop frees the place of a node that is neither known nor named by a pod.
+func (s *State) drop(place int) {
+	n := s.nodes[place]
+	if n.Object != nil || len(n.Pods) > 0 {
+		return
+	}
+	delete(s.places, n.Name)
+	s.nodes[place] = nil
+	s.free = append(s.free, place)
+}
+
+// Place puts a pod on a node: one that is assumed to go there, or is known to
+// be there. It tells whether that is news.
+func (s *State) Place(p *Pod, node string) bool {
+	if old, ok := s.pods[p.UID]; ok {
+		if old.node.Name == node && samePod(old.pod, p) {
+			s.replace(old, p)
+			return false
+		}
+		s.Remove(p.UID)
+	}
+	place := s.place(node)
+	n := s.nodes[place]
+	n.add(p)
+	s.remember(placed{p, n})
+	s.countAnti(p, n, 1)
+	s.changes.add(place)
+	return true
+}
+
+func samePod(a, b *Pod) bool {
+	return a.Class == b.Class && reflect.DeepEqual(a.Object.Labels, b.Object.Labels) &&
+		(a.Object.DeletionTimestamp == nil) == (b.Object.DeletionTimestamp == nil)
+}
+
+// replace takes the newer object of a pod that otherwise stays as it is.
+func (s *State) replace(old placed, p *Pod) {
+	old.node.Pods[p.UID] = p
+	s.remember(placed{p, old.node})
+}
+
+func (s *State) remember(at placed) {
+	s.pods[at.pod.UID] = at
+	ns := s.byNamespace[at.pod.Object.Namespace]
+	if ns == nil {
+		ns = map[types.UID]placed{}
+		s.byNamespace[at.pod.Object.Namespace] = ns
+	}
+	ns[at.pod.UID] = at
+}
+
+// Remove takes a pod off its node; it tells whether it was on one.
+func (s *State) Remove(uid types.UID) bool {
+	at, ok := s.pods[uid]
+	if !ok {
+		return false
+	}
+	s.countAnti(at.pod, at.node, -1)
+	at.node.remove(at.pod)
+	delete(s.pods, uid)
+	ns := at.pod.Object.Namespace
+	if delete(s.byNamespace[ns], uid); len(s.byNamespace[ns]) == 0 {
+		delete(s.byNamespace, ns)
+	}
+	place := s.places[at.node.Name]
+	s.changes.add(place)
+	s.drop(place)
+	return true
+}
+
+// NodeOf gives the node that a pod is on or assumed to go to.
+func (s *State) NodeOf(uid types.UID) (string, bool) {
+	at, ok := s.pods[uid]
+	if !ok {
+		return "", false
+	}
+	return at.node.Name, true
+}
+
+// SetNamespace takes over a namespace's labels; nil labels forget it.
+func (s *State) SetNamespace(name string, labels map[string]string) {
+	if labels == nil {
+		delete(s.namespaces, name)
+		return
+	}
+	s.namespaces[name] = labels
+}
+
+// changeLog remembers which places have changed, in order, so that each
+// ranking can catch up from where it is.
+type changeLog struct {
+	first  int64 // number of the first entry that is kept
+	places []int32
+}
+
+func (l *changeLog) end() int64 { return l.first + int64(len(l.places)) }
+
+func (l *changeLog) add(place int) {
+	l.places = append(l.places, int32(place))
+	if half := len(l.places) / 2; half >= 1<<14 {
+		l.first += int64(half)
+		l.places = append(l.places[:0:0], l.places[half:]...)
+	}
+}
+
+// since gives the places that have changed since the number, or false when
+// that is too long ago.
+func (l *changeLog) since(number int64) ([]int32, bool) {
+	if number < l.first {
+		return nil, false
+	}
+	return l.places[number-l.first:], true
+}
+
+// Pod gives the pod as it was last placed.
+func (s *State) Pod(uid types.UID) (*Pod, bool) {
+	at, ok := s.pods[uid]
+	return at.pod, ok
+}

@@ -1,0 +1,207 @@
+// Package scheduler gives every pod that waits for it a node.
+//
+//	cache events ──▶ inbox ──▶ ┌───────────────────────────┐ ──binds──▶ binder ──▶ api/txn
+//	                           │ one goroutine: State,     │               │
+//	     bind results ──▶ inbox│ Queue, Decide, assume     │◀──────────────┘
+//	                           └───────────────────────────┘ ──reports─▶ reporter ──▶ status, events
+//
+// One goroutine owns State and Queue. A decided pod is assumed to be on its
+// node at once, so that the next decision sees it; if its bind is lost it is
+// forgotten again and waits. Binds go out in batches of what is ready: while
+// one commit is on its way the next batch gathers, so that nothing waits for a
+// batch to fill.
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/internal/events"
+	"github.com/headway-sh/headway/scheduler/core"
+	"github.com/headway-sh/headway/scheduler/queue"
+)
+
+// DefaultName is the spec.schedulerName that pods have unless they say another.
+const DefaultName = "default-scheduler"
+
+// turn is how many pods are decided before the inbox is looked at again.
+const turn = 500
+
+// Config is what a scheduler is made of.
+type Config struct {
+	// Client writes conditions and events, and binds when Txn is nil.
+	Client client.Client
+	// Cache tells about pods, nodes and namespaces; its objects are shared.
+	Cache cache.Cache
+	// Txn commits batches of binds under Identity and Epoch; nil binds one by
+	// one through Client.
+	Txn      txn.Interface
+	Identity txn.Identity
+	Epoch    txn.Epoch
+	Clock    clock.WithTicker
+	Logger   *slog.Logger
+	// Seed settles ties between nodes.
+	Seed uint64
+	// Name is the spec.schedulerName served; empty means DefaultName.
+	Name string
+}
+
+// Validate tells what is missing.
+func (c Config) Validate() error {
+	if c.Client == nil || c.Cache == nil {
+		return errors.New("scheduler: client and cache are needed")
+	}
+	return nil
+}
+
+// Scheduler is a running scheduler's state; see New.
+type Scheduler struct {
+	config  Config
+	log     *slog.Logger
+	clock   clock.WithTicker
+	inbox   *inbox
+	state   *core.State
+	queue   *queue.Queue
+	gather  *gather
+	reports *reports
+	events  events.Recorder
+}
+
+// New returns a scheduler that has not started.
+func New(config Config) (*Scheduler, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	if config.Name == "" {
+		config.Name = DefaultName
+	}
+	if config.Clock == nil {
+		config.Clock = clock.RealClock{}
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Scheduler{
+		config: config, log: config.Logger, clock: config.Clock, inbox: newInbox(),
+		state: core.NewState(config.Seed), queue: queue.New(), gather: newGather(), reports: newReports(),
+	}, nil
+}
+
+// Run schedules until ctx ends, and then returns nil; or until the epoch is
+// over, and then returns txn.ErrEpoch. It is called once.
+func (s *Scheduler) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	recorder, stop := events.New(ctx, s.config.Name, s.config.Client, s.config.Client.Scheme(), s.clock, s.log)
+	defer func() {
+		cancel()
+		stop()
+	}()
+	s.events = recorder
+	unwatch, err := s.watch(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer unwatch()
+	group.Go(func() error { return s.bind(ctx) })
+	group.Go(func() error { return s.report(ctx) })
+	group.Go(func() error { return s.loop(ctx) })
+	return group.Wait()
+}
+
+// loop owns State and Queue.
+func (s *Scheduler) loop(ctx context.Context) error {
+	for {
+		for _, message := range s.inbox.take() {
+			message(s)
+		}
+		more := s.decideSome()
+		if more {
+			if ctx.Err() != nil {
+				return nil
+			}
+			continue
+		}
+		var wake <-chan time.Time
+		var timer clock.Timer
+		if next := s.queue.Next(); !next.IsZero() {
+			timer = s.clock.NewTimer(max(next.Sub(s.clock.Now()), 0))
+			wake = timer.C()
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.inbox.ready:
+		case <-wake:
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// decideSome decides a turn of pods and tells whether more are ready.
+func (s *Scheduler) decideSome() bool {
+	now := s.clock.Now()
+	var binds []bind
+	more := true
+	for range turn {
+		item, ok := s.queue.Pop(now)
+		if !ok {
+			more = false
+			break
+		}
+		d := s.state.Decide(item.Pod)
+		if d.Node == "" {
+			s.queue.Park(item, d.Helps, now)
+			s.reports.unschedulable(item.Pod.Object, d.Message())
+			continue
+		}
+		s.state.Place(item.Pod, d.Node)
+		s.queue.Wake(core.PodPlaced, now)
+		binds = append(binds, bind{pod: item.Pod.Object, node: d.Node})
+	}
+	s.gather.add(binds)
+	return more
+}
+
+// bound takes the result of one bind. A lost pod leaves the node it was
+// assumed on, unless the watch has meanwhile said otherwise.
+func (s *Scheduler) bound(b bind, err error) {
+	uid := b.pod.UID
+	if err == nil {
+		s.queue.Remove(uid)
+		s.events.Eventf(b.pod, "Normal", "Scheduled", "Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
+		return
+	}
+	if !s.confirmed(uid) && s.state.Remove(uid) {
+		s.queue.Wake(core.PodGone, s.clock.Now())
+	}
+	if gone(err) {
+		s.queue.Remove(uid)
+		return
+	}
+	s.queue.Retry(uid, s.clock.Now())
+	s.events.Eventf(b.pod, "Warning", "FailedScheduling", "%v", fmt.Errorf("bind to node %q: %w", b.node, err))
+}
+
+// confirmed tells whether the API has said that the pod is on its node.
+func (s *Scheduler) confirmed(uid types.UID) bool {
+	p, ok := s.state.Pod(uid)
+	return ok && p.Object.Spec.NodeName != ""
+}
