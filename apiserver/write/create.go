@@ -3,15 +3,11 @@ package write
 import (
 	"fmt"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
-	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 const (
@@ -90,7 +86,7 @@ func (a *attempt) insert(o txn.Object, own func() error) error {
 	if a.kind.Prepare != nil {
 		a.kind.Prepare(o, nil)
 	}
-	errs := validation.ValidateObjectMetaAccessor(o, a.kind.Namespaced, path.ValidatePathSegmentName, field.NewPath("metadata"))
+	errs := a.kind.ValidateMeta(o, nil)
 	if a.kind.Validate != nil {
 		errs = append(errs, a.kind.Validate(o, nil)...)
 	}
@@ -154,38 +150,33 @@ func (a *attempt) createSubresource() error {
 	if err != nil {
 		return err
 	}
-	if o == nil || apiequality.Semantic.DeepEqual(o, a.old) {
-		a.planned.outcome.Operation, a.planned.outcome.After = txn.Unchanged, a.old
-		return nil
-	}
 	r := a.request(OperationCreate, o)
 	r.Parameter = parameter
 	if err := a.mutate(r); err != nil {
 		return err
 	}
+	if err := a.check(o); err != nil {
+		return err
+	}
 	if err := a.validate(r); err != nil {
 		return err
 	}
-	a.planned.outcome.Operation, a.planned.outcome.After = txn.Updated, o
+	a.settle(o)
 	return nil
 }
 
-// preparer and validator are the functions for a write of the object itself or
-// through an updating subresource, whose own functions replace the kind's. A
-// subresource of its own kind (Scale) changes the object's specification, so
-// the kind's functions apply.
+// preparer and validator are the functions for a write: the subresource's own
+// ones replace the kind's.
 func (a *attempt) preparer() func(o, old txn.Object) {
-	if whole(a.sub) {
-		return a.kind.Prepare
+	if a.sub != nil && a.sub.Prepare != nil {
+		return a.sub.Prepare
 	}
-	return a.sub.Prepare
+	return a.kind.Prepare
 }
 
 func (a *attempt) validator() func(o, old txn.Object) field.ErrorList {
-	if whole(a.sub) {
-		return a.kind.Validate
+	if a.sub != nil && a.sub.Validate != nil {
+		return a.sub.Validate
 	}
-	return a.sub.Validate
+	return a.kind.Validate
 }
-
-func whole(sub *kind.Subresource) bool { return sub == nil || sub.Set != nil }

@@ -71,6 +71,27 @@ func deletion(k *kind.Kind, old txn.Object, options *metav1.DeleteOptions, now m
 		}
 		return o
 	}
+	if old.GetDeletionTimestamp() != nil {
+		return stillDeleting(k, old, options)
+	}
+	return beginDeletion(k, old, options, now)
+}
+
+// stillDeleting is what another DELETE does to an object without grace left.
+func stillDeleting(k *kind.Kind, old txn.Object, options *metav1.DeleteOptions) txn.Object {
+	left := finalizers(old.GetFinalizers(), options)
+	switch {
+	case len(left) == 0 && !held(k, old):
+		return nil
+	case slices.Equal(left, old.GetFinalizers()):
+		return old
+	}
+	o := copyOf(old)
+	o.SetFinalizers(left)
+	return o
+}
+
+func beginDeletion(k *kind.Kind, old txn.Object, options *metav1.DeleteOptions, now metav1.Time) txn.Object {
 	var decision kind.Deletion
 	if k.Delete != nil {
 		decision = k.Delete(old, options, now.Time)
@@ -80,25 +101,20 @@ func deletion(k *kind.Kind, old txn.Object, options *metav1.DeleteOptions, now m
 		o = copyOf(old)
 	}
 	o.SetFinalizers(finalizers(old.GetFinalizers(), options))
-	waits := decision.Changed != nil || len(o.GetFinalizers()) > 0
+	waits := decision.Changed != nil || len(o.GetFinalizers()) > 0 || held(k, old)
 	switch {
-	case old.GetDeletionTimestamp() != nil && !waits:
-		return nil
-	case old.GetDeletionTimestamp() != nil:
-		if decision.Changed == nil && slices.Equal(o.GetFinalizers(), old.GetFinalizers()) {
-			return old
-		}
-		return o
 	case decision.Graceful && (decision.GracePeriodSeconds > 0 || waits):
-		until := metav1.Time{Time: now.Add(seconds(decision.GracePeriodSeconds))}
-		terminate(o, until, decision.GracePeriodSeconds)
-	case waits && o.GetDeletionTimestamp() == nil:
-		terminate(o, now, 0)
+		terminate(o, metav1.Time{Time: now.Add(seconds(decision.GracePeriodSeconds))}, decision.GracePeriodSeconds)
 	case !waits:
 		return nil
+	case o.GetDeletionTimestamp() == nil:
+		terminate(o, now, 0)
 	}
 	return o
 }
+
+// held tells whether the kind itself keeps an object that is being deleted.
+func held(k *kind.Kind, o txn.Object) bool { return k.Held != nil && k.Held(o) }
 
 // terminate marks an object whose deletion begins.
 func terminate(o txn.Object, until metav1.Time, grace int64) {

@@ -3,6 +3,7 @@ package write_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,6 +128,19 @@ func TestCreateSetsWhatTheServerDecides(t *testing.T) {
 	}
 }
 
+// copies doubles the object again and again.
+func copies(n int) []byte {
+	var ops []string
+	for i := range n {
+		ops = append(ops, fmt.Sprintf(`{"op":"copy","from":"/data","path":"/data/k%d"}`, i))
+	}
+	return []byte("[" + strings.Join(ops, ",") + "]")
+}
+
+func repeated(n int) []byte {
+	return []byte("[" + strings.Repeat(`{"op":"add","path":"/data/k","value":"v"},`, n-1) + `{"op":"add","path":"/data/k","value":"v"}]`)
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -155,8 +169,12 @@ func TestErrors(t *testing.T) {
 			`configmaps is forbidden: User "alice" cannot create resource "configmaps" in API group "" in the namespace "shop"`},
 		"patch denied": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{}`)}, "patch configmaps", 403,
 			`configmaps "old" is forbidden: User "alice" cannot patch resource "configmaps" in API group "" in the namespace "shop"`},
-		"patch of no type":  {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: "text/plain", Patch: []byte(`{}`)}, "", 415, ``},
-		"json patch test":   {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: []byte(`[{"op":"test","path":"/data/k","value":"x"}]`)}, "", 422, ``},
+		"patch of no type": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: "text/plain", Patch: []byte(`{}`)}, "", 415, ``},
+		"json patch test":  {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: []byte(`[{"op":"test","path":"/data/k","value":"x"}]`)}, "", 422, ``},
+		"json patch bomb":  {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: copies(64)}, "", 413, ""},
+		"json patch flood": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: repeated(10001)}, "", 413,
+			"Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"},
+		"big annotations":   {create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "x", Annotations: map[string]string{"a": strings.Repeat("x", 256<<10)}}}), "", 422, ""},
 		"patch typo strict": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{"dta":{"a":"b"}}`)}, "", 400, `ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dta"`},
 		"patch type":        {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{"data":{"a":1}}`)}, "", 400, ``},
 		"bad label":         {create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "x", Labels: map[string]string{"a b": ""}}}), "", 422, ``},

@@ -5,8 +5,6 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -67,7 +65,6 @@ func (a *attempt) preconditions(resourceVersion string) error {
 // modify brings a private object that is to replace the stored one through
 // defaulting, ownership, admission and validation.
 func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
-	old := a.old
 	a.inherit(o)
 	if a.kind.Default != nil {
 		a.kind.Default(o)
@@ -80,33 +77,43 @@ func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
 	if err := a.mutate(r); err != nil {
 		return err
 	}
-	if prepare := a.preparer(); prepare != nil {
-		prepare(o, old)
-	}
-	errs := validateMetaUpdate(o, old)
-	if validate := a.validator(); validate != nil {
-		errs = append(errs, validate(o, old)...)
-	}
-	if err := a.invalid(o, errs); err != nil {
+	if err := a.check(o); err != nil {
 		return err
 	}
 	if a.kind.Warnings != nil && a.sub == nil {
-		a.warn(a.kind.Warnings(o, old)...)
+		a.warn(a.kind.Warnings(o, a.old)...)
 	}
 	if err := a.validate(r); err != nil {
 		return err
 	}
-	outcome := &a.planned.outcome
-	switch {
-	case a.completesDeletion(o):
-		outcome.Operation, outcome.After = txn.Deleted, nil
+	if a.completesDeletion(o) {
+		a.planned.outcome.Operation, a.planned.outcome.After = txn.Deleted, nil
 		return a.gone()
-	case len(a.planned.extra) == 0 && apiequality.Semantic.DeepEqual(o, old):
-		outcome.Operation, outcome.After = txn.Unchanged, old
-	default:
-		outcome.Operation, outcome.After = txn.Updated, o
 	}
+	a.settle(o)
 	return nil
+}
+
+// check prepares what is to replace the stored object and validates it.
+func (a *attempt) check(o txn.Object) error {
+	if prepare := a.preparer(); prepare != nil {
+		prepare(o, a.old)
+	}
+	errs := a.validateMeta(o)
+	if validate := a.validator(); validate != nil {
+		errs = append(errs, validate(o, a.old)...)
+	}
+	return a.invalid(o, errs)
+}
+
+// settle makes the outcome of what replaces the stored object.
+func (a *attempt) settle(o txn.Object) {
+	outcome := &a.planned.outcome
+	if len(a.planned.extra) == 0 && apiequality.Semantic.DeepEqual(o, a.old) {
+		outcome.Operation, outcome.After = txn.Unchanged, a.old
+		return
+	}
+	outcome.Operation, outcome.After = txn.Updated, o
 }
 
 // inherit takes from the stored object what the writer may leave out or never
@@ -130,31 +137,22 @@ func (a *attempt) inherit(o txn.Object) {
 	}
 }
 
-// validateMetaUpdate checks the common metadata of an update.
-func validateMetaUpdate(o, old txn.Object) field.ErrorList {
+// validateMeta checks the common metadata of an update.
+func (a *attempt) validateMeta(o txn.Object) field.ErrorList {
 	if o.GetResourceVersion() == "" {
 		// Both are only planned; what checks updates wants some version.
 		o.SetResourceVersion("0")
 		defer o.SetResourceVersion("")
 	}
-	return validation.ValidateObjectMetaAccessorUpdate(o, old, field.NewPath("metadata"))
+	return a.kind.ValidateMeta(o, a.old)
 }
 
 // completesDeletion tells whether an update takes away the last thing that a
 // begun deletion was waiting for.
 func (a *attempt) completesDeletion(o txn.Object) bool {
-	if len(o.GetFinalizers()) > 0 || a.old.GetDeletionTimestamp() == nil {
+	if len(o.GetFinalizers()) > 0 || a.old.GetDeletionTimestamp() == nil || held(a.kind, o) {
 		return false
 	}
-	if grace := a.old.GetDeletionGracePeriodSeconds(); grace != nil && *grace > 0 {
-		return false
-	}
-	if a.kind.Delete == nil {
-		return true
-	}
-	// The kind may have something of its own to wait for, such as a
-	// namespace's contents.
-	now := int64(0)
-	decision := a.kind.Delete(o, &metav1.DeleteOptions{GracePeriodSeconds: &now}, a.now)
-	return decision.Changed == nil && (!decision.Graceful || decision.GracePeriodSeconds == 0)
+	grace := a.old.GetDeletionGracePeriodSeconds()
+	return grace == nil || *grace == 0
 }
