@@ -45,6 +45,7 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
 	m.client = v3client.New(m.etcd.Server)
+	m.client.Maintenance = &maintenance{Maintenance: m.client.Maintenance, server: m.etcd.Server}
 	if err := config.tighten(settings); err != nil {
 		m.Close()
 		return nil, err

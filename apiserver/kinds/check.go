@@ -167,7 +167,15 @@ func (c *checker) portNameOrNumber(p *path, name string, v intstr.IntOrString) {
 		c.port(p, name, v.IntVal)
 		return
 	}
-	c.messages(p, name, v.StrVal, validation.IsValidPortName(v.StrVal))
+	c.messages(p, name, v.StrVal, portName(v.StrVal))
+}
+
+// portName says what is wrong with a port's name.
+func portName(s string) []string {
+	if len(s) <= 15 && plainLabel(s) && s[0] >= 'a' && s[0] <= 'z' && !strings.Contains(s, "--") {
+		return nil
+	}
+	return validation.IsValidPortName(s)
 }
 
 // amount checks a count or percentage.

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -19,7 +18,7 @@ func (c *checker) containers(p *path, s *corev1.PodSpec, volumes map[string]*cor
 	at := p.Child("containers")
 	for i := range s.Containers {
 		c.container(at.Index(i), &s.Containers[i], s, volumes, &names)
-		c.notInit(at.Index(i), &s.Containers[i])
+		c.lifecycle(at.Index(i), s.Containers[i].Lifecycle)
 	}
 	c.hostPorts(at, s.Containers)
 	if len(s.InitContainers) > 0 {
@@ -66,10 +65,6 @@ func (c *checker) container(p *path, o *corev1.Container, s *corev1.PodSpec, vol
 	c.probes(p, o)
 	c.resources(p, &o.Resources)
 	c.containerSecurity(p, o.SecurityContext)
-}
-
-func (c *checker) notInit(p *path, o *corev1.Container) {
-	c.lifecycle(p, o.Lifecycle)
 }
 
 // initOnly checks what holds for init containers: those that end have no
@@ -139,7 +134,7 @@ func (c *checker) containerPorts(p *path, ports []corev1.ContainerPort, hostNetw
 		port := &ports[i]
 		at := p.Child("ports").Index(i)
 		if port.Name != "" {
-			if messages := validation.IsValidPortName(port.Name); len(messages) > 0 {
+			if messages := portName(port.Name); len(messages) > 0 {
 				c.messages(at, "name", port.Name, messages)
 			} else if !names.add(port.Name) {
 				c.add(field.Duplicate(at.Child("name"), port.Name))

@@ -12,7 +12,7 @@ import (
 func (c *checker) env(p *path, o *corev1.Container) {
 	for i := range o.Env {
 		e := &o.Env[i]
-		if e.Name == "" || strings.ContainsRune(e.Name, '=') || !plainLabel(strings.ToLower(strings.ReplaceAll(e.Name, "_", ""))) {
+		if !plainVariable(e.Name) {
 			c.envName(p.Child("env").Index(i), e.Name)
 		}
 		if e.ValueFrom != nil {
@@ -36,6 +36,17 @@ func (c *checker) env(p *path, o *corev1.Container) {
 			c.invalid(at, "", "must specify one of: `configMapRef` or `secretRef`")
 		}
 	}
+}
+
+// plainVariable tells a C identifier, which any check of names lets pass.
+func plainVariable(s string) bool {
+	for i := range len(s) {
+		b := s[i]
+		if b != '_' && (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') && (i == 0 || b < '0' || b > '9') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func (c *checker) envName(p *path, name string) {
@@ -140,5 +151,7 @@ func (c *checker) keyRef(p *path, name, key string) {
 		c.required(p.Child("key"), "")
 		return
 	}
-	c.messages(p, "key", key, validation.IsConfigMapKey(key))
+	if !plainLabel(key) {
+		c.messages(p, "key", key, validation.IsConfigMapKey(key))
+	}
 }

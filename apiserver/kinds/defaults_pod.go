@@ -18,7 +18,9 @@ func setDefault[T comparable](field *T, value T) {
 // setDefaultPtr fills an optional field that was left out.
 func setDefaultPtr[T any](field **T, value T) {
 	if *field == nil {
-		*field = &value
+		// A copy, so that only the branch pays for the heap.
+		v := value
+		*field = &v
 	}
 }
 

@@ -30,9 +30,9 @@ func endpointSliceKind() *kind.Kind {
 		}),
 		Prepare: prepare(func(o, old *discoveryv1.EndpointSlice) {
 			type spec struct {
-				endpoints []discoveryv1.Endpoint
-				ports     []discoveryv1.EndpointPort
-				labels    map[string]string
+				Endpoints []discoveryv1.Endpoint
+				Ports     []discoveryv1.EndpointPort
+				Labels    map[string]string
 			}
 			countSpecs(o, untyped(old), spec{o.Endpoints, o.Ports, o.Labels}, func() any { return spec{old.Endpoints, old.Ports, old.Labels} })
 		}),

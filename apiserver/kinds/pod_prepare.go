@@ -11,6 +11,11 @@ import (
 )
 
 func preparePod(o, old *corev1.Pod) {
+	if g := o.Spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
+		// As old clients wrote "as short as possible".
+		one := int64(1)
+		o.Spec.TerminationGracePeriodSeconds = &one
+	}
 	if old != nil {
 		o.Status = old.Status
 		raiseGeneration(o, old, &o.Spec, &old.Spec)

@@ -20,7 +20,11 @@ func podSubresources(onlyStatus func(o, old txn.Object)) map[string]kind.Subreso
 		return kind.Subresource{GVK: corev1.SchemeGroupVersion.WithKind(options), Verbs: []string{"create", "get"}, Connect: true}
 	}
 	return map[string]kind.Subresource{
-		"status":              {Verbs: update, Prepare: onlyStatus, Validate: validate(checkPodStatus)},
+		"status": {Verbs: update, Validate: validate(checkPodStatus), Prepare: prepare(func(o, old *corev1.Pod) {
+			onlyStatus(o, old)
+			// The class follows from the spec; an agent may leave it out.
+			setDefault(&o.Status.QOSClass, old.Status.QOSClass)
+		})},
 		"ephemeralcontainers": {Verbs: update, Prepare: prepare(prepareEphemeral), Validate: validate(checkEphemeralUpdate)},
 		"resize":              {Verbs: update, Prepare: prepare(prepareResize), Validate: validate(checkResize)},
 		"binding": {

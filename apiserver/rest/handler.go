@@ -176,9 +176,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInf
 		return identity, err
 	}
 	if !info.IsResource {
+		r = r.WithContext(context.WithValue(r.Context(), identityKey{}, identity))
 		return identity, h.servePath(w, r, info)
 	}
 	return identity, h.serveResource(w, r, &call{info: info, identity: identity})
+}
+
+type identityKey struct{}
+
+// IdentityFrom is who makes the request that a handler below this one answers.
+func IdentityFrom(ctx context.Context) txn.Identity {
+	identity, _ := ctx.Value(identityKey{}).(txn.Identity)
+	return identity
 }
 
 func (h *Handler) timeout(r *http.Request) time.Duration {

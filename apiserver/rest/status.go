@@ -50,6 +50,9 @@ func gone(err error) error {
 	return err
 }
 
+// Fail answers with an error's Status, for handlers below this one.
+func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) { h.fail(w, r, err) }
+
 // fail answers with an error's Status in a form that the client reads.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)

@@ -161,10 +161,26 @@ func TestCompactionFollowsWrites(t *testing.T) {
 
 func TestPressure(t *testing.T) {
 	t.Parallel()
-	kv := memkv.New()
-	kv.SetUsage(store.Usage{Size: 75, InUse: 70, Quota: 100})
-	s := storetest.Start(t, kv)
-	await(t, func() bool { return s.Pressure() == 0.75 })
+	for _, test := range []struct {
+		name  string
+		usage store.Usage
+		want  float64
+	}{
+		{"full", store.Usage{Size: 75, InUse: 70, Quota: 100}, 0.75},
+		{"large and empty is made smaller", store.Usage{Size: 75, InUse: 20, Quota: 100}, 0.20},
+		{"small and empty is left alone", store.Usage{Size: 50, InUse: 20, Quota: 100}, 0.50},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			kv := memkv.New()
+			kv.SetUsage(test.usage)
+			s := storetest.Start(t, kv)
+			await(t, func() bool { return s.Pressure() > 0 })
+			if got := s.Pressure(); got != test.want {
+				t.Errorf("pressure %v, want %v", got, test.want)
+			}
+		})
+	}
 }
 
 func TestLargeTransactionsAreNamed(t *testing.T) {

@@ -75,14 +75,14 @@ func (f *feed) seek(revision int64, matches func(*Event) bool) (uint64, error) {
 	return f.first + uint64(after), nil
 }
 
-// read returns whole revisions from the cursor on, about max events of them,
+// read returns whole revisions from the cursor on, about limit events of them,
 // and the next cursor.
-func (f *feed) read(cursor uint64, max int) ([]*Event, uint64, error) {
+func (f *feed) read(cursor uint64, limit int) ([]*Event, uint64, error) {
 	if cursor < f.first {
 		return nil, cursor, &ExpiredError{Oldest: f.floor}
 	}
 	from := int(cursor - f.first)
-	to := min(len(f.events), from+max)
+	to := min(len(f.events), from+limit)
 	for to > from && to < len(f.events) && f.events[to].Revision() == f.events[to-1].Revision() {
 		to++
 	}

@@ -88,21 +88,22 @@ func (s *Store) compact(ctx context.Context, revision int64) {
 // mostly empty: the backend counts the file, not what is in it.
 func (s *Store) weigh(ctx context.Context) {
 	u, err := s.backend.Usage(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.config.Logger.Warn("storage use could not be read", "err", err)
+	if err == nil && u.pressure() >= defragmentAt && u.InUse < u.Size/2 {
+		if err = s.backend.Defragment(ctx); err == nil {
+			u, err = s.backend.Usage(ctx)
 		}
-		return
 	}
+	if err == nil {
+		s.pressure.Store(math.Float64bits(u.pressure()))
+	} else if ctx.Err() == nil {
+		s.config.Logger.Warn("storage could not be looked after", "err", err)
+	}
+}
+
+// pressure is the part of the quota that the file takes; 0 when there is none.
+func (u Usage) pressure() float64 {
 	if u.Quota == 0 {
-		return
+		return 0
 	}
-	pressure := float64(u.Size) / float64(u.Quota)
-	s.pressure.Store(math.Float64bits(pressure))
-	if pressure < defragmentAt || u.InUse > u.Size/2 {
-		return
-	}
-	if err := s.backend.Defragment(ctx); err != nil && ctx.Err() == nil {
-		s.config.Logger.Warn("storage could not be defragmented", "err", err)
-	}
+	return float64(u.Size) / float64(u.Quota)
 }

@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -200,6 +202,38 @@ func testExactReads(t *testing.T, backend store.Backend) {
 	if _, err := s.At(t.Context(), states[2].revision, Nodes); err != nil {
 		t.Errorf("a compacted revision of what has never changed: %v", err)
 	}
+}
+
+// What housekeeping asks of a backend, while the store goes on.
+func testUpkeep(t *testing.T, backend store.Backend) {
+	s := Start(t, backend)
+	revision := int64(0)
+	for i := range 20 {
+		revision = write(t, s, Put(ConfigMap("shop", "x", fmt.Sprint(i)), revision)).Revision
+	}
+	if err := backend.Compact(t.Context(), revision-5); err != nil {
+		t.Errorf("compact: %v", err)
+	}
+	if err := backend.Compact(t.Context(), revision-6); !errors.Is(err, store.ErrCompacted) {
+		t.Errorf("compact to an older revision: %v, want %v", err, store.ErrCompacted)
+	}
+	if u := <-backend.Watch(t.Context(), "/", "0", 2); !errors.Is(u.Err, store.ErrCompacted) {
+		t.Errorf("watch from a compacted revision: %v, want %v", u.Err, store.ErrCompacted)
+	}
+	if err := backend.Defragment(t.Context()); err != nil {
+		t.Errorf("defragment: %v", err)
+	}
+	u, err := backend.Usage(t.Context())
+	if err != nil || u.Quota > 0 && (u.InUse == 0 || u.InUse > u.Size) {
+		t.Errorf("usage: %+v, %v", u, err)
+	}
+	if t.Logf("usage %+v", u); strings.Contains(t.Name(), "Etcd") && u.Quota == 0 {
+		t.Error("etcd does not tell its quota")
+	}
+	if p := s.Pressure(); p < 0 || p > 0.1 {
+		t.Errorf("pressure %v of an almost empty store", p)
+	}
+	write(t, s, Put(ConfigMap("shop", "x", "after"), revision))
 }
 
 func testResources(t *testing.T, backend store.Backend) {

@@ -148,6 +148,7 @@ func Run(t *testing.T, new func(t *testing.T) store.Backend) {
 		{"CurrentSeesOtherServers", testCurrent},
 		{"CurrentWithForeignKeys", testForeignKeys},
 		{"ExactReads", testExactReads},
+		{"Upkeep", testUpkeep},
 		{"Resources", testResources},
 		{"BatchIsWhole", testBatchIsWhole},
 		{"BatchOfDeadWriter", testBatchOfDeadWriter},

@@ -49,7 +49,7 @@ type node struct {
 	keeper     *daemon.Daemon
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
@@ -83,7 +83,7 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-func (n *node) close(t *testing.T) {
+func (n *node) close(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), runtimetest.Patience)
 	defer cancel()
 	if left := n.shims(t); len(left) > 0 {
@@ -112,7 +112,7 @@ func (n *node) close(t *testing.T) {
 }
 
 // shims are the processes that serve containers of this node.
-func (n *node) shims(t *testing.T) []string {
+func (n *node) shims(t testing.TB) []string {
 	t.Helper()
 	var found []string
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -134,7 +134,7 @@ type agent struct {
 	stop func()
 }
 
-func (n *node) agent(t *testing.T) *agent {
+func (n *node) agent(t testing.TB) *agent {
 	t.Helper()
 	keeper := logkeeper.NewClient(logkeeper.Socket(filepath.Join(n.dir, "k")))
 	rt, err := containerd.New(containerd.Config{
@@ -176,7 +176,7 @@ func (n *node) subject(t *testing.T) runtimetest.Subject {
 	}}
 }
 
-func (n *node) importImage(t *testing.T) {
+func (n *node) importImage(t testing.TB) {
 	t.Helper()
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {

@@ -128,7 +128,7 @@ func processes(t *testing.T, argument string) (found []string) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		if line, err := os.ReadFile(file); err == nil && bytes.HasSuffix(line, []byte("\x00"+argument+"\x00")) {
+		if line, err := os.ReadFile(file); err == nil && bytes.HasSuffix(append([]byte{0}, line...), []byte("\x00"+argument+"\x00")) {
 			found = append(found, file)
 		}
 	}
