@@ -223,3 +223,37 @@ func TestBindsInOneBatch(t *testing.T) {
 		}
 	}
 }
+
+// TestNamespaceAndContentsInOneCommit creates a namespace and what is in it at
+// one revision.
+func TestNamespaceAndContentsInOneCommit(t *testing.T) {
+	t.Parallel()
+	r, _ := clusterRig(t)
+	db := r.peer("system:serviceaccount:kube-system:gitsource").Txn()
+	in := func(o client.Object) client.Object { o.SetNamespace("new"); return o }
+	objects := map[string]client.Object{
+		"namespaces":      &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new"}},
+		"serviceaccounts": in(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}),
+		"services":        in(service("web", nodePort)),
+		"pods":            in(webPod("web")),
+	}
+	result, done, err := txn.Run(t.Context(), db, txn.Identity{}, txn.CommitOptions{}, func(txn.View) ([]txn.Change, error) {
+		var changes []txn.Change
+		for _, resource := range []string{"namespaces", "serviceaccounts", "services", "pods"} {
+			o := objects[resource]
+			changes = append(changes, txn.Change{Verb: txn.Create, Ref: txn.Ref{Resource: corev1.Resource(resource), Namespace: o.GetNamespace(), Name: o.GetName()}, Object: o})
+		}
+		return changes, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Compares) != 0 {
+		t.Errorf("compares %v: everything that decided is written by the commit itself", result.Compares)
+	}
+	for _, o := range done.Objects {
+		if o.GetResourceVersion() != fmt.Sprint(done.Revision) {
+			t.Errorf("%s at %s, the commit at %d", o.GetName(), o.GetResourceVersion(), done.Revision)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -348,3 +349,30 @@ func TestDeleteCollection(t *testing.T) {
 		t.Errorf("got %v, want forbidden", err)
 	}
 }
+
+// TestLaggingServer shows that no answer rests on what other servers have
+// changed meanwhile.
+func TestLaggingServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(create(configMap("a", "k", "1")))
+	w.store.behind = w.store.view
+	w.must(update(configMap("a", "k", "2")))
+	w.must(create(configMap("b")))
+	if done := w.must(update(configMap("a", "k", "1"))); done.Operation != txn.Updated {
+		t.Errorf("what was the state once: %s", done.Operation)
+	}
+	if _, err := w.do(create(configMap("b"))); !apierrors.IsAlreadyExists(err) {
+		t.Errorf("create what is not here yet: %v", err)
+	}
+	w.must(remove("b"))
+	if _, err := w.do(remove("b")); !apierrors.IsNotFound(err) {
+		t.Errorf("delete what is not there any more: %v", err)
+	}
+	stale, _ := w.store.behind.Get(ref(configMaps, "a"))
+	if _, err := w.do(update(stale.DeepCopyObject().(*corev1.ConfigMap))); !apierrors.IsConflict(err) {
+		t.Errorf("update with an old version: %v", err)
+	}
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
