@@ -2,10 +2,13 @@ package rest
 
 import (
 	"net/http"
+	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/store"
 )
@@ -75,17 +78,35 @@ func (h *Handler) serveGetSubresource(w http.ResponseWriter, r *http.Request, c 
 	if sub.Get == nil {
 		return h.answerEntry(w, r, http.StatusOK, c.kind, e)
 	}
-	o, err := sub.Get(e.Object)
+	return h.answerMade(w, r, http.StatusOK, sub, e.Object)
+}
+
+// answerMade answers with what a subresource makes of the stored object.
+func (h *Handler) answerMade(w http.ResponseWriter, r *http.Request, code int, sub kind.Subresource, stored txn.Object) error {
+	o, err := sub.Get(stored)
 	if err != nil {
 		return err
 	}
-	a, err := negotiate(r, hasProtobuf(o))
-	if err != nil {
-		return err
+	return h.answerEntry(w, r, code, made(sub), &store.Entry{Object: o})
+}
+
+// made is a row for what only a subresource shows. Scale, which several kinds
+// have, brings its own columns.
+func made(sub kind.Subresource) *kind.Kind {
+	k := &kind.Kind{GVK: sub.GVK}
+	if sub.GVK.Kind != "Scale" {
+		return k
 	}
-	if a.shape != shapeObject {
-		return notAcceptable(true)
+	k.Columns = []metav1.TableColumnDefinition{defaultColumns[0],
+		{Name: "Desired", Type: "integer", Description: "How many replicas are wanted."},
+		{Name: "Available", Type: "integer", Description: "How many replicas there are."},
+		defaultColumns[1]}
+	k.Row = func(o txn.Object, now time.Time) []any {
+		scale, ok := o.(*autoscalingv1.Scale)
+		if !ok {
+			return []any{o.GetName(), 0, 0, kind.Age(o.GetCreationTimestamp(), now)}
+		}
+		return []any{o.GetName(), scale.Spec.Replicas, scale.Status.Replicas, kind.Age(o.GetCreationTimestamp(), now)}
 	}
-	h.answerObject(w, r, http.StatusOK, a, sub.GVK, o)
-	return nil
+	return k
 }

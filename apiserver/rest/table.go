@@ -13,7 +13,6 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
@@ -54,11 +53,7 @@ func columns(k *kind.Kind) []metav1.TableColumnDefinition {
 func row(k *kind.Kind, o txn.Object, include metav1.IncludeObjectPolicy, now time.Time) (metav1.TableRow, error) {
 	out := metav1.TableRow{}
 	if k.Row == nil {
-		age := "<unknown>"
-		if t := o.GetCreationTimestamp(); !t.IsZero() {
-			age = duration.HumanDuration(now.Sub(t.Time))
-		}
-		out.Cells = []any{o.GetName(), age}
+		out.Cells = []any{o.GetName(), kind.Age(o.GetCreationTimestamp(), now)}
 	} else {
 		out.Cells = k.Row(o, now)
 	}

@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/headway-sh/headway/api/txn"
-	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/store"
 	"github.com/headway-sh/headway/apiserver/write"
 )
@@ -235,7 +234,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, c *call, change 
 		h.answerStatus(w, r, deleted(c, done.Object))
 		return nil
 	case isSub && sub.Get != nil:
-		return h.answerParameter(w, r, code, sub, done.Object)
+		return h.answerMade(w, r, code, sub, done.Object)
 	case isSub && sub.Set != nil && sub.GVK.Kind != "":
 		// A creating subresource such as binding has nothing to show.
 		h.answerStatus(w, r, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
@@ -247,18 +246,4 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, c *call, change 
 		e = &store.Entry{Ref: change.Ref, Object: done.Object}
 	}
 	return h.answerEntry(w, r, code, c.kind, e)
-}
-
-// answerParameter answers with the subresource's own kind, such as Scale.
-func (h *Handler) answerParameter(w http.ResponseWriter, r *http.Request, code int, sub kind.Subresource, stored txn.Object) error {
-	o, err := sub.Get(stored)
-	if err != nil {
-		return err
-	}
-	a, err := negotiate(r, hasProtobuf(o))
-	if err != nil {
-		return err
-	}
-	h.answerObject(w, r, code, accepted{media: a.media, pretty: a.pretty}, sub.GVK, o)
-	return nil
 }

@@ -5,7 +5,9 @@
 //
 // openapi-gen turns the types' source into Go code; that code has to be
 // compiled to get at the schemas, so it goes into a directory of its own with
-// a main package that prints them, and is removed afterwards.
+// a main package that prints them, and is removed afterwards. What stays are
+// zz_generated.model_name.go files in the project's own API packages: the names
+// under which schemas refer to each other.
 package main
 
 import (
@@ -16,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 const (
@@ -99,7 +102,8 @@ func run() error {
 	path := module + "/" + filepath.ToSlash(work)
 
 	args := append([]string{"tool", "openapi-gen", "--go-header-file", os.DevNull, "--report-filename", filepath.Join(work, "report"),
-		"--output-dir", filepath.Join(work, "generated"), "--output-pkg", path + "/generated", "--output-file", "definitions.go"}, inputs...)
+		"--output-dir", filepath.Join(work, "generated"), "--output-pkg", path + "/generated", "--output-file", "definitions.go",
+		"--output-model-name-file", "zz_generated.model_name.go", "--readonly-pkg", strings.Join(packages, ",")}, inputs...)
 	if _, err := command("go", args...); err != nil {
 		return fmt.Errorf("generate definitions: %w", err)
 	}

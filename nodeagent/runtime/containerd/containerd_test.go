@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/headway-sh/headway/nodeagent/containerdproc"
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // node is what outlives the agent: containerd and the log keeper.
@@ -136,13 +137,7 @@ type agent struct {
 
 func (n *node) agent(t testing.TB) *agent {
 	t.Helper()
-	keeper := logkeeper.NewClient(logkeeper.Socket(filepath.Join(n.dir, "k")))
-	rt, err := containerd.New(containerd.Config{
-		Address: n.containerd.Socket(), RunDir: filepath.Join(n.dir, "r"), Keeper: keeper,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	rt, closeRuntime := n.open(t)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -150,18 +145,31 @@ func (n *node) agent(t testing.TB) *agent {
 			t.Error(err)
 		}
 	})
-	a := &agent{Runtime: rt}
-	a.stop = sync.OnceFunc(func() {
+	return &agent{Runtime: rt, stop: sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
+		closeRuntime()
+	})}
+}
+
+// open is a runtime that does not run.
+func (n *node) open(t testing.TB) (rt *containerd.Runtime, closeRuntime func()) {
+	t.Helper()
+	keeper := logkeeper.NewClient(logkeeper.Socket(filepath.Join(n.dir, "k")))
+	rt, err := containerd.New(containerd.Config{
+		Address: n.containerd.Socket(), RunDir: filepath.Join(n.dir, "r"), Keeper: keeper,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt, func() {
 		if err := rt.Close(); err != nil {
 			t.Error(err)
 		}
 		if err := keeper.Close(); err != nil {
 			t.Error(err)
 		}
-	})
-	return a
+	}
 }
 
 // subject stops its last agent after the test's own cleanup.
