@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -33,6 +34,16 @@ func acceptsGzip(r *http.Request) bool {
 	return false
 }
 
+// setWriteDeadline bounds how long a client may take to read what is written
+// next; 0 takes the bound away. Writers that are no connection have none.
+func setWriteDeadline(control *http.ResponseController, d time.Duration) {
+	var until time.Time
+	if d > 0 {
+		until = time.Now().Add(d)
+	}
+	_ = control.SetWriteDeadline(until) // only connections support it
+}
+
 // answerBytes writes a whole answer, compressed when it is large.
 func (h *Handler) answerBytes(w http.ResponseWriter, r *http.Request, code int, media string, b []byte) {
 	h.answerParts(w, r, code, media, [][]byte{b})
@@ -40,6 +51,9 @@ func (h *Handler) answerBytes(w http.ResponseWriter, r *http.Request, code int, 
 
 // answerParts writes an answer that lies in several pieces of memory.
 func (h *Handler) answerParts(w http.ResponseWriter, r *http.Request, code int, media string, parts [][]byte) {
+	control := http.NewResponseController(w)
+	setWriteDeadline(control, h.RequestTimeout)
+	defer setWriteDeadline(control, 0)
 	total := 0
 	for _, p := range parts {
 		total += len(p)

@@ -108,3 +108,20 @@ func TestGzip(t *testing.T) {
 		t.Errorf("read %d items", len(list.Items))
 	}
 }
+
+// TestStoppedStore checks that a server whose store has stopped says so and
+// lets its watchers go.
+func TestStoppedStore(t *testing.T) {
+	w := newWorld(t)
+	w.namespace("shop")
+	watched := w.get(maps + "?watch=1")
+	w.stop()
+	w.stop = func() {}
+	if b := read(t, watched); !strings.Contains(b, `"code":503`) {
+		t.Errorf("the watch ended with %q", b)
+	}
+	response := w.get(maps)
+	if b := read(t, response); response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("%s %s", response.Status, b)
+	}
+}

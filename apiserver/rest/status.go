@@ -26,8 +26,11 @@ func statusOf(err error) *metav1.Status {
 	var api apierrors.APIStatus
 	status := metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError,
 		Reason: metav1.StatusReasonUnknown, Message: err.Error()}
-	if errors.As(err, &api) {
+	switch {
+	case errors.As(err, &api):
 		status = api.Status()
+	case errors.Is(err, store.ErrStopped):
+		status = apierrors.NewServiceUnavailable("the server is shutting down").ErrStatus
 	}
 	if status.Status == "" {
 		status.Status = metav1.StatusFailure

@@ -3,6 +3,7 @@ package rest
 import (
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // stream writes frames to a client and flushes once a batch.
@@ -11,6 +12,10 @@ type stream struct {
 	control *http.ResponseController
 	buffer  []byte
 }
+
+// stalled is how long a client of a watch may read nothing before it is cut
+// off: it holds a goroutine and a buffer, and can come back and resume.
+const stalled = 30 * time.Second
 
 // streamBuffer is how much is gathered before it is handed to the connection.
 const streamBuffer = 32 << 10
@@ -31,6 +36,7 @@ func (s *stream) write(frame []byte) error {
 }
 
 func (s *stream) drain() error {
+	s.deadline(stalled)
 	_, err := s.w.Write(s.buffer)
 	s.buffer = s.buffer[:0]
 	if err != nil {
@@ -48,6 +54,10 @@ func (s *stream) flush() error {
 	}
 	return nil
 }
+
+// deadline bounds the next writes; 0 takes the bound away. Where there is no
+// connection that could have one, nothing needs it.
+func (s *stream) deadline(d time.Duration) { setWriteDeadline(s.control, d) }
 
 // fail ends the stream with an ERROR event; whether the client still hears it
 // makes no difference.

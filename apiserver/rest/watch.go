@@ -107,6 +107,7 @@ func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
 		return err
 	}
 	stream := newStream(out, w.frames.media())
+	defer stream.deadline(0)
 	if err != nil {
 		// Clients rely on a good answer with an ERROR event in it.
 		stream.fail(gone(err), w.frames)
