@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -255,5 +256,37 @@ func TestNamespaceAndContentsInOneCommit(t *testing.T) {
 		if o.GetResourceVersion() != fmt.Sprint(done.Revision) {
 			t.Errorf("%s at %s, the commit at %d", o.GetName(), o.GetResourceVersion(), done.Revision)
 		}
+	}
+}
+
+// TestApplyAgainChangesNothing applies as kubectl --server-side does: what is
+// there already is not written again, whatever was defaulted or allocated.
+func TestApplyAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	_, c := clusterRig(t)
+	manifests := map[string]string{
+		"Deployment": `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web","namespace":"shop"},"spec":{"replicas":2,"selector":{"matchLabels":{"app":"web"}},
+			"template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"web","image":"example.com/web:1","ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"1000m"}}}]}}}}`,
+		"Service": `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"shop"},"spec":{"type":"NodePort","selector":{"app":"web"},"ports":[{"port":80,"targetPort":"http"}]}}`,
+		"Pod":     `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"one","namespace":"shop"},"spec":{"containers":[{"name":"web","image":"example.com/web:1"}]}}`,
+	}
+	for name, manifest := range manifests {
+		t.Run(name, func(t *testing.T) {
+			u := &unstructured.Unstructured{}
+			if err := u.UnmarshalJSON([]byte(manifest)); err != nil {
+				t.Fatal(err)
+			}
+			var versions []string
+			for range 3 {
+				applied := u.DeepCopy()
+				if err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("kubectl"), client.ForceOwnership); err != nil {
+					t.Fatal(err)
+				}
+				versions = append(versions, applied.GetResourceVersion())
+			}
+			if versions[0] == "" || versions[0] != versions[1] || versions[1] != versions[2] {
+				t.Errorf("versions %v, want the same", versions)
+			}
+		})
 	}
 }
