@@ -97,3 +97,11 @@ func (a *Authorities) ToNodes() *tls.Config {
 
 // NodeServingPool is what an agent's serving certificate must come from.
 func (a *Authorities) NodeServingPool() *x509.CertPool { return a.NodeServing.Pool() }
+
+// NodeCertificate is a node's serving certificate, kept young.
+func (a *Authorities) NodeCertificate(node string, address netip.Addr) (*pki.Rotating, error) {
+	if node == "" || !address.IsValid() {
+		return nil, fmt.Errorf("a node's certificate needs its name and address, not %q and %s", node, address)
+	}
+	return pki.NewRotating(a.NodeServing, pki.Request{CommonName: "system:node:" + node, Organizations: []string{"system:nodes"}, Server: true, DNSNames: []string{node}, IPs: addresses(address)}, a.clock), nil
+}

@@ -101,7 +101,13 @@ func (s *Server) dnsService() *corev1.Service {
 
 // apiEndpoints are the endpoints of the API's own Service, as Endpoints and as
 // an EndpointSlice: this server's address now.
+//
+// A loopback address is nobody's endpoint: a server that is reached only from
+// its own machine has none, and pods do not reach it.
 func (s *Server) apiEndpoints(view txn.View) []txn.Change {
+	if s.config.Advertise.IsLoopback() {
+		return nil
+	}
 	address, port := s.config.Advertise.String(), int32(s.config.Listen.Port())
 	endpoints := &corev1.Endpoints{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},

@@ -166,7 +166,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		return nil, err
 	}
 	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Clock: s.config.Clock})
-	served := slices.DeleteFunc(slices.Clone(s.table.All()), func(k *kind.Kind) bool { return k.Resource() == admission.RangeKind().Resource() })
+	served := slices.DeleteFunc(slices.Clone(s.table.All()), Internal)
 	catalog, err := discovery.New(served, rest.VirtualResources())
 	if err != nil {
 		return nil, err
@@ -256,13 +256,23 @@ func (s *Server) Authorities() *Authorities { return s.authorities }
 // Kinds is the table of what is served.
 func (s *Server) Kinds() *kinds.Table { return s.table }
 
+// ClusterDomain is the domain of the cluster's names.
+func (s *Server) ClusterDomain() string { return s.config.ClusterDomain }
+
+// DNSAddress is where every node answers cluster DNS.
+func (s *Server) DNSAddress() netip.Addr {
+	return ServiceAddress(s.config.ServiceCIDR, DNSServiceIndex)
+}
+
 // Address is where HTTPS is served.
 func (s *Server) Address() netip.AddrPort { return s.config.Listen }
 
-// Epoch begins a term of a singleton.
-func (s *Server) Epoch(ctx context.Context, name string) (txn.Epoch, error) {
-	return s.store.Acquire(ctx, name)
-}
+// Alone tells whether this is the only server now.
+func (s *Server) Alone() bool { return s.member.Alone() }
+
+// Internal tells whether a kind of the table is the server's own bookkeeping,
+// which no client sees.
+func Internal(k *kind.Kind) bool { return k.Resource() == admission.RangeKind().Resource() }
 
 // ClientTLS is what a component outside needs to believe this server.
 func (a *Authorities) ClientTLS() *tls.Config {

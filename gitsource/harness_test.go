@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -101,13 +102,7 @@ func (c *cluster) head() string { return c.git(c.work(), "rev-parse", "HEAD") }
 // run starts an engine. Stopping it is part of the test's end.
 func (c *cluster) run() {
 	c.t.Helper()
-	e, err := gitsource.New(gitsource.Config{
-		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
-		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock,
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	e := c.engine()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
@@ -117,6 +112,27 @@ func (c *cluster) run() {
 			c.t.Errorf("engine: %v", err)
 		}
 	})
+}
+
+// runUntilItEnds starts an engine and gives what it ends with.
+func (c *cluster) runUntilItEnds() <-chan error {
+	c.t.Helper()
+	e := c.engine()
+	done := make(chan error, 1)
+	go func() { done <- e.Run(c.t.Context()) }()
+	return done
+}
+
+func (c *cluster) engine() *gitsource.Engine {
+	c.t.Helper()
+	e, err := gitsource.New(gitsource.Config{
+		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
+		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return e
 }
 
 func (c *cluster) stop() {
@@ -220,3 +236,5 @@ func (c *cluster) phaseIs(source, commit string, want v1alpha1.ReleasePhase) str
 func configMap(name, value string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  key: %s\n", name, value)
 }
+
+func dataOf(o txn.Object) map[string]string { return o.(*corev1.ConfigMap).Data }

@@ -98,6 +98,8 @@ func (s *source) run(ctx context.Context) error {
 	defer func() { s.follower.close() }()
 	var background sync.WaitGroup
 	defer background.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	background.Go(func() { s.reporter.run(ctx) })
 	timer := s.engine.cfg.Clock.NewTimer(time.Hour)
 	defer timer.Stop()

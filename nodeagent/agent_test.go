@@ -25,11 +25,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/headway-sh/headway/nodeagent"
+	"github.com/headway-sh/headway/nodeagent/logkeeper"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/runtime/emulator"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(keeperVariable) != "" {
+		if err := logkeeper.Main(context.Background(), os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // node is an agent on an emulated runtime and a fake API.
 type node struct {
@@ -65,8 +75,21 @@ func newNode(t *testing.T, objects ...client.Object) *node {
 	n.runtime.SetProgram("web:v1", emulator.Graceful(0))
 	n.runtime.SetProgram("job:v1", emulator.ExitAfter(time.Second, 0))
 	n.runtime.SetProgram("bad:v1", emulator.ExitAfter(time.Second, 3))
+	n.client = n.newClient(objects...)
+	n.config = nodeagent.Config{
+		NodeName: "n1", DataDir: n.dir, Client: n.client, Runtime: n.runtime, Network: n.network, Cgroups: n.cgroups,
+		Recorder: n.events, HostIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Clock: n.clock,
+		ClusterDNS: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
+	}
+	n.start()
+	t.Cleanup(func() { n.stop() })
+	return n
+}
+
+// newClient makes a fake API that answers n.down while that is set.
+func (n *node) newClient(objects ...client.Object) client.WithWatch {
 	byName := func(o client.Object) []string { return []string{o.GetName()} }
-	n.client = fake.NewClientBuilder().WithObjects(objects...).
+	return fake.NewClientBuilder().WithObjects(objects...).
 		WithStatusSubresource(&corev1.Pod{}, &corev1.Node{}).
 		WithIndex(&corev1.Pod{}, "spec.nodeName", func(o client.Object) []string { return []string{o.(*corev1.Pod).Spec.NodeName} }).
 		WithIndex(&corev1.ConfigMap{}, "metadata.name", byName).
@@ -113,9 +136,6 @@ func newNode(t *testing.T, objects ...client.Object) *node {
 				return c.SubResource(sub).Patch(ctx, o, patch, opts...)
 			},
 		}).Build()
-	n.start()
-	t.Cleanup(func() { n.stop() })
-	return n
 }
 
 func (n *node) away() error {
@@ -130,11 +150,7 @@ func (n *node) start() {
 	n.mu.Lock()
 	n.watched = map[string]int{}
 	n.mu.Unlock()
-	agent, err := nodeagent.New(nodeagent.Config{
-		NodeName: "n1", DataDir: n.dir, Client: n.client, Runtime: n.runtime, Network: n.network, Cgroups: n.cgroups,
-		Recorder: n.events, HostIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Clock: n.clock,
-		ClusterDNS: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
-	})
+	agent, err := nodeagent.New(n.config)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -164,7 +180,7 @@ func (n *node) await(what string, is func() bool) {
 	deadline := time.Now().Add(20 * time.Second)
 	for !is() {
 		if time.Now().After(deadline) {
-			n.t.Fatalf("never: %s\n%s", what, n.runtime.Dump())
+			n.t.Fatalf("never: %s\n%s", what, n.dump())
 		}
 		tick := time.NewTimer(2 * time.Millisecond)
 		<-tick.C
@@ -195,7 +211,7 @@ func (n *node) awaitPod(name, what string, is func(*corev1.Pod) bool) *corev1.Po
 			return last
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("pod %s never: %s\n%+v\n%s", name, what, last, n.runtime.Dump())
+			n.t.Fatalf("pod %s never: %s\n%+v\n%s", name, what, last, n.dump())
 		}
 		tick := time.NewTimer(2 * time.Millisecond)
 		<-tick.C
@@ -208,7 +224,7 @@ func (n *node) stepUntil(step time.Duration, what string, is func() bool) {
 	deadline := time.Now().Add(20 * time.Second)
 	for !is() {
 		if time.Now().After(deadline) {
-			n.t.Fatalf("never: %s\n%s", what, n.runtime.Dump())
+			n.t.Fatalf("never: %s\n%s", what, n.dump())
 		}
 		n.clock.Step(step)
 		tick := time.NewTimer(3 * time.Millisecond)
@@ -245,20 +261,18 @@ func (n *node) seen(reason string) bool {
 	}
 }
 
+// empty waits until the node has nothing of any pod.
 func (n *node) empty() {
 	n.t.Helper()
-	sandboxes, containers, err := n.runtime.List(n.t.Context())
-	if err != nil || len(sandboxes)+len(containers) > 0 {
-		n.t.Errorf("left in the runtime: %v %v %v", sandboxes, containers, err)
-	}
-	for _, dir := range []string{"pods", "logs"} {
-		if entries, _ := os.ReadDir(filepath.Join(n.dir, dir)); len(entries) > 0 {
-			n.t.Errorf("left in %s: %v", dir, entries)
+	n.await("an empty node", func() bool {
+		sandboxes, containers, err := n.runtime.List(n.t.Context())
+		left := len(sandboxes) + len(containers) + n.network.left()
+		for _, dir := range []string{"pods", "logs"} {
+			entries, _ := os.ReadDir(filepath.Join(n.dir, dir))
+			left += len(entries)
 		}
-	}
-	if left := n.network.left(); left > 0 {
-		n.t.Errorf("%d addresses left", left)
-	}
+		return err == nil && left == 0
+	})
 }
 
 func newPod(name, image string, change ...func(*corev1.Pod)) *corev1.Pod {
@@ -371,4 +385,12 @@ func (a *atomicCodes) program(name string) emulator.Program {
 		defer a.mu.Unlock()
 		return a.at[name]
 	}
+}
+
+// dump is what the emulated runtime holds.
+func (n *node) dump() string {
+	if n.runtime == nil {
+		return ""
+	}
+	return n.runtime.Dump()
 }

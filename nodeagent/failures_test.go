@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,12 +150,19 @@ func TestInitContainersAndSidecar(t *testing.T) {
 		return len(p.Status.InitContainerStatuses) == 3 && p.Status.InitContainerStatuses[0].State.Running != nil && p.Status.Phase == corev1.PodPending &&
 			condition(p, corev1.PodInitialized) == corev1.ConditionFalse && p.Status.ContainerStatuses[0].State.Waiting.Reason == "PodInitializing"
 	})
-	n.stepUntil(time.Second, "the second", func() bool { return n.pod("web").Status.InitContainerStatuses[2].State.Running != nil })
-	pod := n.pod("web")
-	if pod.Status.InitContainerStatuses[0].State.Terminated == nil || pod.Status.InitContainerStatuses[1].State.Running == nil {
-		t.Errorf("init containers %+v", pod.Status.InitContainerStatuses)
-	}
 	n.stepUntil(time.Second, "succeeded", func() bool { return n.pod("web").Status.Phase == corev1.PodSucceeded })
+	// In the order of their identifiers: first, side, second, and then the pod's own.
+	var order []string
+	s := n.pod("web").Status
+	for _, c := range slices.Concat(s.InitContainerStatuses, s.ContainerStatuses) {
+		order = append(order, c.ContainerID)
+		if c.State.Terminated == nil {
+			t.Errorf("container %s has not ended: %+v", c.Name, c.State)
+		}
+	}
+	if !slices.IsSorted(order) {
+		t.Errorf("made in the order %v", order)
+	}
 }
 
 func TestProbes(t *testing.T) {
@@ -223,4 +231,3 @@ func TestVolumesAndEnvironment(t *testing.T) {
 		t.Errorf("something is left mounted: %v", err)
 	}
 }
-

@@ -55,6 +55,7 @@ type worker struct {
 	published *corev1.PodStatus
 	dirty     bool // the checkpoint is older than the pod
 	saving    bool
+	finishing bool // nothing is saved any more
 	shared    atomic.Pointer[shared]
 }
 
@@ -174,8 +175,15 @@ func (w *worker) act(ctx context.Context, a plan.Action) {
 	case plan.SetUp:
 		w.spawn(ctx, "", w.setUpPod)
 	case plan.TearDown:
+		if w.refreshing {
+			return // volumes are being written: its end asks for a plan again
+		}
 		w.spawn(ctx, "", w.tearDownPod)
 	case plan.Finish:
+		if w.saving {
+			return // its end asks for a plan again; the last word on the disk is to be ours
+		}
+		w.finishing = true
 		w.spawn(ctx, "", w.finishPod)
 	case plan.Start:
 		w.startContainer(ctx, a)
@@ -293,7 +301,7 @@ func keepTimes(old, s *corev1.PodStatus) {
 // save writes the checkpoint beside the worker; a change meanwhile is written
 // after it.
 func (w *worker) save(ctx context.Context) {
-	if !w.dirty || w.saving || w.finished || w.published == nil || w.absent {
+	if !w.dirty || w.saving || w.finishing || w.published == nil || w.absent {
 		return
 	}
 	w.dirty, w.saving = false, true

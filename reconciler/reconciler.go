@@ -33,7 +33,7 @@ type Config struct {
 	Client    client.Client
 	// Cache tells about changes to all kinds that are reconciled.
 	Cache  cache.Cache
-	Clock  clock.Clock
+	Clock  clock.WithTicker
 	Logger *slog.Logger
 
 	// Controllers says what runs, by the names in the list: "*" stands for all

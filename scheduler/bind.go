@@ -108,15 +108,8 @@ func (s *Scheduler) commit(ctx context.Context, batch []bind) ([]error, error) {
 			Ref: txn.Ref{Resource: schema.GroupResource{Resource: "pods"}, Namespace: b.pod.Namespace, Name: b.pod.Name},
 		}
 	}
-	view, err := s.config.Txn.View(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("view: %w", err)
-	}
-	plan, err := s.config.Txn.Plan(ctx, view, s.config.Identity, changes)
-	if err != nil {
-		return nil, fmt.Errorf("plan binds: %w", err)
-	}
-	done, err := s.config.Txn.Commit(ctx, plan, txn.CommitOptions{Epoch: s.config.Epoch, Independent: true})
+	options := txn.CommitOptions{Epoch: s.config.Epoch, Independent: true}
+	plan, done, err := txn.Run(ctx, s.config.Txn, s.config.Identity, options, func(txn.View) ([]txn.Change, error) { return changes, nil })
 	if err != nil {
 		return nil, fmt.Errorf("commit binds: %w", err)
 	}

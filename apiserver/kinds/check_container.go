@@ -18,7 +18,7 @@ func (c *checker) containers(p *path, s *corev1.PodSpec, volumes map[string]*cor
 	at := p.Child("containers")
 	for i := range s.Containers {
 		c.container(at.Index(i), &s.Containers[i], s, volumes, &names)
-		c.notInit(at.Index(i), &s.Containers[i])
+		c.lifecycle(at.Index(i), s.Containers[i].Lifecycle)
 	}
 	c.hostPorts(at, s.Containers)
 	if len(s.InitContainers) > 0 {
@@ -65,10 +65,6 @@ func (c *checker) container(p *path, o *corev1.Container, s *corev1.PodSpec, vol
 	c.probes(p, o)
 	c.resources(p, &o.Resources)
 	c.containerSecurity(p, o.SecurityContext)
-}
-
-func (c *checker) notInit(p *path, o *corev1.Container) {
-	c.lifecycle(p, o.Lifecycle)
 }
 
 // initOnly checks what holds for init containers: those that end have no

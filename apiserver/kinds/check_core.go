@@ -204,10 +204,10 @@ func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {
 			c.required(p, "must specify `addresses` or `notReadyAddresses`")
 		}
 		for j := range s.Addresses {
-			c.endpointIP(p.Child("addresses").Index(j).Child("ip"), s.Addresses[j].IP)
+			c.externalIP(p.Child("addresses").Index(j).Child("ip"), s.Addresses[j].IP)
 		}
 		for j := range s.NotReadyAddresses {
-			c.endpointIP(p.Child("notReadyAddresses").Index(j).Child("ip"), s.NotReadyAddresses[j].IP)
+			c.externalIP(p.Child("notReadyAddresses").Index(j).Child("ip"), s.NotReadyAddresses[j].IP)
 		}
 		for j := range s.Ports {
 			at := p.Child("ports").Index(j)
@@ -222,5 +222,3 @@ func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {
 	}
 	return c.errs
 }
-
-func (c *checker) endpointIP(p *path, ip string) { c.externalIP(p, ip) }

@@ -2,7 +2,6 @@ package kinds
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -84,7 +83,7 @@ func (c *checker) handler(p *path, h handler) {
 		c.httpGet(p.Child("httpGet"), h.http)
 	}
 	if h.tcp != nil && only("tcpSocket") {
-		c.probePort(p.Child("tcpSocket"), h.tcp.Port)
+		c.portNameOrNumber(p.Child("tcpSocket"), "port", h.tcp.Port)
 	}
 	if h.grpc != nil && only("grpc") {
 		c.port(p.Child("grpc"), "port", h.grpc.Port)
@@ -97,13 +96,11 @@ func (c *checker) handler(p *path, h handler) {
 	}
 }
 
-func (c *checker) probePort(p *path, port intstr.IntOrString) { c.portNameOrNumber(p, "port", port) }
-
 func (c *checker) httpGet(p *path, h *corev1.HTTPGetAction) {
 	if h.Path == "" {
 		c.required(p.Child("path"), "")
 	}
-	c.probePort(p, h.Port)
+	c.portNameOrNumber(p, "port", h.Port)
 	if h.Scheme != corev1.URISchemeHTTP && h.Scheme != corev1.URISchemeHTTPS {
 		c.add(field.NotSupported(p.Child("scheme"), h.Scheme, []corev1.URIScheme{corev1.URISchemeHTTP, corev1.URISchemeHTTPS}))
 	}

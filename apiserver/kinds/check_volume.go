@@ -96,14 +96,10 @@ func (c *checker) volumeSource(p *path, v *corev1.Volume) {
 		}
 		oneOf(c, p.Child("image"), "pullPolicy", s.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
 	}
-	if n == 0 && !otherVolume(v) {
+	// Sources that only a storage system's own driver reads are let pass.
+	if n == 0 && v.VolumeSource == (corev1.VolumeSource{}) {
 		c.required(p, "must specify a volume type")
 	}
-}
-
-// otherVolume tells the sources that storage systems' own drivers look at.
-func otherVolume(v *corev1.Volume) bool {
-	return v.VolumeSource != (corev1.VolumeSource{})
 }
 
 func (c *checker) hostPath(p *path, h *corev1.HostPathVolumeSource) {

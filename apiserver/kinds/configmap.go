@@ -21,7 +21,7 @@ func configMapKind() *kind.Kind {
 		New:           func() txn.Object { return &corev1.ConfigMap{} },
 		NewList:       func() runtime.Object { return &corev1.ConfigMapList{} },
 		Validate:      validate(checkConfigMap),
-		Columns:       []column{nameColumn(), integer("Data", corev1.ConfigMap{}.SwaggerDoc()["data"]), ageColumn()},
+		Columns:       []column{nameColumn(), str("Data", corev1.ConfigMap{}.SwaggerDoc()["data"]), ageColumn()},
 		Row: row(func(o *corev1.ConfigMap, now time.Time) []any {
 			return []any{o.Name, int64(len(o.Data) + len(o.BinaryData)), age(o, now)}
 		}),

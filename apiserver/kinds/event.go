@@ -39,7 +39,7 @@ func eventColumns() []column {
 		str("Last Seen", doc["lastTimestamp"]), str("Type", doc["type"]), str("Reason", doc["reason"]),
 		str("Object", doc["involvedObject"]), far(str("Subobject", corev1.ObjectReference{}.SwaggerDoc()["fieldPath"])),
 		far(str("Source", doc["source"])), str("Message", doc["message"]), far(str("First Seen", doc["firstTimestamp"])),
-		far(integer("Count", doc["count"])), far(nameColumn()),
+		far(str("Count", doc["count"])), far(nameColumn()),
 	}
 }
 

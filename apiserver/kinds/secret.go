@@ -29,7 +29,7 @@ func secretKind() *kind.Kind {
 		},
 		Validate: validate(checkSecret),
 		Warnings: warnings(secretWarnings),
-		Columns:  []column{nameColumn(), str("Type", doc["type"]), integer("Data", doc["data"]), ageColumn()},
+		Columns:  []column{nameColumn(), str("Type", doc["type"]), str("Data", doc["data"]), ageColumn()},
 		Row: row(func(o *corev1.Secret, now time.Time) []any {
 			return []any{o.Name, string(o.Type), int64(len(o.Data)), age(o, now)}
 		}),

@@ -25,7 +25,7 @@ func serviceAccountKind() *kind.Kind {
 			"token": {GVK: authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), Verbs: []string{"create"}, Connect: true},
 		},
 		Validate: validate(checkServiceAccount),
-		Columns:  []column{nameColumn(), integer("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]), ageColumn()},
+		Columns:  []column{nameColumn(), str("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]), ageColumn()},
 		Row: row(func(o *corev1.ServiceAccount, now time.Time) []any {
 			return []any{o.Name, int64(len(o.Secrets)), age(o, now)}
 		}),

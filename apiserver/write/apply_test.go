@@ -143,6 +143,22 @@ func TestPlanBuildsOnItself(t *testing.T) {
 	}
 }
 
+// TestUnchangedObjectsDoNotConflict lets an object that a commit leaves alone
+// change between plan and commit.
+func TestUnchangedObjectsDoNotConflict(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(create(configMap("same", "k", "v")))
+	result, err := w.path.Plan(t.Context(), w.store.Latest(), alice, []txn.Change{update(configMap("same", "k", "v")), create(configMap("new"))})
+	if err != nil || result.Err() != nil || len(result.Compares) != 0 {
+		t.Fatal(err, result.Err(), result.Compares)
+	}
+	w.must(update(configMap("same", "k", "other")))
+	if _, err := w.path.Commit(t.Context(), result, txn.CommitOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCommitWritesOnlyItsOwnPlans(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

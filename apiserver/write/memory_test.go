@@ -24,6 +24,8 @@ type memory struct {
 	notes  map[string][]byte
 	// before, when set, runs once before the next transaction.
 	before func()
+	// behind, when set, is what Latest gives: this server lags behind others.
+	behind *memoryView
 }
 
 type memoryView struct {
@@ -39,10 +41,17 @@ func newMemory(kinds []*kind.Kind) *memory {
 func (m *memory) Latest() txn.View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.behind != nil {
+		return m.behind
+	}
 	return m.view
 }
 
-func (m *memory) View(context.Context) (txn.View, error) { return m.Latest(), nil }
+func (m *memory) View(context.Context) (txn.View, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.view, nil
+}
 
 func (m *memory) Owns(view txn.View) bool {
 	_, ok := view.(*memoryView)

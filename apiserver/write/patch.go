@@ -2,11 +2,12 @@ package write
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,8 +20,13 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 )
 
-// maxPatchOperations bounds a JSON patch.
-const maxPatchOperations = 10000
+const (
+	// maxPatchOperations bounds a JSON patch.
+	maxPatchOperations = 10000
+	// maxCopied bounds what the copy operations of a JSON patch may add up to:
+	// a few dozen could fill the memory otherwise.
+	maxCopied = 3 << 20
+)
 
 func copyOf(o txn.Object) txn.Object { return o.DeepCopyObject().(txn.Object) }
 
@@ -90,7 +96,13 @@ func jsonPatch(before map[string]any, patch []byte) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, err = operations.Apply(document)
+	options := jsonpatch.NewApplyOptions()
+	options.AccumulatedCopySizeLimit = maxCopied
+	document, err = operations.ApplyWithOptions(document, options)
+	var copied *jsonpatch.AccumulatedCopySizeError
+	if errors.As(err, &copied) {
+		return nil, apierrors.NewRequestEntityTooLargeError(err.Error())
+	}
 	if err != nil {
 		return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 	}

@@ -3,10 +3,12 @@ package write_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -127,6 +129,19 @@ func TestCreateSetsWhatTheServerDecides(t *testing.T) {
 	}
 }
 
+// copies doubles the object again and again.
+func copies(n int) []byte {
+	var ops []string
+	for i := range n {
+		ops = append(ops, fmt.Sprintf(`{"op":"copy","from":"/data","path":"/data/k%d"}`, i))
+	}
+	return []byte("[" + strings.Join(ops, ",") + "]")
+}
+
+func repeated(n int) []byte {
+	return []byte("[" + strings.Repeat(`{"op":"add","path":"/data/k","value":"v"},`, n-1) + `{"op":"add","path":"/data/k","value":"v"}]`)
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -155,8 +170,12 @@ func TestErrors(t *testing.T) {
 			`configmaps is forbidden: User "alice" cannot create resource "configmaps" in API group "" in the namespace "shop"`},
 		"patch denied": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{}`)}, "patch configmaps", 403,
 			`configmaps "old" is forbidden: User "alice" cannot patch resource "configmaps" in API group "" in the namespace "shop"`},
-		"patch of no type":  {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: "text/plain", Patch: []byte(`{}`)}, "", 415, ``},
-		"json patch test":   {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: []byte(`[{"op":"test","path":"/data/k","value":"x"}]`)}, "", 422, ``},
+		"patch of no type": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: "text/plain", Patch: []byte(`{}`)}, "", 415, ``},
+		"json patch test":  {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: []byte(`[{"op":"test","path":"/data/k","value":"x"}]`)}, "", 422, ``},
+		"json patch bomb":  {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: copies(64)}, "", 413, ""},
+		"json patch flood": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: repeated(10001)}, "", 413,
+			"Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"},
+		"big annotations":   {create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "x", Annotations: map[string]string{"a": strings.Repeat("x", 256<<10)}}}), "", 422, ""},
 		"patch typo strict": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{"dta":{"a":"b"}}`)}, "", 400, `ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dta"`},
 		"patch type":        {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{"data":{"a":1}}`)}, "", 400, ``},
 		"bad label":         {create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "x", Labels: map[string]string{"a b": ""}}}), "", 422, ``},
@@ -330,3 +349,30 @@ func TestDeleteCollection(t *testing.T) {
 		t.Errorf("got %v, want forbidden", err)
 	}
 }
+
+// TestLaggingServer shows that no answer rests on what other servers have
+// changed meanwhile.
+func TestLaggingServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(create(configMap("a", "k", "1")))
+	w.store.behind = w.store.view
+	w.must(update(configMap("a", "k", "2")))
+	w.must(create(configMap("b")))
+	if done := w.must(update(configMap("a", "k", "1"))); done.Operation != txn.Updated {
+		t.Errorf("what was the state once: %s", done.Operation)
+	}
+	if _, err := w.do(create(configMap("b"))); !apierrors.IsAlreadyExists(err) {
+		t.Errorf("create what is not here yet: %v", err)
+	}
+	w.must(remove("b"))
+	if _, err := w.do(remove("b")); !apierrors.IsNotFound(err) {
+		t.Errorf("delete what is not there any more: %v", err)
+	}
+	stale, _ := w.store.behind.Get(ref(configMaps, "a"))
+	if _, err := w.do(update(stale.DeepCopyObject().(*corev1.ConfigMap))); !apierrors.IsConflict(err) {
+		t.Errorf("update with an old version: %v", err)
+	}
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -97,15 +97,12 @@ func compares(base txn.View, all []planned) []txn.Compare {
 	seen := map[txn.Ref]bool{}
 	var out []txn.Compare
 	for _, one := range all {
-		if one.outcome.Err != nil {
+		if one.outcome.Err != nil || one.outcome.Operation == txn.Unchanged {
+			// What is not written is not compared either: the status of an
+			// unchanged object may move on while the rest is committed.
 			continue
 		}
-		refs := one.decides
-		if one.outcome.Operation == txn.Unchanged {
-			// That nothing is to be done depends on the object itself.
-			refs = append(slices.Clone(refs), one.outcome.Change.Ref)
-		}
-		for _, ref := range refs {
+		for _, ref := range one.decides {
 			if written[ref] || seen[ref] {
 				continue
 			}

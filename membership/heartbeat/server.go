@@ -111,6 +111,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Run is the stream of the agent in the server's own process: the node is
+// alive until ctx ends.
+func (s *Server) Run(ctx context.Context, node string) error {
+	s.open(node)
+	defer s.closed(node)
+	<-ctx.Done()
+	return nil
+}
+
 func (s *Server) open(node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

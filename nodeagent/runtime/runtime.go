@@ -48,6 +48,7 @@ type Interface interface {
 	// with exit codes and times: the truth after an agent restart.
 	List(ctx context.Context) ([]Sandbox, []Container, error)
 	// Events sends one event for each start, exit and OOM kill until ctx ends.
+	// When an exit is told, List has it and the log is complete.
 	// After a lost connection to the runtime it sends a Resync event: call List.
 	Events(ctx context.Context) <-chan Event
 
@@ -103,6 +104,7 @@ type Sandbox struct {
 type ContainerConfig struct {
 	PodUID string
 	// Name is the container's name in the pod; Attempt counts its restarts.
+	// Create finds a container again by pod, name and attempt.
 	Name    string
 	Attempt int
 	// Image is the digest or reference of a present image.
@@ -114,21 +116,25 @@ type ContainerConfig struct {
 	Env    []string
 	Mounts []specs.Mount
 	// LogPath is the file that the log keeper writes in CRI format.
-	LogPath                 string
-	Stdin, StdinOnce, TTY   bool
-	Privileged              bool
-	ReadonlyRootfs          bool
-	NoNewPrivileges         bool
-	RunAsUser, RunAsGroup   *int64
-	RunAsUserName           string
-	SupplementalGroups      []int64
-	CapAdd, CapDrop         []string
+	LogPath               string
+	Stdin, StdinOnce, TTY bool
+	Privileged            bool
+	ReadonlyRootfs        bool
+	NoNewPrivileges       bool
+	RunAsUser, RunAsGroup *int64
+	RunAsUserName         string
+	SupplementalGroups    []int64
+	CapAdd, CapDrop       []string
+	// MaskedPaths and ReadonlyPs are the runtime's defaults when nil, and none
+	// when empty but not nil (procMount: Unmasked).
 	MaskedPaths, ReadonlyPs []string
-	Seccomp                 *specs.LinuxSeccomp
-	AppArmorProfile         string
-	Resources               Resources
-	OOMScoreAdj             int
-	Labels                  map[string]string
+	// Seccomp is the runtime's default profile when nil (RuntimeDefault). A
+	// profile that only says "allow" is no filter at all (Unconfined).
+	Seccomp         *specs.LinuxSeccomp
+	AppArmorProfile string
+	Resources       Resources
+	OOMScoreAdj     int
+	Labels          map[string]string
 }
 
 // Resources are cgroup limits; zero values set nothing.

@@ -48,6 +48,7 @@ func Compute(pod *corev1.Pod, o *Observed, runtimeName string, now time.Time) co
 type tally struct {
 	pendingInit, failedInit              int
 	running, waiting, stopped, succeeded int
+	sidecars                             int // that run
 }
 
 func count(pod *corev1.Pod, s *corev1.PodStatus) (t tally) {
@@ -62,6 +63,9 @@ func count(pod *corev1.Pod, s *corev1.PodStatus) (t tally) {
 		}
 		switch {
 		case Restartable(&pod.Spec.InitContainers[i]):
+			if st.State.Running != nil {
+				t.sidecars++
+			}
 			if st.Started == nil || !*st.Started {
 				t.pendingInit++
 			}
@@ -103,6 +107,15 @@ func phase(pod *corev1.Pod, o *Observed, s *corev1.PodStatus) corev1.PodPhase {
 		}
 		return corev1.PodFailed
 	}
+	p := running(pod, t)
+	if Terminal(p) && t.sidecars > 0 {
+		return corev1.PodRunning // until they have stopped too
+	}
+	return p
+}
+
+// running is the phase of a pod that has not been stopped.
+func running(pod *corev1.Pod, t tally) corev1.PodPhase {
 	never := pod.Spec.RestartPolicy == corev1.RestartPolicyNever
 	// A sidecar that has to start anew does not take a pod back to Pending.
 	begun := t.running+t.stopped > 0

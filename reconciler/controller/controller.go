@@ -12,6 +12,7 @@ package controller
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,13 +30,19 @@ import (
 	"github.com/headway-sh/headway/internal/events"
 )
 
+// The wait before a failed request is tried again doubles between these.
+const (
+	firstRetry = 5 * time.Millisecond
+	lastRetry  = time.Minute
+)
+
 // Deps is what a controller is made of.
 type Deps struct {
 	// Client writes as the controller's own identity and reads its own writes.
 	Client client.Client
 	// Cache tells about changes; its objects are shared and never changed.
 	Cache  cache.Cache
-	Clock  clock.Clock
+	Clock  clock.WithTicker
 	Logger *slog.Logger
 	Events events.Recorder
 }
@@ -55,6 +62,12 @@ func New[R comparable](name string, deps Deps, workers int, r reconcile.TypedRec
 		MaxConcurrentReconciles: workers,
 		Reconciler:              calm[R]{r},
 		Logger:                  logr.FromSlogHandler(quiet{log.Handler()}),
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[R](firstRetry, lastRetry),
+		// The library's own queue ticks twice a second for a metric; an unnamed
+		// one sleeps while there is nothing to do, and takes our clock.
+		NewQueue: func(_ string, limiter workqueue.TypedRateLimiter[R]) workqueue.TypedRateLimitingInterface[R] {
+			return workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[R]{Clock: deps.Clock})
+		},
 	})
 	if err != nil {
 		return nil, err

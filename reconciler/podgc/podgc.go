@@ -79,7 +79,7 @@ func pod(_ context.Context, before, after *corev1.Pod) []Request {
 	if after.Spec.NodeName == "" && after.DeletionTimestamp != nil {
 		out = append(out, Request{aboutPod, after.Namespace, after.Name})
 	}
-	if before == nil && after.Spec.NodeName != "" {
+	if after.Spec.NodeName != "" && (before == nil || before.Spec.NodeName == "") {
 		out = append(out, Request{About: aboutNode, Name: after.Spec.NodeName})
 	}
 	if podstate.IsTerminal(after) && (before == nil || !podstate.IsTerminal(before)) {

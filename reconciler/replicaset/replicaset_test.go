@@ -45,7 +45,9 @@ func TestVictimsOrder(t *testing.T) {
 		pod("unbound", func(p *corev1.Pod) { p.Spec.NodeName, p.Status.Phase, p.Status.Conditions = "", corev1.PodPending, nil }),
 		pod("crowded", func(p *corev1.Pod) { p.Spec.NodeName = "n2" }),
 		pod("restarted", func(p *corev1.Pod) { p.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 3}} }),
-		pod("newer", func(p *corev1.Pod) { p.Status.Conditions[0].LastTransitionTime = metav1.NewTime(start.Add(50 * time.Minute)) }),
+		pod("newer", func(p *corev1.Pod) {
+			p.Status.Conditions[0].LastTransitionTime = metav1.NewTime(start.Add(50 * time.Minute))
+		}),
 		pod("last", func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.PodDeletionCost: "11"} }),
 	}
 	var got []string

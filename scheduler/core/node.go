@@ -25,7 +25,6 @@ type Node struct {
 	hash                      uint64
 }
 
-
 func newNode(name string) *Node {
 	return &Node{
 		Name: name, Pods: map[types.UID]*Pod{}, ports: map[HostPort]int{}, owners: map[types.UID]int64{}, hash: fnv(name),

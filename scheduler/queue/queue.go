@@ -1,13 +1,13 @@
 // Package queue holds the pods that wait for a node.
 //
-//	            Add                    Pop
-//	  ────────────────▶ active ────────────────▶ decided
-//	                     ▲  ▲                       │ no node: Park
-//	     back-off is over│  │Wake, back-off over    ▼
-//	                     │  └──────────────────── parked
-//	                   backoff ◀──Wake────────────  │
-//	                     ▲                          │
-//	                     └──── lost: Retry ─────────┘
+//	          Add                    Pop
+//	────────────────▶ active ────────────────▶ decided
+//	                   ▲  ▲                       │ no node: Park
+//	   back-off is over│  │Wake, back-off over    ▼
+//	                   │  └──────────────────── parked
+//	                 backoff ◀──Wake────────────  │
+//	                   ▲                          │
+//	                   └──── lost: Retry ─────────┘
 //
 // It is owned by one goroutine and has no clock of its own.
 package queue

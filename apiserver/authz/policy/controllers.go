@@ -68,6 +68,9 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("update"), core, "namespaces/finalize namespaces/status"),
 		rule(can("delete deletecollection get list watch"), "*", "*"),
 	},
+	"bootstrap-controller": {
+		rule(can("create get list watch"), core, "namespaces"),
+	},
 	"service-account-controller": {
 		rule(can("create get list watch"), core, "serviceaccounts namespaces"),
 	},

@@ -34,9 +34,13 @@ const (
 
 type preparedRootfs []mount.Mount
 
-// containerID is the same for the same attempt, which makes Create idempotent.
-func containerID(c runtime.ContainerConfig) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{c.PodUID, c.Name, strconv.Itoa(c.Attempt)}, "\x00")))
+// containerID is the same for the same attempt in the same sandbox, which
+// makes Create idempotent. A sandbox made anew (after a reboot) gives new IDs,
+// so nothing that an old container left, such as runc's state, is in the way.
+func containerID(c runtime.ContainerConfig, sandbox time.Time) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{
+		c.PodUID, c.Name, strconv.Itoa(c.Attempt), strconv.FormatInt(sandbox.UnixNano(), 10),
+	}, "\x00")))
 	return fmt.Sprintf("%x", sum)
 }
 
@@ -46,18 +50,18 @@ func (r *Runtime) Create(ctx context.Context, config runtime.ContainerConfig) (s
 		return "", fmt.Errorf("create container %q: pod UID %q is not valid", config.Name, config.PodUID)
 	}
 	defer r.pods.lock(config.PodUID)()
-	id := containerID(config)
-	if _, err := r.lookup(ctx, id); err == nil {
-		return id, nil
-	} else if !errors.Is(err, errUnknown) {
-		return "", fmt.Errorf("create container %q: %w", config.Name, err)
-	}
 	sandbox, err := readSandbox(r.podDir(config.PodUID))
 	if err == nil && !r.sandboxReady(r.podDir(config.PodUID), sandbox) {
 		err = errors.New("its namespaces are not there")
 	}
 	if err != nil {
 		return "", fmt.Errorf("create container %q: sandbox of pod %q: %w", config.Name, config.PodUID, err)
+	}
+	id := containerID(config, sandbox.Created)
+	if _, err := r.lookup(ctx, id); err == nil {
+		return id, nil
+	} else if !errors.Is(err, errUnknown) {
+		return "", fmt.Errorf("create container %q: %w", config.Name, err)
 	}
 	if err := r.create(ctx, id, config, sandbox.Config); err != nil {
 		return "", fmt.Errorf("create container %q: %w", config.Name, err)
@@ -78,6 +82,9 @@ func (r *Runtime) create(ctx context.Context, id string, config runtime.Containe
 	}
 	if err != nil {
 		return fmt.Errorf("prepare root file system: %w", err)
+	}
+	if err := failpoint.Hit(ctx, "containerd.snapshot.prepared"); err != nil {
+		return err
 	}
 	user, err := resolveUser(config, image.config.Config.User, r.images.users(image.id, rootfs))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/headway-sh/headway/nodeagent/containerdproc"
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // node is what outlives the agent: containerd and the log keeper.
@@ -49,7 +50,7 @@ type node struct {
 	keeper     *daemon.Daemon
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
@@ -83,7 +84,7 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-func (n *node) close(t *testing.T) {
+func (n *node) close(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), runtimetest.Patience)
 	defer cancel()
 	if left := n.shims(t); len(left) > 0 {
@@ -112,7 +113,7 @@ func (n *node) close(t *testing.T) {
 }
 
 // shims are the processes that serve containers of this node.
-func (n *node) shims(t *testing.T) []string {
+func (n *node) shims(t testing.TB) []string {
 	t.Helper()
 	var found []string
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -134,7 +135,25 @@ type agent struct {
 	stop func()
 }
 
-func (n *node) agent(t *testing.T) *agent {
+func (n *node) agent(t testing.TB) *agent {
+	t.Helper()
+	rt, closeRuntime := n.open(t)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := rt.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return &agent{Runtime: rt, stop: sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+		closeRuntime()
+	})}
+}
+
+// open is a runtime that does not run.
+func (n *node) open(t testing.TB) (rt *containerd.Runtime, closeRuntime func()) {
 	t.Helper()
 	keeper := logkeeper.NewClient(logkeeper.Socket(filepath.Join(n.dir, "k")))
 	rt, err := containerd.New(containerd.Config{
@@ -143,25 +162,14 @@ func (n *node) agent(t *testing.T) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := rt.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	a := &agent{Runtime: rt}
-	a.stop = sync.OnceFunc(func() {
-		cancel()
-		running.Wait()
+	return rt, func() {
 		if err := rt.Close(); err != nil {
 			t.Error(err)
 		}
 		if err := keeper.Close(); err != nil {
 			t.Error(err)
 		}
-	})
-	return a
+	}
 }
 
 // subject stops its last agent after the test's own cleanup.
@@ -176,7 +184,7 @@ func (n *node) subject(t *testing.T) runtimetest.Subject {
 	}}
 }
 
-func (n *node) importImage(t *testing.T) {
+func (n *node) importImage(t testing.TB) {
 	t.Helper()
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {

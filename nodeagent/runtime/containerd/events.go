@@ -29,6 +29,9 @@ const (
 func (r *Runtime) Run(ctx context.Context) error {
 	defer r.settling.Wait()
 	r.endOrphanExecs(ctx)
+	if err := r.removeOrphanSnapshots(ctx); err != nil && ctx.Err() == nil {
+		r.log.Warn("remove snapshots of interrupted creates", "error", err)
+	}
 	wait := reconnectWait
 	for first := true; ctx.Err() == nil; first = false {
 		connected, err := r.listen(ctx, first)

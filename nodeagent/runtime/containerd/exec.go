@@ -11,6 +11,7 @@ import (
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	apioptions "github.com/containerd/containerd/api/types/runc/options"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -114,7 +115,7 @@ func (e *execution) run(ctx context.Context, process *anypb.Any, config runtime.
 	})
 	if err == nil {
 		defer e.delete(context.WithoutCancel(ctx))
-		_, err = r.tasks.Start(r.in(ctx), &tasks.StartRequest{ContainerID: e.id, ExecID: e.execID})
+		err = e.start(ctx)
 	}
 	if err != nil {
 		streams.Cancel()
@@ -122,6 +123,37 @@ func (e *execution) run(ctx context.Context, process *anypb.Any, config runtime.
 	}
 	close(started)
 	return e.finish(ctx, streams, config)
+}
+
+// start starts the process. When containerd goes away meanwhile, whether it
+// was started is asked when containerd is back.
+func (e *execution) start(ctx context.Context) error {
+	r := e.runtime
+	_, err := r.tasks.Start(r.in(ctx), &tasks.StartRequest{ContainerID: e.id, ExecID: e.execID})
+	for status.Code(err) == codes.Unavailable && e.pause(ctx) == nil {
+		answer, getErr := r.tasks.Get(r.in(ctx), &tasks.GetRequest{ContainerID: e.id, ExecID: e.execID})
+		switch {
+		case getErr != nil:
+			err = getErr
+		case answer.Process.Status != tasktypes.Status_CREATED:
+			return nil
+		default:
+			_, err = r.tasks.Start(r.in(ctx), &tasks.StartRequest{ContainerID: e.id, ExecID: e.execID})
+		}
+	}
+	return err
+}
+
+// pause is the time between two questions to a containerd that is away.
+func (e *execution) pause(ctx context.Context) error {
+	timer := e.runtime.clock.NewTimer(retryWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // finish waits for the process and its output.
@@ -182,12 +214,8 @@ func (e *execution) wait(ctx context.Context) (int, error) {
 		if status.Code(err) != codes.Unavailable {
 			return 0, fmt.Errorf("wait: %w", errgrpc.ToNative(err))
 		}
-		timer := r.clock.NewTimer(retryWait)
-		select {
-		case <-timer.C():
-		case <-ctx.Done():
-			timer.Stop()
-			return 0, ctx.Err()
+		if err := e.pause(ctx); err != nil {
+			return 0, err
 		}
 	}
 }

@@ -41,6 +41,7 @@ func TestKernel(t *testing.T) {
 		{"one shim per pod", testShims},
 		{"namespaces", testNamespaces},
 		{"host namespaces", testHostNamespaces},
+		{"shared process namespace", testSharedPID},
 		{"limits", testLimits},
 		{"read-only root", testReadonly},
 		{"confinement", testConfinement},
@@ -109,6 +110,35 @@ func testHostNamespaces(_ *node, p *runtimetest.Pod) {
 		if got := output(host, id, "readlink /proc/self/ns/"+name); got != want {
 			p.Errorf("namespace %s, want the host's %s", got, want)
 		}
+	}
+}
+
+func testSharedPID(_ *node, p *runtimetest.Pod) {
+	shared := runtimetest.NewPod(p.T, p.Subject, runtime.SandboxConfig{ShareProcessNamespace: true})
+	a, b := shared.Start(shared.Config("a", idle)), shared.Start(shared.Config("b", idle))
+	if first, second := output(shared, a, "readlink /proc/self/ns/pid"), output(shared, b, "readlink /proc/self/ns/pid"); first != second {
+		p.Errorf("process namespaces %s and %s", first, second)
+	}
+	if got := output(shared, a, "cat /proc/1/cmdline"); !strings.HasPrefix(got, "pod-holder") {
+		p.Errorf("first process %q", got)
+	}
+	// An orphan is collected by the kernel.
+	orphan := output(shared, a, "sh -c 'sleep 0.05 & echo $!'")
+	runtimetest.Await(p.T, "end of the orphan", func() bool {
+		return output(shared, b, "[ -e /proc/"+orphan+" ] || echo gone") == "gone"
+	})
+	if err := shared.Runtime.Signal(p.Context(), a, int(unix.SIGKILL)); err != nil {
+		p.Fatal(err)
+	}
+	shared.AwaitEvent(runtime.EventExited, a)
+	if got := shared.Container(b); got.State != runtime.StateRunning {
+		p.Errorf("the other container: %+v", got)
+	}
+	if err := shared.Runtime.StopSandbox(p.Context(), shared.UID); err != nil {
+		p.Fatal(err)
+	}
+	if left := processes(p.T, "pod-holder"); len(left) > 0 {
+		p.Errorf("holders are left: %v", left)
 	}
 }
 

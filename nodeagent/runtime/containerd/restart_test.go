@@ -17,6 +17,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/headway-sh/headway/internal/failpoint"
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
@@ -128,7 +129,7 @@ func processes(t *testing.T, argument string) (found []string) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		if line, err := os.ReadFile(file); err == nil && bytes.HasSuffix(line, []byte("\x00"+argument+"\x00")) {
+		if line, err := os.ReadFile(file); err == nil && bytes.HasSuffix(append([]byte{0}, line...), []byte("\x00"+argument+"\x00")) {
 			found = append(found, file)
 		}
 	}
@@ -141,9 +142,9 @@ func TestEverythingIsKilled(t *testing.T) {
 	n := newNode(t)
 	n.restartable(t)
 	cmd := n.startAgentProcess(t)
-	reader := n.agent(t)
+	reader, closeReader := n.open(t) // it only looks: running, it would end the exec
 	before := byName(t, reader)
-	reader.stop()
+	closeReader()
 	runtimetest.Await(t, "exec", func() bool { return len(processes(t, orphan)) == 1 })
 
 	if err := cmd.Process.Kill(); err != nil {
@@ -158,23 +159,23 @@ func TestEverythingIsKilled(t *testing.T) {
 		_, err := os.Stat(job)
 		return os.IsNotExist(err)
 	})
-	ended := time.Now()
 	logPath := before["writer"].LogPath
 	size := fileSize(t, logPath)
 	runtimetest.Await(t, "writing without agent and containerd", func() bool { return fileSize(t, logPath) > size+1<<20 })
 
+	restarted := time.Now()
 	if err := n.containerd.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	a := n.agent(t)
 	defer a.stop()
-	after := byName(t, a)
+	after := byName(t, a.Runtime)
 	if after["writer"].PID != before["writer"].PID || after["writer"].State != runtime.StateRunning || !after["writer"].Started.Equal(before["writer"].Started) {
 		t.Errorf("writer before %+v, after %+v", before["writer"], after["writer"])
 	}
 	got := after["job"]
-	if got.State != runtime.StateExited || got.ExitCode != 9 || got.Finished.Before(killed) || got.Finished.After(ended) {
-		t.Errorf("job: %+v; killed %v, ended %v", got, killed, ended)
+	if got.State != runtime.StateExited || got.ExitCode != 9 || got.Finished.Before(killed) || got.Finished.After(restarted) {
+		t.Errorf("job: %+v; killed %v, restarted %v", got, killed, restarted)
 	}
 	runtimetest.Await(t, "end of the orphaned exec", func() bool { return len(processes(t, orphan)) == 0 })
 	size = fileSize(t, logPath)
@@ -185,7 +186,7 @@ func TestEverythingIsKilled(t *testing.T) {
 	checkNumbers(t, logPath)
 }
 
-func byName(t *testing.T, a *agent) map[string]runtime.Container {
+func byName(t *testing.T, a *containerd.Runtime) map[string]runtime.Container {
 	t.Helper()
 	_, list, err := a.List(t.Context())
 	if err != nil {
@@ -266,7 +267,7 @@ func TestExecOutlivesContainerd(t *testing.T) {
 	p.AwaitEvent(runtime.EventResync, "")
 	n.tell(t, "exec")
 	if got := <-ended; got.err != nil || got.code != 6 {
-		t.Errorf("exec: %+v", got)
+		t.Errorf("exec: %d, %v", got.code, got.err)
 	}
 	if diff := cmp.Diff("done\n", stdout.String()); diff != "" {
 		t.Errorf("output (-want +got):\n%s", diff)
@@ -274,5 +275,31 @@ func TestExecOutlivesContainerd(t *testing.T) {
 	n.tell(t, "app")
 	if e := p.AwaitEvent(runtime.EventExited, id); e.ExitCode != 4 {
 		t.Errorf("event %+v", e)
+	}
+}
+
+// TestInterruptedCreate is an agent that dies inside Create.
+func TestInterruptedCreate(t *testing.T) {
+	n := newNode(t)
+	n.importImage(t)
+	s := n.subject(t)
+	p := runtimetest.NewPod(t, s, runtime.SandboxConfig{})
+	for _, point := range []string{"containerd.snapshot.prepared", "containerd.create.after"} {
+		clear, err := failpoint.Set(point, "error")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Runtime.Create(t.Context(), p.Config("app", "exit 3")); !failpoint.Is(err) {
+			t.Errorf("%s: %v", point, err)
+		}
+		clear()
+		// The next life finds it or makes it anew, whichever it has to.
+		p.Runtime = p.Reopen(t)
+		p.Events = p.Runtime.Events(t.Context())
+		id := p.Start(p.Config("app", "exit 3"))
+		runtimetest.Await(t, "exit", func() bool { return p.Container(id).State == runtime.StateExited })
+		if err := p.Runtime.Remove(t.Context(), id); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/dialer"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/log"
+	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -61,6 +64,7 @@ type Runtime struct {
 	clock  clock.Clock
 	log    *slog.Logger
 	client *client.Client
+	quiet  *log.Entry
 	tasks  tasks.TasksClient
 	snaps  snapshots.Snapshotter
 	host   hostFacts
@@ -113,7 +117,7 @@ func New(config Config) (*Runtime, error) {
 		return nil, fmt.Errorf("containerd runtime: %w", err)
 	}
 	return &Runtime{
-		config: config, clock: config.Clock, log: config.Log, client: c, host: host,
+		config: config, clock: config.Clock, log: config.Log, client: c, host: host, quiet: quietLog(),
 		tasks: c.TaskService(), snaps: c.SnapshotService(config.Snapshotter),
 		known: map[string]*meta{}, rootfs: map[string]preparedRootfs{},
 		watchers: map[chan runtime.Event]struct{}{},
@@ -126,8 +130,17 @@ func (r *Runtime) Close() error {
 	return r.client.Close()
 }
 
+// in is ctx for containerd's client. The client's own log is not wanted: what
+// matters of it comes back as errors.
 func (r *Runtime) in(ctx context.Context) context.Context {
+	ctx = log.WithLogger(ctx, r.quiet)
 	return namespaces.WithNamespace(ctx, r.config.Namespace)
+}
+
+func quietLog() *log.Entry {
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	return logrus.NewEntry(logger)
 }
 
 // podLocks serialise what is done to one pod: its shim must not be asked to

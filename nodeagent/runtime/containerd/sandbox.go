@@ -23,6 +23,8 @@ const shmSize = "size=67108864,mode=1777"
 type sandboxRecord struct {
 	Config  runtime.SandboxConfig
 	Created time.Time
+	// Holder is the first process of a shared process namespace.
+	Holder int `json:",omitempty"`
 }
 
 // validUID keeps a pod's UID one path element.
@@ -33,6 +35,8 @@ func (r *Runtime) podDir(uid string) string { return filepath.Join(r.config.RunD
 func pinsOf(c runtime.SandboxConfig) pins {
 	return pins{net: !c.HostNetwork, ipc: !c.HostIPC, uts: !c.HostNetwork}
 }
+
+func sharesPID(c runtime.SandboxConfig) bool { return c.ShareProcessNamespace && !c.HostPID }
 
 // StartSandbox implements runtime.Interface.
 func (r *Runtime) StartSandbox(ctx context.Context, config runtime.SandboxConfig) (runtime.Sandbox, error) {
@@ -52,13 +56,13 @@ func (r *Runtime) StartSandbox(ctx context.Context, config runtime.SandboxConfig
 		return runtime.Sandbox{}, fmt.Errorf("start sandbox %q: %w", config.PodUID, err)
 	}
 	record = sandboxRecord{Config: config, Created: r.clock.Now()}
-	if err := makeSandbox(dir, record); err != nil {
+	if err := makeSandbox(dir, &record); err != nil {
 		return runtime.Sandbox{}, errors.Join(fmt.Errorf("start sandbox %q: %w", config.PodUID, err), unmountBelow(dir))
 	}
 	return r.sandbox(dir, record), nil
 }
 
-func makeSandbox(dir string, record sandboxRecord) error {
+func makeSandbox(dir string, record *sandboxRecord) (err error) {
 	config := record.Config
 	if err := os.MkdirAll(filepath.Join(dir, "shm"), 0o711); err != nil {
 		return err
@@ -69,6 +73,11 @@ func makeSandbox(dir string, record sandboxRecord) error {
 	if err := pinNamespaces(dir, pinsOf(config), config.Hostname, config.Sysctls); err != nil {
 		return err
 	}
+	if sharesPID(config) {
+		if record.Holder, err = startHolder(dir); err != nil {
+			return err
+		}
+	}
 	if !config.HostIPC {
 		if err := unix.Mount("shm", filepath.Join(dir, "shm"), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, shmSize); err != nil {
 			return fmt.Errorf("mount shm: %w", err)
@@ -78,7 +87,7 @@ func makeSandbox(dir string, record sandboxRecord) error {
 }
 
 func (r *Runtime) sandboxReady(dir string, record sandboxRecord) bool {
-	return pinned(dir, pinsOf(record.Config))
+	return pinned(dir, pinsOf(record.Config)) && (!sharesPID(record.Config) || holds(dir, record.Holder))
 }
 
 func (r *Runtime) sandbox(dir string, record sandboxRecord) runtime.Sandbox {
@@ -133,7 +142,13 @@ func (r *Runtime) StopSandbox(ctx context.Context, podUID string) error {
 			return fmt.Errorf("stop sandbox %q: %w", podUID, err)
 		}
 	}
-	if err := unmountBelow(r.podDir(podUID)); err != nil {
+	dir := r.podDir(podUID)
+	if record, err := readSandbox(dir); err == nil {
+		if err := stopHolder(dir, record.Holder); err != nil {
+			return fmt.Errorf("stop sandbox %q: %w", podUID, err)
+		}
+	}
+	if err := unmountBelow(dir); err != nil {
 		return fmt.Errorf("stop sandbox %q: %w", podUID, err)
 	}
 	return nil

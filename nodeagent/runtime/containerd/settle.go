@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
 	"github.com/headway-sh/headway/internal/failpoint"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
@@ -105,4 +108,36 @@ func (r *Runtime) settleAll(ctx context.Context) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// removeOrphanSnapshots removes root file systems whose container was never
+// registered: the agent died inside Create.
+func (r *Runtime) removeOrphanSnapshots(ctx context.Context) error {
+	pods := map[string]string{}
+	err := r.snaps.Walk(r.in(ctx), func(_ context.Context, info snapshots.Info) error {
+		if pod := info.Labels[podLabel]; pod != "" {
+			pods[info.Name] = pod
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for id, pod := range pods {
+		if err := r.removeOrphanSnapshot(ctx, id, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) removeOrphanSnapshot(ctx context.Context, id, pod string) error {
+	defer r.pods.lock(pod)()
+	if _, err := r.lookup(ctx, id); !errors.Is(err, errUnknown) {
+		return err
+	}
+	if err := r.snaps.Remove(r.in(ctx), id); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove snapshot %q: %w", id, err)
+	}
+	return nil
 }

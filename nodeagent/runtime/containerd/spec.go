@@ -100,13 +100,22 @@ func confine(ctx context.Context, in specInput, spec *specs.Spec) error {
 	switch {
 	case !in.host.seccomp:
 	case in.config.Seccomp == nil:
-		spec.Linux.Seccomp = seccomp.DefaultProfile(spec)
+		spec.Linux.Seccomp = defaultSeccomp(spec)
 	case in.config.Seccomp.DefaultAction == specs.ActAllow && len(in.config.Seccomp.Syscalls) == 0:
 		// Unconfined: no filter costs less than one that allows everything.
 	default:
 		spec.Linux.Seccomp = in.config.Seccomp
 	}
 	return nil
+}
+
+// defaultSeccomp is containerd's profile without the x32 architecture, which
+// no distribution builds for: runc compiles the filter anew for every start,
+// once for each architecture. What is not listed is refused.
+func defaultSeccomp(spec *specs.Spec) *specs.LinuxSeccomp {
+	profile := seccomp.DefaultProfile(spec)
+	profile.Architectures = slices.DeleteFunc(profile.Architectures, func(a specs.Arch) bool { return a == specs.ArchX32 })
+	return profile
 }
 
 func orDefault(paths, defaults []string) []string {
@@ -215,7 +224,10 @@ func cgroupPath(s runtime.SandboxConfig, id string) string {
 
 func linuxNamespaces(in specInput) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
-	if !in.sandbox.HostPID {
+	switch {
+	case sharesPID(in.sandbox):
+		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: filepath.Join(in.podDir, "pid")})
+	case !in.sandbox.HostPID:
 		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	}
 	p := pinsOf(in.sandbox)

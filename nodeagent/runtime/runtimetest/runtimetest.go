@@ -33,7 +33,7 @@ type Subject struct {
 
 // Archive is a docker archive of the suite's image: busybox as the applets
 // that the suite runs, and a user "app" (1000) in the groups 1000 and 2000.
-func Archive(t *testing.T, busybox string) []byte {
+func Archive(t testing.TB, busybox string) []byte {
 	t.Helper()
 	image := imagebuild.Image{
 		Reference: ImageName, Architecture: architecture,

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver"
+	"github.com/headway-sh/headway/apiserver/authn"
+	"github.com/headway-sh/headway/apiserver/authz"
+	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/internal/leader"
+	"github.com/headway-sh/headway/internal/pki"
+	"github.com/headway-sh/headway/membership/heartbeat"
+	"github.com/headway-sh/headway/reconciler"
+	"github.com/headway-sh/headway/scheduler"
+)
+
+// components are the parts of a server in the order in which they start; each
+// is stopped before the ones above it.
+func (s *server) components(ctx context.Context) ([]component, error) {
+	all := []component{{"apiserver", s.api.Run}}
+	if s.options.enabled("scheduler") {
+		all = append(all, component{"scheduler", s.runScheduler})
+	}
+	if s.options.enabled("reconciler") {
+		all = append(all, component{"reconciler", s.runReconciler})
+	}
+	if s.options.enabled("gitsource") {
+		if err := s.mainSource(ctx); err != nil {
+			return nil, fmt.Errorf("set up the git source: %w", err)
+		}
+		all = append(all, component{"gitsource", s.runGitSource})
+	}
+	if s.options.enabled("agent") {
+		node, err := s.localNode()
+		if err != nil {
+			return nil, fmt.Errorf("node agent: %w", err)
+		}
+		all = append(all, component{"agent", node.run})
+	}
+	return all, nil
+}
+
+// lead runs f while this server is the leader of a singleton.
+func (s *server) lead(ctx context.Context, name string, identity txn.Identity, f func(context.Context, txn.Epoch) error) error {
+	peer := s.api.Peer(identity)
+	return leader.Run(ctx, leader.Config{
+		Name: name, Identity: s.options.nodeName, DB: peer.Txn(), Client: peer.Client(), Alone: s.api.Alone, Clock: s.clock, Logger: s.log,
+	}, f)
+}
+
+func (s *server) runScheduler(ctx context.Context) error {
+	identity := user("system:kube-scheduler")
+	return s.lead(ctx, "kube-scheduler", identity, func(ctx context.Context, epoch txn.Epoch) error {
+		peer := s.api.Peer(identity).Bound(epoch)
+		cache := peer.Cache()
+		sched, err := scheduler.New(scheduler.Config{Client: peer.LocalClient(), Cache: cache, Txn: peer.Txn(), Identity: identity, Epoch: epoch, Clock: s.clock, Logger: s.log,
+			Seed: uint64(s.clock.Now().UnixNano())})
+		if err != nil {
+			return err
+		}
+		return runAll(ctx, s.log, []component{{"scheduler cache", cache.Start}, {"scheduler", sched.Run}})
+	})
+}
+
+func (s *server) runReconciler(ctx context.Context) error {
+	identity := user("system:kube-controller-manager")
+	return s.lead(ctx, "kube-controller-manager", identity, func(ctx context.Context, epoch txn.Epoch) error {
+		peer := s.api.Peer(identity).Bound(epoch)
+		cache := peer.Cache()
+		var kinds []schema.GroupVersionKind
+		for _, k := range s.api.Kinds().All() {
+			if !apiserver.Internal(k) {
+				kinds = append(kinds, k.GVK)
+			}
+		}
+		controllers, err := reconciler.New(reconciler.Config{
+			ClientFor: func(account string) client.Client {
+				return s.api.Peer(authn.ServiceAccount("kube-system", account)).Bound(epoch).LocalClient()
+			},
+			Client: peer.LocalClient(), Cache: cache, Clock: s.clock, Logger: s.log,
+			RootCA: string(s.api.Authorities().API.PEM), Signer: signer{s.api.Authorities()}, Liveness: newLiveness(ctx, s.beats),
+			ClusterCIDR: s.podCIDR, Kinds: kinds,
+		})
+		if err != nil {
+			return err
+		}
+		return runAll(ctx, s.log, []component{{"controllers' cache", cache.Start}, {"controllers", controllers.Run}})
+	})
+}
+
+func (s *server) runGitSource(ctx context.Context) error {
+	identity := authn.ServiceAccount("kube-system", "gitsource")
+	uid, err := s.clusterUID(ctx)
+	if err != nil {
+		return err
+	}
+	engine, err := gitsource.New(gitsource.Config{
+		Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Kinds(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
+		ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	return engine.Run(ctx)
+}
+
+// signer signs what the certificate controller has approved, each signer's
+// requests by the authority that is believed for them.
+type signer struct{ authorities *apiserver.Authorities }
+
+func (s signer) Sign(_ context.Context, name string, request *x509.CertificateRequest, usages []certificatesv1.KeyUsage, ttl time.Duration) ([]byte, error) {
+	ca := s.authorities.Client
+	if name == certificatesv1.KubeletServingSignerName {
+		ca = s.authorities.NodeServing
+	}
+	r := pki.Request{CommonName: request.Subject.CommonName, Organizations: request.Subject.Organization, DNSNames: request.DNSNames, IPs: request.IPAddresses, Lifetime: ttl}
+	for _, u := range usages {
+		r.Server = r.Server || u == certificatesv1.UsageServerAuth
+		r.Client = r.Client || u == certificatesv1.UsageClientAuth
+	}
+	return ca.Sign(request.PublicKey, r, time.Now())
+}
+
+// liveness tells the node-life controller whom the heartbeat server hears.
+type liveness struct {
+	beats   *heartbeat.Server
+	changes chan string
+}
+
+func newLiveness(ctx context.Context, beats *heartbeat.Server) liveness {
+	l := liveness{beats: beats, changes: make(chan string, 4096)}
+	context.AfterFunc(ctx, beats.Watch(l.changes))
+	return l
+}
+
+func (l liveness) Alive(node string) (alive, known bool) {
+	state := l.beats.State(node)
+	return state.Alive, !state.Since.IsZero()
+}
+
+func (l liveness) Changes() <-chan string { return l.changes }
+
+// nodeOf is the node whose stream a heartbeat request is.
+func (s *server) nodeOf(r *http.Request) (string, bool) {
+	id, ok, err := s.api.Identify(r)
+	if err != nil || !ok {
+		return "", false
+	}
+	return authz.NodeName(id)
+}
+
+func (s *server) routes() map[string]http.Handler {
+	return map[string]http.Handler{heartbeat.Path: s.beats}
+}
+
+// advertised is the address that others reach this machine by: as given, as
+// bound, or the one that the default route leaves by.
+func advertised(given string, bind netip.Addr) (netip.Addr, error) {
+	if given != "" {
+		address, err := netip.ParseAddr(given)
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("--advertise-address: %w", err)
+		}
+		return address, nil
+	}
+	if !bind.IsUnspecified() {
+		return bind, nil
+	}
+	// No packet is sent: connecting a UDP socket asks the kernel for the route.
+	conn, err := net.Dial("udp", "192.0.2.1:9")
+	if err != nil {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil // a machine without network
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), nil
+}
+
+func readOptional(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	return os.ReadFile(path)
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/kubectl/pkg/cmd"
+)
+
+// kubectlCommand is the real kubectl, pointed at the same cluster as the other
+// verbs.
+func kubectlCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                "kubectl",
+		Short:              "kubectl for this cluster",
+		DisableFlagParsing: true,
+		// kubectl reads its own flags and environment.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
+		RunE: func(c *cobra.Command, args []string) error {
+			if os.Getenv(clientcmd.RecommendedConfigPathEnvVar) == "" {
+				path, err := kubeconfigPath(c)
+				if err != nil {
+					return err
+				}
+				if err := os.Setenv(clientcmd.RecommendedConfigPathEnvVar, path); err != nil {
+					return err
+				}
+			}
+			kubectl := cmd.NewDefaultKubectlCommandWithArgs(cmd.KubectlOptions{
+				PluginHandler: cmd.NewDefaultPluginHandler(nil),
+				Arguments:     append([]string{"kubectl"}, args...),
+				IOStreams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+			})
+			kubectl.SetArgs(args)
+			return kubectl.ExecuteContext(c.Context())
+		},
+	}
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/nodeagent"
+	"github.com/headway-sh/headway/nodeagent/cgroup"
+	"github.com/headway-sh/headway/nodeagent/containerdproc"
+	"github.com/headway-sh/headway/nodeagent/logkeeper"
+	"github.com/headway-sh/headway/nodeagent/network"
+	"github.com/headway-sh/headway/nodeagent/node"
+	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
+	"github.com/headway-sh/headway/nodeagent/serve"
+	"github.com/headway-sh/headway/proxy"
+	"github.com/headway-sh/headway/proxy/dns"
+	"github.com/headway-sh/headway/proxy/iptables"
+)
+
+// nodeOptions are what a node agent differs by, in the server's process or in
+// its own.
+type nodeOptions struct {
+	name    string
+	dataDir string
+	// addresses of the machine, the first is the node's InternalIP.
+	addresses []netip.Addr
+	// runtimeEndpoint is a running containerd's socket; empty: an own one.
+	runtimeEndpoint string
+	podCIDR         netip.Prefix // of the whole cluster
+	clusterDNS      netip.Addr
+	clusterDomain   string
+	proxy           bool
+
+	client    client.WithWatch
+	cache     cache.Cache
+	heartbeat node.Heartbeat
+	// serving is the agent's own certificate, clients the authority of who may
+	// ask it.
+	serving func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	clients *x509.CertPool
+	log     *slog.Logger
+}
+
+// nodeDirs are the places below a node's data directory.
+type nodeDirs struct{ data string }
+
+func (d nodeDirs) agent() string      { return filepath.Join(d.data, "agent") }
+func (d nodeDirs) run() string        { return filepath.Join(d.data, "run") }
+func (d nodeDirs) logkeeper() string  { return filepath.Join(d.data, "run", "logkeeper") }
+func (d nodeDirs) containerd() string { return filepath.Join(d.data, "containerd") }
+func (d nodeDirs) network() string    { return filepath.Join(d.data, "network") }
+
+// nodeProcess is a node agent under construction.
+type nodeProcess struct {
+	nodeOptions
+	dirs nodeDirs
+}
+
+// newContainerd is the node's own containerd.
+func newContainerd(dirs nodeDirs, log *slog.Logger) (*containerdproc.Process, error) {
+	return containerdproc.New(containerdproc.Config{Dir: dirs.containerd(), RunDir: filepath.Join(dirs.run(), "containerd"), Log: log})
+}
+
+// run starts what the agent stands on and runs it until ctx ends. Containers,
+// their shims, containerd and the log keeper go on without it.
+func (n *nodeProcess) run(ctx context.Context) error {
+	keeper, err := n.logKeeper()
+	if err != nil {
+		return err
+	}
+	parts := []component{}
+	address := n.runtimeEndpoint
+	if address == "" {
+		process, err := newContainerd(n.dirs, n.log)
+		if err != nil {
+			return fmt.Errorf("containerd: %w", err)
+		}
+		if err := process.Start(ctx); err != nil {
+			return fmt.Errorf("start containerd: %w", err)
+		}
+		parts = append(parts, component{"containerd", process.Run})
+		address = process.Socket()
+	}
+	if err := keeper.Start(ctx); err != nil {
+		return fmt.Errorf("start the log keeper: %w", err)
+	}
+	parts = append(parts, component{"log keeper", keeper.Run})
+	runtime, err := containerd.New(containerd.Config{Address: address, RunDir: n.dirs.run(), Keeper: logkeeper.NewClient(logkeeper.Socket(n.dirs.logkeeper())), Log: n.log})
+	if err != nil {
+		return err
+	}
+	defer runtime.Close()
+	parts = append(parts, component{"runtime", runtime.Run})
+	rest, err := n.agent(ctx, runtime)
+	if err != nil {
+		return err
+	}
+	parts = append(parts, rest...)
+	if n.proxy {
+		proxy, err := n.serviceProxy()
+		if err != nil {
+			return err
+		}
+		parts = append(parts, proxy...)
+	}
+	return runAll(ctx, n.log, parts)
+}
+
+type daemon interface {
+	Start(context.Context) error
+	Run(context.Context) error
+}
+
+func (n *nodeProcess) logKeeper() (daemon, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the own program: %w", err)
+	}
+	return logkeeper.NewProcess(logkeeper.ProcessConfig{Dir: n.dirs.logkeeper(), Command: []string{self, "logkeeper"}, Cgroup: containerdproc.DefaultCgroup, Log: n.log}), nil
+}
+
+// agent makes the Node's keeper, the pods' agent and its server.
+func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([]component, error) {
+	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDR: n.podCIDR, Logger: n.log})
+	if err != nil {
+		return nil, err
+	}
+	groups, err := cgroup.New(cgroup.Config{})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(n.addresses[0].String(), "0"))
+	if err != nil {
+		return nil, fmt.Errorf("listen for the agent: %w", err)
+	}
+	self, err := node.New(node.Config{
+		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir,
+		RuntimeVersion: "containerd://", Version: version(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Clock: clock.RealClock{}, Logger: n.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	agent, err := nodeagent.New(nodeagent.Config{
+		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Cgroups: groups,
+		Recorder: nodeagent.NewRecorder(ctx, n.client, n.name, n.log), HostIPs: n.addresses,
+		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels,
+		Clock: clock.RealClock{}, Logger: n.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	server, err := serve.New(serve.Config{
+		Listener: listener, Pods: agent, Runtime: runtime, Dial: network.Dial, Authorizer: onlyServers{}, Logger: n.log,
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.serving, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: n.clients},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []component{{"node", self.Run}, {"agent server", server.Run}, {"pods", agent.Run}}, nil
+}
+
+// onlyServers lets the API servers ask an agent, which have authorized the
+// person behind the request, and nobody else.
+type onlyServers struct{}
+
+func (onlyServers) Authorize(_ context.Context, user string, _ []string, _, _ string) error {
+	if user != "kube-apiserver-kubelet-client" {
+		return fmt.Errorf("user %q may not ask an agent; ask the API server", user)
+	}
+	return nil
+}
+
+// serviceProxy makes the service rules' keeper and the cluster DNS server.
+func (n *nodeProcess) serviceProxy() ([]component, error) {
+	zone := dns.NewZone(n.clusterDomain)
+	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, ClusterCIDR: n.podCIDR, Kernel: iptables.Exec{}, Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
+	if err != nil {
+		return nil, err
+	}
+	parts := []component{{"proxy cache", n.cache.Start}, {"service proxy", p.Run}}
+	server, err := n.dnsServer(zone)
+	if err != nil {
+		return nil, err
+	}
+	return append(parts, component{"cluster DNS", server.Run}), nil
+}
+
+func (n *nodeProcess) dnsServer(zone *dns.Zone) (*dns.Server, error) {
+	if err := dns.Link(n.clusterDNS); err != nil {
+		return nil, fmt.Errorf("take the address of cluster DNS: %w", err)
+	}
+	at := netip.AddrPortFrom(n.clusterDNS, 53)
+	packet, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		return nil, fmt.Errorf("listen for cluster DNS: %w", err)
+	}
+	stream, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for cluster DNS: %w", err), packet.Close())
+	}
+	upstreams, err := dns.Upstreams("/etc/resolv.conf", n.clusterDNS.AsSlice())
+	if err != nil {
+		n.log.Warn("names outside the cluster will not resolve", "error", err)
+	}
+	return dns.NewServer(dns.Config{Zone: zone, Packet: packet, Stream: stream, Upstreams: upstreams, Logger: n.log}), nil
+}
+
+// localNode is the agent in the server's own process: the same agent, with its
+// API in process under the node's own identity.
+func (s *server) localNode() (*nodeProcess, error) {
+	identity := nodeIdentity(s.options.nodeName)
+	peer := s.api.Peer(identity)
+	certificate, err := s.api.Authorities().NodeCertificate(s.options.nodeName, s.address)
+	if err != nil {
+		return nil, err
+	}
+	return &nodeProcess{dirs: nodeDirs{s.options.dataDir}, nodeOptions: nodeOptions{
+		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint,
+		podCIDR: s.podCIDR, clusterDNS: s.api.DNSAddress(), clusterDomain: s.api.ClusterDomain(), proxy: s.options.enabled("proxy"),
+		client: peer.LocalClient(), cache: peer.Cache(), heartbeat: s.beats, serving: certificate.Server, clients: s.api.Authorities().Client.Pool(), log: s.log,
+	}}, nil
+}
+
+func nodeIdentity(name string) txn.Identity {
+	return txn.Identity{Name: "system:node:" + name, Groups: []string{"system:nodes", "system:authenticated"}}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/utils/clock"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver"
+	"github.com/headway-sh/headway/apiserver/admission"
+	"github.com/headway-sh/headway/internal/pki"
+	"github.com/headway-sh/headway/membership/heartbeat"
+)
+
+// defaultPodCIDR is where pods' addresses come from.
+const defaultPodCIDR = "10.244.0.0/16"
+
+// serverOptions are the flags of `headway server`.
+type serverOptions struct {
+	dataDir, bind, advertise string
+	port                     uint16
+	names                    []string
+	clusterName              string
+	podCIDR, serviceCIDR     string
+	repo, branch, path       string
+	nodeName                 string
+	disable                  []string
+	runtimeEndpoint          string
+	gitToken, gitCA          string
+}
+
+func serverCommand() *cobra.Command {
+	var o serverOptions
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run the control plane, and a node agent unless it is disabled",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := logger(cmd)
+			if err != nil {
+				return err
+			}
+			return runServer(cmd.Context(), o, log)
+		},
+	}
+	logFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "where everything is kept")
+	f.StringVar(&o.bind, "bind-address", "0.0.0.0", "address to serve the API on")
+	f.StringVar(&o.advertise, "advertise-address", "", "address that agents and pods reach the API by (default: the bind address, or the one of the default route)")
+	f.Uint16Var(&o.port, "https-port", apiserver.DefaultPort, "port to serve the API on")
+	f.StringSliceVar(&o.names, "tls-name", nil, "further host names of the API's certificate")
+	f.StringVar(&o.clusterName, "cluster-name", apiserver.DefaultClusterName, "name of the cluster, also of its report branch")
+	f.StringVar(&o.podCIDR, "pod-cidr", defaultPodCIDR, "range of the pods' addresses")
+	f.StringVar(&o.serviceCIDR, "service-cidr", admission.DefaultServiceCIDR, "range of the services' addresses")
+	f.StringVar(&o.repo, "repo", "", "git repository to follow: a path or an https:// URL")
+	f.StringVar(&o.branch, "branch", "", "branch to follow (default: the repository's own)")
+	f.StringVar(&o.path, "path", "", "directory of the repository to apply (default: all of it)")
+	f.StringVar(&o.gitToken, "git-token", "", "file with the token for an https:// repository")
+	f.StringVar(&o.gitCA, "git-ca", "", "file with the certificate authority of an https:// repository")
+	f.StringVar(&o.nodeName, "node-name", "", "name of this machine's node (default: the host name)")
+	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")
+	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
+	return cmd
+}
+
+// components that --disable knows.
+var optional = []string{"reconciler", "scheduler", "gitsource", "agent", "proxy"}
+
+func (o *serverOptions) complete() error {
+	for _, d := range o.disable {
+		if !slices.Contains(optional, d) {
+			return fmt.Errorf("--disable: there is no component %q (%s)", d, strings.Join(optional, ", "))
+		}
+	}
+	if o.nodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("read the host name: %w", err)
+		}
+		o.nodeName = strings.ToLower(host)
+	}
+	path, err := filepath.Abs(o.dataDir)
+	o.dataDir = path
+	return err
+}
+
+func (o *serverOptions) enabled(component string) bool { return !slices.Contains(o.disable, component) }
+
+// server is the process under construction.
+type server struct {
+	options  serverOptions
+	api      *apiserver.Server
+	beats    *heartbeat.Server
+	podCIDR  netip.Prefix
+	services netip.Prefix
+	address  netip.Addr
+	log      *slog.Logger
+	clock    clock.WithTicker
+}
+
+func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
+	if err := o.complete(); err != nil {
+		return err
+	}
+	s := &server{options: o, log: log, clock: clock.RealClock{}}
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	components, err := s.components(ctx)
+	if err != nil {
+		return err
+	}
+	return runAll(ctx, log, components)
+}
+
+// start brings the API up and writes what people and agents reach it by.
+func (s *server) start(ctx context.Context) error {
+	var err error
+	if s.podCIDR, err = netip.ParsePrefix(s.options.podCIDR); err != nil {
+		return fmt.Errorf("--pod-cidr: %w", err)
+	}
+	if s.services, err = netip.ParsePrefix(s.options.serviceCIDR); err != nil {
+		return fmt.Errorf("--service-cidr: %w", err)
+	}
+	bind, err := netip.ParseAddr(s.options.bind)
+	if err != nil {
+		return fmt.Errorf("--bind-address: %w", err)
+	}
+	if s.address, err = advertised(s.options.advertise, bind); err != nil {
+		return err
+	}
+	s.beats = heartbeat.NewServer(s.nodeOf, s.clock)
+	s.api, err = apiserver.Start(ctx, apiserver.Config{
+		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
+		ServiceCIDR: s.services, ClusterName: s.options.clusterName,
+		Routes: s.routes(), Clock: s.clock, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.joinToken(ctx); err != nil {
+		return fmt.Errorf("make the join token: %w", err)
+	}
+	return s.adminKubeconfig()
+}
+
+// adminKubeconfig writes the administrator's way in, anew at each start, so
+// that its certificate is always young.
+func (s *server) adminKubeconfig() error {
+	a := s.api.Authorities()
+	cert, key, err := a.UserCertificate("headway-admin", []string{"system:masters"}, 0)
+	if err != nil {
+		return err
+	}
+	host := s.api.Address().Addr()
+	if host.IsUnspecified() {
+		host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return writeKubeconfig(filepath.Join(s.options.dataDir, adminConfig), s.options.clusterName, "headway-admin", serverURL(host, s.api.Address().Port()), a.API.PEM, cert, key)
+}
+
+// joinToken makes the token that admits agents until it is revoked, once.
+func (s *server) joinToken(ctx context.Context) error {
+	path := filepath.Join(s.options.dataDir, "token")
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	token, err := apiserver.NewJoinToken(0)
+	if err != nil {
+		return err
+	}
+	if err := s.api.Peer(apiserver.Masters).Client().Create(ctx, token.Object(s.clock.Now())); err != nil {
+		return err
+	}
+	return pki.WriteFile(path, []byte(token.Text(s.api.Authorities())+"\n"), 0o600)
+}
+
+// peer gives a component its access under its own name.
+func user(name string) txn.Identity {
+	return txn.Identity{Name: name, Groups: []string{"system:authenticated"}}
+}
