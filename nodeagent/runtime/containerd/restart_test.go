@@ -65,10 +65,11 @@ func agentProcess(ctx context.Context, address, dir string) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		_, err := rt.Exec(ctx, ids["writer"], runtime.ExecConfig{Command: []string{"sleep", orphan}})
+		config := runtime.ExecConfig{Command: []string{"sh", "-c", "sleep 0.1; echo ready; exec sleep " + orphan}}
+		config.Stdout = os.Stdout
+		_, err := rt.Exec(ctx, ids["writer"], config)
 		ended <- err
 	}()
-	fmt.Println("ready")
 	if err := rt.Run(ctx); err != nil {
 		return err
 	}
