@@ -116,8 +116,8 @@ func (n *node) startAgentProcess(t *testing.T) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it was killed already, unless the test failed
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		_ = cmd.Process.Kill() // it has failed already
 		t.Fatalf("agent process: %q, %v", line, err)
 	}
 	return cmd
