@@ -157,12 +157,12 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Log: log}); err != nil {
-		return nil, err
-	}
 	issuer := "https://kubernetes.default.svc." + s.config.ClusterDomain
 	tokens, err := authn.NewServiceAccountTokens(issuer, []string{issuer, "https://kubernetes.default.svc"}, s.authorities.ServiceAccounts, s.config.Clock)
 	if err != nil {
+		return nil, err
+	}
+	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Log: log}); err != nil {
 		return nil, err
 	}
 	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Clock: s.config.Clock})

@@ -254,3 +254,30 @@ func TestObserversSeeWritesInOrder(t *testing.T) {
 	stop()
 	stop()
 }
+
+// TestSlowObserverIsTold lets an observer fall behind the buffer.
+func TestSlowObserverIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var seen, gaps int
+	first, release := make(chan struct{}, 1), make(chan struct{})
+	stop := w.path.Observe(func(o txn.Write) {
+		if o.Revision == 0 {
+			gaps++
+		} else if seen++; seen == 1 {
+			first <- struct{}{}
+			<-release
+		}
+	})
+	w.must(create(configMap("first")))
+	<-first
+	const more = 1100
+	for i := range more {
+		w.must(update(configMap("first", "k", fmt.Sprint(i))))
+	}
+	close(release)
+	stop()
+	if gaps != 1 || seen >= more {
+		t.Errorf("%d gaps, %d of %d writes", gaps, seen, more+1)
+	}
+}

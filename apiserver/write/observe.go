@@ -75,9 +75,7 @@ func (f *feed) end(ticket, revision int64, writes []txn.Write, unknown bool) {
 	delete(f.running, ticket)
 	switch {
 	case unknown:
-		for o := range f.observers {
-			o.lagged = true
-		}
+		f.publish([]txn.Write{{}})
 	case len(writes) > 0:
 		heap.Push(&f.finished, ended{revision, f.next + 1, writes})
 	}
@@ -105,6 +103,17 @@ func (f *feed) publish(writes []txn.Write) {
 	}
 }
 
+// missed tells, once, an observer that has caught up that there was a gap.
+func (f *feed) missed(o *observer) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !o.lagged || len(o.queue) > 0 {
+		return false
+	}
+	o.lagged = false
+	return true
+}
+
 // Observe calls fn for every write, in order, until stop is called. It
 // implements txn.Interface.
 func (p *Path) Observe(fn func(txn.Write)) (stop func()) {
@@ -118,6 +127,9 @@ func (p *Path) Observe(fn func(txn.Write)) (stop func()) {
 		for writes := range o.queue {
 			for _, w := range writes {
 				fn(w)
+			}
+			if f.missed(o) {
+				fn(txn.Write{})
 			}
 		}
 	}()
