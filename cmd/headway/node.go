@@ -186,7 +186,7 @@ func (onlyServers) Authorize(_ context.Context, user string, _ []string, _, _ st
 // serviceProxy makes the service rules' keeper and the cluster DNS server.
 func (n *nodeProcess) serviceProxy() ([]component, error) {
 	zone := dns.NewZone(n.clusterDomain)
-	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, ClusterCIDR: n.podCIDR, Kernel: iptables.Exec{}, Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
+	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, ClusterCIDR: n.podCIDR, Own: []netip.Addr{n.clusterDNS}, Kernel: iptables.Exec{}, Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}
