@@ -91,7 +91,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", serverCommand())
+	add("cluster", serverCommand(), agentCommand())
 	add("admin", tokenCommand(), userCommand(), kubectlCommand())
 	return root
 }
