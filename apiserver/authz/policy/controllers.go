@@ -6,7 +6,7 @@ import rbacv1 "k8s.io/api/rbac/v1"
 // controllers act as service accounts in kube-system of these names.
 var controllerRules = map[string][]rbacv1.PolicyRule{
 	"deployment-controller": {
-		rule(can("get list update watch"), apps, "deployments"),
+		rule(can("get list patch update watch"), apps, "deployments"),
 		rule(can("update patch"), apps, "deployments/status deployments/finalizers"),
 		rule(can("create delete get list patch update watch"), apps, "replicasets"),
 		rule(can("get list update watch"), core, "pods"),
