@@ -91,7 +91,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", upCommand(), downCommand(), serverCommand(), superviseCommand())
+	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), kubectlCommand())
 	return root
 }
