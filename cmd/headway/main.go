@@ -104,6 +104,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand())
+	add("git", statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), kubectlCommand())
 	return root
 }
