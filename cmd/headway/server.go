@@ -37,7 +37,7 @@ type serverOptions struct {
 	repo, branch, path       string
 	nodeName                 string
 	disable                  []string
-	runtimeEndpoint          string
+	runtimeEndpoint, cgroup  string
 	gitToken, gitCA          string
 	gossipPort               uint16
 }
@@ -78,6 +78,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.gitCA, "git-ca", "", "file with the certificate authority of an https:// repository")
 	f.StringVar(&o.nodeName, "node-name", "", "name of this machine's node (default: the host name)")
 	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")
+	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
