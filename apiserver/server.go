@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/api/txn/remote"
 	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
@@ -28,6 +29,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/openapi"
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/txnhttp"
 	"github.com/headway-sh/headway/apiserver/write"
 	"github.com/headway-sh/headway/internal/dataformat"
 )
@@ -49,10 +51,10 @@ type Server struct {
 	serving *errgroup.Group
 }
 
-// stopPatience is how long requests may take to end when the server stops.
 // dataFormat is the version of what the server writes below its data directory.
 const dataFormat = 1
 
+// stopPatience is how long requests may take to end when the server stops.
 const stopPatience = 5 * time.Second
 
 // Start makes a server that answers when Start returns. ctx bounds the start
@@ -191,6 +193,9 @@ func (s *Server) assemble() (http.Handler, error) {
 		Discovery: catalog, OpenAPI: schemas, Checks: s.config.Checks,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if api.Txn, err = txnhttp.New(txnhttp.Config{DB: s.path, Authorizer: authorizer{}, Codec: remote.Codec{Scheme: scheme}, Identity: rest.IdentityFrom, Fail: api.Fail, Log: log}); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
