@@ -151,7 +151,7 @@ func (n *nodeProcess) stopContainers(ctx context.Context, grace time.Duration) e
 	if n.runtimeEndpoint != "" {
 		return nil
 	}
-	process, err := newContainerd(n.dirs, quiet)
+	process, err := newContainerd(n.dirs, defaultCgroup, quiet)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func openNodeImages(ctx context.Context, dataDir, endpoint string, start bool) (
 		return nil, fmt.Errorf("there is no node here: %w; name its directory with --data-dir", err)
 	}
 	if endpoint == "" {
-		process, err := newContainerd(dirs, quiet)
+		process, err := newContainerd(dirs, defaultCgroup, quiet)
 		if err != nil {
 			return nil, err
 		}
