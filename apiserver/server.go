@@ -39,6 +39,7 @@ type Server struct {
 	config      Config
 	authorities *Authorities
 	member      *etcd.Member
+	certificate *peerCertificate // nil when the member is alone
 	store       *store.Store
 	table       *kinds.Table
 	path        *write.Path
@@ -89,6 +90,9 @@ func (s *Server) start(ctx context.Context) error {
 	s.stop = stop
 	s.serving, background = errgroup.WithContext(background)
 	s.serving.Go(func() error { return s.store.Run(background) })
+	if s.certificate != nil {
+		s.serving.Go(func() error { return s.certificate.Run(background) })
+	}
 	handler, err := s.assemble()
 	if err != nil {
 		return err
@@ -124,6 +128,12 @@ func (s *Server) openStore(ctx context.Context) error {
 	member := s.config.Etcd
 	member.DataDir, member.Logger = filepath.Join(s.config.DataDir, "etcd"), s.config.Logger
 	var err error
+	if member.PeerURL != "" && member.PeerTLS == nil {
+		if s.certificate, err = newPeerCertificate(s.authorities, s.config.DataDir, member.Name, member.PeerURL); err != nil {
+			return err
+		}
+		member.PeerTLS = &s.certificate.files
+	}
 	if s.member, err = etcd.Start(ctx, member); err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}

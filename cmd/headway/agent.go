@@ -149,7 +149,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 		return err
 	}
 	joined, err := join.Join(ctx, join.Config{Dir: filepath.Join(o.dataDir, "identity"), Server: o.server, Token: o.token, Node: o.nodeName, Addresses: addresses,
-		Connect: connect, Clock: clock.RealClock{}, Logger: log})
+		Connect: nodeClient, Clock: clock.RealClock{}, Logger: log})
 	if err != nil {
 		return err
 	}
