@@ -51,7 +51,7 @@ lint: ## formatting, vet and the laws of the repository; works offline
 
 .PHONY: update
 update: ## write generated files anew
-	$(GO) run ./apiserver/openapi/gen
+	$(GO) generate ./...
 
 .PHONY: verify
 verify: update lint ## update, and a clean tree
