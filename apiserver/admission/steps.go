@@ -48,6 +48,7 @@ func Steps(c Config) []write.Step {
 	return []write.Step{
 		namespaceLifecycle(),
 		nodeRestriction(),
+		certificateRequester(),
 		taintNewNodes(),
 		serviceAccount(),
 		priority(),

@@ -149,7 +149,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 		return err
 	}
 	joined, err := join.Join(ctx, join.Config{Dir: filepath.Join(o.dataDir, "identity"), Server: o.server, Token: o.token, Node: o.nodeName, Addresses: addresses,
-		Connect: connect, Clock: clock.RealClock{}, Logger: log})
+		Connect: nodeClient, Clock: clock.RealClock{}, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 func remoteNode(o *agentOptions, joined *join.Agent, addresses []netip.Addr, log *slog.Logger) (*nodeProcess, error) {
 	cluster := joined.Answer()
 	config := joined.RESTConfig()
-	api, err := connect(config)
+	api, err := nodeClient(config)
 	if err != nil {
 		return nil, err
 	}
@@ -198,9 +198,9 @@ func (b beats) Run(ctx context.Context, _ string) error {
 	return c.Run(ctx)
 }
 
-// connect makes the client of an agent. It asks nothing of the server, so that
+// nodeClient makes the client of an agent. It asks nothing of the server, so that
 // an agent starts while there is none.
-func connect(config *rest.Config) (client.WithWatch, error) {
+func nodeClient(config *rest.Config) (client.WithWatch, error) {
 	c, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err

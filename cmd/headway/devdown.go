@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,9 +16,9 @@ import (
 	"github.com/headway-sh/headway/nodeagent/cgroup"
 )
 
-// stopPatience is how long the machines' processes may take to end by
+// devStopPatience is how long the machines' processes may take to end by
 // themselves.
-const stopPatience = 10 * time.Second
+const devStopPatience = 10 * time.Second
 
 // down ends every process of the cluster and takes away its control groups,
 // mounts and network. Services' and pods' rules, links and routes go with the
@@ -51,7 +48,7 @@ func (c *devCluster) down(ctx context.Context) error {
 
 // stop ends servers and agents in good order, the agents first.
 func (c *devCluster) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	ctx, cancel := context.WithTimeout(ctx, devStopPatience)
 	defer cancel()
 	for _, servers := range []bool{false, true} {
 		told := map[string]bool{}
@@ -131,28 +128,4 @@ func eachProcess(f func(pid int, args []string)) error {
 		f(pid, strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"))
 	}
 	return nil
-}
-
-// unmountBelow undoes every mount below dir, the latest first.
-func unmountBelow(dir string) error {
-	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	var points []string
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
-			points = append(points, strings.ReplaceAll(fields[4], `\040`, " "))
-		}
-	}
-	slices.Reverse(points)
-	var errs []error
-	for _, p := range points {
-		err := unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", p, err))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -130,6 +130,7 @@ func (n *nodeProcess) run(ctx context.Context) error {
 type daemon interface {
 	Start(context.Context) error
 	Run(context.Context) error
+	Stop(context.Context) error
 }
 
 func (n *nodeProcess) logKeeper() (daemon, error) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -56,7 +57,12 @@ func serverCommand() *cobra.Command {
 		},
 	}
 	logFlags(cmd)
-	f := cmd.Flags()
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+// flags puts the options on a command line.
+func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "where everything is kept")
 	f.StringVar(&o.bind, "bind-address", "0.0.0.0", "address to serve the API on")
 	f.StringVar(&o.advertise, "advertise-address", "", "address that agents and pods reach the API by (default: the bind address, or the one of the default route)")
@@ -74,7 +80,6 @@ func serverCommand() *cobra.Command {
 	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
-	return cmd
 }
 
 // components that --disable knows.
