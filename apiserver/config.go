@@ -38,7 +38,8 @@ type Config struct {
 	ServiceCIDR netip.Prefix
 	// ClusterName and ClusterDomain name the cluster to people and in DNS.
 	ClusterName, ClusterDomain string
-	// Etcd configures the member in process; its DataDir is set from DataDir.
+	// Etcd configures the member in process; its DataDir is set from DataDir,
+	// and its PeerTLS from the authorities.
 	Etcd etcd.Config
 	// Kinds and Types add to the table and the scheme.
 	Kinds []*kind.Kind

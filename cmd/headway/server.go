@@ -37,9 +37,10 @@ type serverOptions struct {
 	repo, branch, path       string
 	nodeName                 string
 	disable                  []string
-	runtimeEndpoint          string
+	runtimeEndpoint, cgroup  string
 	gitToken, gitCA          string
 	gossipPort               uint16
+	etcd                     etcdOptions
 }
 
 func serverCommand() *cobra.Command {
@@ -78,7 +79,9 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.gitCA, "git-ca", "", "file with the certificate authority of an https:// repository")
 	f.StringVar(&o.nodeName, "node-name", "", "name of this machine's node (default: the host name)")
 	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")
+	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
+	o.etcd.flags(f)
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
 
@@ -146,10 +149,14 @@ func (s *server) start(ctx context.Context) error {
 	if s.address, err = advertised(s.options.advertise, bind); err != nil {
 		return err
 	}
+	member, err := s.options.etcd.config(s.options.nodeName)
+	if err != nil {
+		return err
+	}
 	s.beats = heartbeat.NewServer(s.nodeOf, s.clock)
 	s.api, err = apiserver.Start(ctx, apiserver.Config{
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
-		ServiceCIDR: s.services, ClusterName: s.options.clusterName,
+		ServiceCIDR: s.services, ClusterName: s.options.clusterName, Etcd: member,
 		Routes: s.routes(), Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
