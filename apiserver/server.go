@@ -94,6 +94,8 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.bootstrap(ctx); err != nil {
 		return fmt.Errorf("write what every cluster begins with: %w", err)
 	}
+	// The first write would wait for the schemas otherwise.
+	s.serving.Go(func() error { s.path.Fields.Warm(); return nil })
 	s.http = rest.Server(handler, s.authorities.serving(&s.config), s.config.Logger)
 	s.serving.Go(func() error {
 		if err := s.http.ServeTLS(s.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -157,16 +159,20 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Log: log}); err != nil {
-		return nil, err
-	}
 	issuer := "https://kubernetes.default.svc." + s.config.ClusterDomain
 	tokens, err := authn.NewServiceAccountTokens(issuer, []string{issuer, "https://kubernetes.default.svc"}, s.authorities.ServiceAccounts, s.config.Clock)
 	if err != nil {
 		return nil, err
 	}
+	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Log: log}); err != nil {
+		return nil, err
+	}
 	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Clock: s.config.Clock})
 	served := slices.DeleteFunc(slices.Clone(s.table.All()), Internal)
+	visible, err := kinds.New(served)
+	if err != nil {
+		return nil, err
+	}
 	catalog, err := discovery.New(served, rest.VirtualResources())
 	if err != nil {
 		return nil, err
@@ -176,7 +182,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Log: log, Clock: s.config.Clock, Kinds: s.table, Scheme: scheme, Reader: s.store, Writer: s.path,
+		Log: log, Clock: s.config.Clock, Kinds: visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)

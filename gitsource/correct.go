@@ -2,6 +2,7 @@ package gitsource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,55 +44,89 @@ func (s *source) correct(ctx context.Context) error {
 	if err := failpoint.Hit(ctx, "gitsource.drift.before"); err != nil {
 		return err
 	}
-	var changes []txn.Change
-	for _, ref := range slices.SortedFunc(maps.Keys(s.broken), txn.Ref.Compare) {
-		if s.contest(ref, s.broken[ref].record) {
-			delete(s.broken, ref)
-			continue
-		}
-		change, err := s.restore(ref, s.broken[ref].before)
-		if err != nil {
-			return err
-		}
-		if change == nil {
-			delete(s.broken, ref)
-			continue
-		}
-		changes = append(changes, *change)
-	}
-	if len(changes) == 0 {
-		return nil
+	changes, err := s.repairs()
+	if err != nil || len(changes) == 0 {
+		return err
 	}
 	notes, err := s.trim(ctx)
 	if err != nil {
 		return err
 	}
-	options := txn.CommitOptions{Epoch: s.engine.applier.Epoch, Notes: notes}
-	result, done, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, options, func(txn.View) ([]txn.Change, error) { return changes, nil })
-	if err != nil {
-		if result != nil {
-			s.stuck(result)
+	refused := s.repair(ctx, changes, notes)
+	var r *apply.Refused
+	if errors.As(refused, &r) {
+		// What the API server refuses must not keep the rest from being put back.
+		changes = slices.DeleteFunc(changes, func(c txn.Change) bool {
+			return slices.ContainsFunc(r.Problems, func(p v1alpha1.Problem) bool { return p.Object == c.Ref.String() })
+		})
+		s.fights = r.Problems[:min(len(r.Problems), maxProblems)]
+		if len(changes) > 0 {
+			if err := s.repair(ctx, changes, notes); err != nil {
+				return fmt.Errorf("correct drift: %w", err)
+			}
 		}
-		return fmt.Errorf("correct drift: %w", err)
 	}
-	for i, o := range result.Outcomes {
-		e := s.inventory.Entries[o.Change.Ref]
-		s.tracker.Set(o.Change.Ref, health.Of(&e, done.Objects[i]))
-		delete(s.broken, o.Change.Ref)
+	if refused != nil {
+		return fmt.Errorf("correct drift: %w", refused)
 	}
 	s.fights = slices.DeleteFunc(s.fights, func(p v1alpha1.Problem) bool { return !strings.HasPrefix(p.Message, "is contended") })
 	s.log.Info("drift corrected", "objects", len(changes))
 	return nil
 }
 
-// stuck tells what cannot be put back for now.
-func (s *source) stuck(result *txn.Result) {
-	s.fights = nil
-	for _, o := range result.Outcomes {
-		if o.Err != nil && len(s.fights) < maxProblems {
-			s.fights = append(s.fights, apply.Problem(o))
+// repairs are the changes that put back what is broken, in the order of
+// creation; what is fought over or no longer ours is forgotten.
+func (s *source) repairs() ([]txn.Change, error) {
+	refs := slices.SortedFunc(maps.Keys(s.broken), func(a, b txn.Ref) int {
+		return plan.Compare(s.inventory.Entries[a], s.inventory.Entries[b])
+	})
+	var changes []txn.Change
+	for _, ref := range refs {
+		b := s.broken[ref]
+		var change *txn.Change
+		if !s.contest(ref, b.record) {
+			var err error
+			if change, err = s.restore(ref, b.before); err != nil {
+				return nil, err
+			}
 		}
+		if change == nil {
+			delete(s.broken, ref)
+			continue
+		}
+		// A try that fails is not another fight.
+		b.record = nil
+		s.broken[ref] = b
+		changes = append(changes, *change)
 	}
+	return changes, nil
+}
+
+// repair writes repairs in one transaction. It returns *apply.Refused when the
+// API server refuses some of them.
+func (s *source) repair(ctx context.Context, changes []txn.Change, notes []txn.Note) error {
+	options := txn.CommitOptions{Epoch: s.engine.applier.Epoch, Notes: notes}
+	result, done, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, options, func(txn.View) ([]txn.Change, error) { return changes, nil })
+	if err != nil {
+		r := &apply.Refused{}
+		if result != nil {
+			for _, o := range result.Outcomes {
+				if o.Err != nil {
+					r.Problems = append(r.Problems, apply.Problem(o))
+				}
+			}
+		}
+		if len(r.Problems) > 0 {
+			return r
+		}
+		return err
+	}
+	for i, o := range result.Outcomes {
+		e := s.inventory.Entries[o.Change.Ref]
+		s.tracker.Set(o.Change.Ref, health.Of(&e, done.Objects[i]))
+		delete(s.broken, o.Change.Ref)
+	}
+	return nil
 }
 
 // restore is the change that puts an object back: to what git says, or, when

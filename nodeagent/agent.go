@@ -215,7 +215,7 @@ func (a *Agent) start(pod *corev1.Pod, adopted bool) *worker {
 	if adopted || status.Terminal(pod.Status.Phase) || pod.Status.StartTime != nil {
 		w.restore(a.left[pod.UID])
 	} else if failure := a.admit(pod); failure != nil {
-		w.observed.Failure = failure
+		w.reject(failure)
 	}
 	a.workers[pod.UID] = w
 	ctx := a.context

@@ -43,7 +43,7 @@ type Config struct {
 	ResolvConf string
 	// Allocatable is what pods may ask for in sum; nil admits everything.
 	Allocatable func() corev1.ResourceList
-	// Labels are the Node's, for admission; nil admits everything.
+	// NodeLabels are the Node's, for admission; nil admits everything.
 	NodeLabels func() map[string]string
 
 	Clock  clock.WithTicker

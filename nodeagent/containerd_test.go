@@ -79,6 +79,8 @@ func newRealNode(t *testing.T) *realNode {
 			t.Error(err)
 		}
 	})
+	n := &realNode{node: &node{t: t, dir: filepath.Join(dir, "d"), watched: map[string]int{}, events: record.NewFakeRecorder(1000)}}
+	n.wire(t, parent)
 	for _, p := range []*daemon.Daemon{keeper, proc.Daemon} {
 		if err := p.Start(t.Context()); err != nil {
 			t.Fatal(err)
@@ -121,9 +123,7 @@ func newRealNode(t *testing.T) *realNode {
 	if _, err := rt.Import(t.Context(), bytes.NewReader(runtimetest.Archive(t, busybox))); err != nil {
 		t.Fatal(err)
 	}
-	n := &realNode{node: &node{t: t, dir: filepath.Join(dir, "d"), watched: map[string]int{}, events: record.NewFakeRecorder(1000)}}
 	n.client = n.newClient()
-	n.wire(t, parent)
 	n.config = nodeagent.Config{
 		NodeName: "n1", DataDir: n.dir, Client: n.client, Runtime: rt, Network: n.network, Cgroups: n.groups, Recorder: n.events,
 		HostIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Clock: clock.RealClock{},
@@ -176,7 +176,7 @@ func TestPodOnContainerd(t *testing.T) {
 		}
 		p.Spec.Containers = []corev1.Container{{
 			Name: "app", Image: runtimetest.ImageName, ImagePullPolicy: corev1.PullIfNotPresent,
-			Command: []string{"sh", "-c", "hostname; echo $IP $(FOO); cat /cm/word; echo x > /ram/x; echo up > /tmp/up; while :; do sleep 1; done"},
+			Command: []string{"sh", "-c", "hostname; echo $IP $(FOO); cat /cm/word; echo; echo x > /ram/x; echo up > /tmp/up; while :; do sleep 1; done"},
 			Env: []corev1.EnvVar{
 				{Name: "IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}},
 				{Name: "FOO", Value: "bar"},
@@ -207,7 +207,12 @@ func TestPodOnContainerd(t *testing.T) {
 	}
 	found, _ := n.agent.Find("default", "web", "")
 	var out bytes.Buffer
-	want := "web\n10.199.7.2 bar\none"
+	want := "web\n10.199.7.2 bar\none\n"
+	defer func() {
+		if t.Failed() {
+			t.Logf("log %q", out.String())
+		}
+	}()
 	n.await("the log", func() bool {
 		out.Reset()
 		err := logs.Read(t.Context(), found.Containers["app"].LogPath, logs.Options{Tail: -1}, &out, &out)

@@ -231,3 +231,21 @@ func TestVolumesAndEnvironment(t *testing.T) {
 		t.Errorf("something is left mounted: %v", err)
 	}
 }
+
+func TestRejectedPodIsNotStarted(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	port := func(p *corev1.Pod) {
+		p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}
+	}
+	n.create(newPod("one", "web:v1", port))
+	n.awaitPod("one", "ready", ready)
+	before := n.called("Create")
+	n.create(newPod("two", "web:v1", port))
+	pod := n.awaitPod("two", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+	if pod.Status.Reason != "NodePorts" || len(pod.Status.ContainerStatuses) > 0 || n.called("Create") != before {
+		t.Errorf("status %+v", pod.Status)
+	}
+	n.remove("two")
+	n.await("the pod to be gone", func() bool { return n.pod("two") == nil })
+}

@@ -23,7 +23,7 @@ type hook struct {
 	// after names hooks that have to be done before; others run beside.
 	after    []string
 	up, down func(context.Context) error
-	// reason and event are for the pod when up does not succeed.
+	// event is the reason of the pod's event when up does not succeed.
 	event string
 }
 

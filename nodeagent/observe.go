@@ -141,6 +141,7 @@ func (w *worker) restore(f *found) {
 			w.observed.PodIPs = append(w.observed.PodIPs, ip.IP)
 		}
 		w.observed.SandboxReady = true
+		w.setIPs(w.observed.PodIPs)
 	}
 }
 

@@ -252,6 +252,13 @@ func (w *worker) fail(reason, message string) {
 	w.end(plan.Grace(w.pod), false)
 }
 
+// reject fails a pod that was not admitted, before anything of it was made.
+func (w *worker) reject(failure *status.Failure) {
+	w.observed.Failure = failure
+	w.ending = &plan.Ending{Deadline: w.agent.Clock.Now(), Delete: w.pod.DeletionTimestamp != nil}
+	w.agent.Recorder.Event(w.pod, corev1.EventTypeWarning, failure.Reason, failure.Message)
+}
+
 // end makes the pod end within grace; a later end can only be earlier or add
 // that the pod is to be deleted.
 func (w *worker) end(grace time.Duration, remove bool) {
@@ -279,9 +286,9 @@ func (w *worker) publish(ctx context.Context) {
 	}
 	if w.published == nil || !equality.Semantic.DeepEqual(w.published, &s) {
 		w.published, w.dirty = &s, true
-		if !w.absent {
-			w.agent.writer.Set(ctx, w.pod, &s)
-		}
+	}
+	if !w.absent {
+		w.agent.writer.Set(ctx, w.pod, w.published) // which knows whether there is anything to say
 	}
 	w.share()
 	w.save(ctx)

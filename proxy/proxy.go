@@ -31,6 +31,9 @@ type Config struct {
 	NodeName string
 	// ClusterCIDR holds the pods' addresses of all nodes.
 	ClusterCIDR netip.Prefix
+	// Own are service addresses that this node answers itself, such as cluster
+	// DNS's: they get no rules.
+	Own []netip.Addr
 	// Kernel is the edge to the kernel's rules.
 	Kernel iptables.Kernel
 	// Zone answers cluster DNS; nil: no DNS is kept.
@@ -73,7 +76,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	retry := p.config.Clock.NewTimer(retryDelay)
 	retry.Stop()
 	defer retry.Stop()
-	p.tracker.wake <- struct{}{} // the first sync happens even without any Service
+	p.tracker.nudge() // the first sync happens even without any Service
 	for first := true; ; {
 		select {
 		case <-ctx.Done():
@@ -152,7 +155,8 @@ func (p *Proxy) sync(ctx context.Context) error {
 			delete(p.ports, c.key)
 			continue
 		}
-		if ports := model.Ports(c.service, c.slices, p.config.NodeName, corev1.IPv4Protocol); len(ports) > 0 {
+		ports := model.Ports(c.service, c.slices, p.config.NodeName, corev1.IPv4Protocol)
+		if len(ports) > 0 && !slices.Contains(p.config.Own, ports[0].ClusterIP) {
 			p.ports[c.key] = ports
 		} else {
 			delete(p.ports, c.key)

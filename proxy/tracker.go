@@ -66,6 +66,11 @@ func (t *tracker) endpointSlice(s *discoveryv1.EndpointSlice, gone bool) {
 
 func (t *tracker) mark(key types.NamespacedName) {
 	t.changed[key] = true
+	t.nudge()
+}
+
+// nudge wakes the reader of wake, once for any number of nudges.
+func (t *tracker) nudge() {
 	select {
 	case t.wake <- struct{}{}:
 	default:

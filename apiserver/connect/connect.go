@@ -61,7 +61,7 @@ func (c *Connector) Connect(w http.ResponseWriter, r *http.Request, info *rest.R
 	if err != nil {
 		return err
 	}
-	target.Path = path
+	target.Path, target.RawQuery = path, agentQuery(info.Subresource, r.URL.Query()).Encode()
 	c.proxy(pod.Spec.NodeName, target).ServeHTTP(w, r)
 	return nil
 }
@@ -84,6 +84,23 @@ func agentPath(subresource string, pod *corev1.Pod, query url.Values) (string, e
 		return "/" + subresource + base + "/" + container, nil
 	}
 	return "", apierrors.NewMethodNotSupported(schema.GroupResource{Resource: "pods/" + subresource}, "connect")
+}
+
+// agentQuery says in the agent's words which streams a client wants; all else
+// stays as the client sent it.
+func agentQuery(subresource string, query url.Values) url.Values {
+	query.Del("container")
+	if subresource != "exec" && subresource != "attach" {
+		return query
+	}
+	for api, agent := range map[string]string{"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"} {
+		wanted, err := strconv.ParseBool(query.Get(api))
+		query.Del(api)
+		if err == nil && wanted {
+			query.Set(agent, "1")
+		}
+	}
+	return query
 }
 
 // container checks the container's name, or picks the only one.
@@ -144,7 +161,7 @@ func (c *Connector) proxy(node string, target *url.URL) http.Handler {
 		Transport:     &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true},
 		FlushInterval: -1,
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.URL.Path, p.Out.URL.RawPath = target.Scheme, target.Host, target.Path, ""
+			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.URL.Path, p.Out.URL.RawPath, p.Out.URL.RawQuery = target.Scheme, target.Host, target.Path, "", target.RawQuery
 			p.Out.Host = target.Host
 			p.Out.Header.Del("Authorization")
 		},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,6 +38,14 @@ type Config struct {
 	Scheme *runtime.Scheme
 	// Log defaults to slog.Default.
 	Log *slog.Logger
+	// Tokens answers token requests; nil: there are none.
+	Tokens TokenIssuer
+}
+
+// TokenIssuer makes service account tokens.
+type TokenIssuer interface {
+	// Issue answers a request for an account, which it looks up on the View.
+	Issue(view txn.View, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
 }
 
 // Server makes Peers. It is safe for concurrent use.

@@ -3,12 +3,14 @@ package inproc
 import (
 	"context"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/write"
 )
 
@@ -61,8 +63,34 @@ func (s subresourceClient) Create(ctx context.Context, o, body client.Object, op
 	if err != nil {
 		return err
 	}
+	if request, ok := body.(*authenticationv1.TokenRequest); ok && s.name == "token" {
+		return s.issue(ctx, k, o, request)
+	}
 	change.Subresource, change.Object, change.FieldManager = s.name, body, opts.FieldManager
 	return s.do(ctx, k, change, opts.DryRun, nil)
+}
+
+// issue answers a token request, which writes nothing.
+func (s subresourceClient) issue(ctx context.Context, k *kind.Kind, o client.Object, request *authenticationv1.TokenRequest) error {
+	if s.server.Tokens == nil {
+		return errNoSubresource(k, s.name)
+	}
+	view, err := s.current(ctx, "")
+	if err != nil {
+		return err
+	}
+	err = write.Authorize(s.server.Write.Authorizer, view, s.identity, write.Attributes{
+		Verb: "create", Resource: k.Resource(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
+	})
+	if err != nil {
+		return err
+	}
+	issued, err := s.server.Tokens.Issue(view, o.GetNamespace(), o.GetName(), request)
+	if err != nil {
+		return err
+	}
+	issued.DeepCopyInto(request)
+	return nil
 }
 
 func (s subresourceClient) Update(ctx context.Context, o client.Object, options ...client.SubResourceUpdateOption) error {

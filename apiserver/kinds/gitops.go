@@ -31,7 +31,7 @@ func gitSourceKind() *kind.Kind {
 		Columns: append([]column{
 			nameColumn(), str("Revision", "The commit that is applied."), str("Suspended", "Whether commits are held back."),
 			str("Ready", "Whether the newest commit is applied."), str("Health", "Health of the applied objects."),
-			integer("Drift", "How many objects differ from git now."), str("Message", "What was done last, or what is wrong."), ageColumn(),
+			integer("Drift", "How many deviations from git are on record."), str("Message", "What was done last, or what is wrong."), ageColumn(),
 		}, wide(str("URL", "The repository."))...),
 		Row: row(func(o *v1alpha1.GitSource, now time.Time) []any {
 			ready, message := condition(o.Status.Conditions, "Ready")

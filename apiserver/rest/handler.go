@@ -56,6 +56,10 @@ type Config struct {
 	// serves /openapi; Metrics serves /metrics; Txn serves the transaction
 	// contract. Optional.
 	Discovery, OpenAPI, Metrics, Txn http.Handler
+	// Paths are served besides, after authentication and authorization by path:
+	// a key that ends with a slash takes everything below it, without a time
+	// limit. Optional.
+	Paths map[string]http.Handler
 	// Checks are what /livez and /readyz ask.
 	Checks []Check
 	// Version is what /version answers; zero means this program's.
@@ -140,7 +144,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(out, r, apierrors.NewBadRequest(err.Error()))
 		return
 	}
-	if !isLongRunning(info) {
+	if !h.isLongRunning(info) {
 		ctx, cancel := context.WithTimeout(r.Context(), h.timeout(r))
 		defer cancel()
 		r = r.WithContext(ctx)
@@ -199,7 +203,7 @@ func (h *Handler) timeout(r *http.Request) time.Duration {
 }
 
 // isLongRunning tells the requests that last as long as the client wants.
-func isLongRunning(info *RequestInfo) bool {
+func (h *Handler) isLongRunning(info *RequestInfo) bool {
 	if info.Verb == "watch" {
 		return true
 	}
@@ -207,7 +211,11 @@ func isLongRunning(info *RequestInfo) bool {
 	case "log", "exec", "attach", "portforward", "proxy":
 		return true
 	}
-	return !info.IsResource && isStreamPath(info.Path)
+	if info.IsResource {
+		return false
+	}
+	_, below := h.extra(info.Path)
+	return below || info.Path == txnPath+"/observe"
 }
 
 func auditID(r *http.Request) string {

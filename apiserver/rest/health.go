@@ -47,8 +47,20 @@ const (
 	txnPath  = "/apis/" + txnGroup + "/v1"
 )
 
-// isStreamPath tells the paths that stream for as long as the client wants.
-func isStreamPath(path string) bool { return path == txnPath+"/observe" }
+// extra finds the handler of one of Paths; below says that its key stands for
+// everything below it. The longest key wins.
+func (h *Handler) extra(path string) (handler http.Handler, below bool) {
+	if exact, ok := h.Paths[path]; ok && !strings.HasSuffix(path, "/") {
+		return exact, false
+	}
+	best := ""
+	for key, candidate := range h.Paths {
+		if strings.HasSuffix(key, "/") && strings.HasPrefix(path, key) && len(key) > len(best) {
+			best, handler = key, candidate
+		}
+	}
+	return handler, handler != nil
+}
 
 // servePath answers what is no API resource.
 func (h *Handler) servePath(w http.ResponseWriter, r *http.Request, info *RequestInfo) error {
@@ -71,6 +83,10 @@ func (h *Handler) servePath(w http.ResponseWriter, r *http.Request, info *Reques
 		return nil
 	case first == "openapi" && h.OpenAPI != nil:
 		h.OpenAPI.ServeHTTP(w, r)
+		return nil
+	}
+	if handler, _ := h.extra(info.Path); handler != nil {
+		handler.ServeHTTP(w, r)
 		return nil
 	}
 	notFoundPage(w)

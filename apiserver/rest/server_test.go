@@ -3,6 +3,7 @@ package rest_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -123,5 +124,28 @@ func TestStoppedStore(t *testing.T) {
 	response := w.get(maps)
 	if b := read(t, response); response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("%s %s", response.Status, b)
+	}
+}
+
+func TestExtraPaths(t *testing.T) {
+	say := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, limited := r.Context().Deadline()
+			fmt.Fprint(w, text, " ", rest.IdentityFrom(r.Context()).Name, " ", limited)
+		})
+	}
+	w := newWorld(t, func(c *rest.Config) {
+		c.Paths = map[string]http.Handler{"/openid/v1/jwks": say("keys"), "/git/": say("git"), "/git/special/": say("special")}
+	})
+	for path, want := range map[string]string{
+		"/openid/v1/jwks": "keys alice true", "/openid/v1": "404 page not found\n", "/git/main.git/info/refs": "git alice false",
+		"/git/special/x": "special alice false",
+	} {
+		if got := read(t, w.get(path)); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+	if response := w.get("/git/main.git", "Test-User", ""); response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("anonymous: %s", response.Status)
 	}
 }

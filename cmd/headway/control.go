@@ -23,6 +23,7 @@ import (
 	"github.com/headway-sh/headway/internal/leader"
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership/heartbeat"
+	"github.com/headway-sh/headway/membership/join"
 	"github.com/headway-sh/headway/reconciler"
 	"github.com/headway-sh/headway/scheduler"
 )
@@ -30,7 +31,7 @@ import (
 // components are the parts of a server in the order in which they start; each
 // is stopped before the ones above it.
 func (s *server) components(ctx context.Context) ([]component, error) {
-	all := []component{{"apiserver", s.api.Run}}
+	all := []component{{"apiserver", s.api.Run}, {"gossip", s.gossip.Run}}
 	if s.options.enabled("scheduler") {
 		all = append(all, component{"scheduler", s.runScheduler})
 	}
@@ -163,7 +164,7 @@ func (s *server) nodeOf(r *http.Request) (string, bool) {
 }
 
 func (s *server) routes() map[string]http.Handler {
-	return map[string]http.Handler{heartbeat.Path: s.beats}
+	return map[string]http.Handler{heartbeat.Path: s.afterStart(s.beats), join.Path: s.afterStart(s.joining())}
 }
 
 // advertised is the address that others reach this machine by: as given, as

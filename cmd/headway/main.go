@@ -91,7 +91,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", serverCommand())
-	add("admin", tokenCommand(), userCommand(), kubectlCommand())
+	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand())
+	add("admin", imageCommand(), tokenCommand(), userCommand(), kubectlCommand())
 	return root
 }

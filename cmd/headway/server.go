@@ -13,12 +13,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/internal/pki"
+	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
 )
 
@@ -37,6 +39,7 @@ type serverOptions struct {
 	disable                  []string
 	runtimeEndpoint          string
 	gitToken, gitCA          string
+	gossipPort               uint16
 }
 
 func serverCommand() *cobra.Command {
@@ -54,7 +57,12 @@ func serverCommand() *cobra.Command {
 		},
 	}
 	logFlags(cmd)
-	f := cmd.Flags()
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+// flags puts the options on a command line.
+func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "where everything is kept")
 	f.StringVar(&o.bind, "bind-address", "0.0.0.0", "address to serve the API on")
 	f.StringVar(&o.advertise, "advertise-address", "", "address that agents and pods reach the API by (default: the bind address, or the one of the default route)")
@@ -70,8 +78,8 @@ func serverCommand() *cobra.Command {
 	f.StringVar(&o.gitCA, "git-ca", "", "file with the certificate authority of an https:// repository")
 	f.StringVar(&o.nodeName, "node-name", "", "name of this machine's node (default: the host name)")
 	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")
+	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
-	return cmd
 }
 
 // components that --disable knows.
@@ -83,15 +91,11 @@ func (o *serverOptions) complete() error {
 			return fmt.Errorf("--disable: there is no component %q (%s)", d, strings.Join(optional, ", "))
 		}
 	}
-	if o.nodeName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("read the host name: %w", err)
-		}
-		o.nodeName = strings.ToLower(host)
+	var err error
+	if o.nodeName, err = nodeName(o.nodeName); err != nil {
+		return err
 	}
-	path, err := filepath.Abs(o.dataDir)
-	o.dataDir = path
+	o.dataDir, err = filepath.Abs(o.dataDir)
 	return err
 }
 
@@ -102,6 +106,8 @@ type server struct {
 	options  serverOptions
 	api      *apiserver.Server
 	beats    *heartbeat.Server
+	gossip   *membership.Membership
+	started  chan struct{} // closed once api and gossip are there
 	podCIDR  netip.Prefix
 	services netip.Prefix
 	address  netip.Addr
@@ -113,7 +119,7 @@ func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	s := &server{options: o, log: log, clock: clock.RealClock{}}
+	s := &server{options: o, log: log, clock: clock.RealClock{}, started: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -149,6 +155,10 @@ func (s *server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.listenGossip(bind); err != nil {
+		return err
+	}
+	close(s.started)
 	if err := s.joinToken(ctx); err != nil {
 		return fmt.Errorf("make the join token: %w", err)
 	}

@@ -167,10 +167,7 @@ func (p *Plan) prune(in *Input) []Entry {
 			deletes = append(deletes, e)
 		}
 	}
-	slices.SortFunc(deletes, func(a, b Entry) int {
-		ra, rb := a.Ref(), b.Ref()
-		return cmp.Or(cmp.Compare(rank(b.Group, b.Kind), rank(a.Group, a.Kind)), ra.Compare(rb))
-	})
+	slices.SortFunc(deletes, func(a, b Entry) int { return Compare(b, a) })
 	p.Counts.Deleted = int32(len(deletes))
 	return deletes
 }
@@ -231,7 +228,7 @@ func consented(consents []string, e *Entry) bool {
 // cut orders the changes and cuts them into stages.
 func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 	slices.SortStableFunc(applies, func(a, b wanted) int {
-		return cmp.Or(boolCompare(a.custom, b.custom), cmp.Compare(rank(a.entry.Group, a.entry.Kind), rank(b.entry.Group, b.entry.Kind)), a.ref.Compare(b.ref))
+		return cmp.Or(boolCompare(a.custom, b.custom), Compare(a.entry, b.entry))
 	})
 	have := maps.Clone(in.Inventory.Entries)
 	stage := Stage{}
@@ -293,8 +290,12 @@ func (p *Plan) body(w wanted) (*unstructured.Unstructured, int) {
 	return body, len(encoded)
 }
 
-// rank orders kinds for creation: what others need comes first, what calls
-// into others comes last.
+// Compare orders entries for creation: what others need comes first, what
+// calls into others comes last.
+func Compare(a, b Entry) int {
+	return cmp.Or(cmp.Compare(rank(a.Group, a.Kind), rank(b.Group, b.Kind)), a.Ref().Compare(b.Ref()))
+}
+
 func rank(group, kind string) int {
 	switch kind {
 	case "Namespace":

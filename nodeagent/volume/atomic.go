@@ -110,7 +110,7 @@ func clear(dir, keep string) error {
 		return err
 	}
 	for _, e := range entries {
-		if name := e.Name(); strings.HasPrefix(name, "..2") && name != keep {
+		if name := e.Name(); strings.HasPrefix(name, "..") && name != dataLink && name != keep {
 			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 				return err
 			}

@@ -120,13 +120,17 @@ func openBelow(root, sub string) (fd int, directory bool, err error) {
 }
 
 func makeBelow(base int, sub string) error {
+	var root unix.Stat_t
+	if err := unix.Fstat(base, &root); err != nil {
+		return fmt.Errorf("stat volume: %w", err)
+	}
 	at, err := unix.Dup(base)
 	if err != nil {
 		return err
 	}
 	defer func() { unix.Close(at) }()
 	for name := range strings.SplitSeq(sub, "/") {
-		if err := unix.Mkdirat(at, name, 0o750); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := unix.Mkdirat(at, name, root.Mode&0o777); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("make directory: %w", err)
 		}
 		next, err := unix.Openat2(at, name, &unix.OpenHow{

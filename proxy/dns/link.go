@@ -19,8 +19,8 @@ func Link(address netip.Addr) error {
 	link, err := netlink.LinkByName(LinkName)
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {
-		dummy := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: LinkName}}
-		if err := netlink.LinkAdd(dummy); err != nil {
+		// A bridge without ports, because not every kernel has dummy links.
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: LinkName}}); err != nil {
 			return fmt.Errorf("add link %s: %w", LinkName, err)
 		}
 		link, err = netlink.LinkByName(LinkName)

@@ -12,7 +12,7 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("get list update watch"), core, "pods"),
 	},
 	"replicaset-controller": {
-		rule(can("get list update watch"), apps, "replicasets"),
+		rule(can("get list patch update watch"), apps, "replicasets"),
 		rule(can("update patch"), apps, "replicasets/status replicasets/finalizers"),
 		rule(can("create delete list get patch watch"), core, "pods"),
 	},

@@ -110,6 +110,13 @@ func (n *node) close(t testing.TB) {
 	if err := os.RemoveAll(n.dir); err != nil {
 		t.Error(err)
 	}
+	cgroups, err := filepath.Glob("/sys/fs/cgroup/*/headway-runtimetest")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, cgroup := range append(cgroups, "/sys/fs/cgroup/headway-runtimetest") {
+		_ = os.Remove(cgroup) // another test's pods may be in it
+	}
 }
 
 // shims are the processes that serve containers of this node.

@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	apievents "github.com/containerd/containerd/api/events"
@@ -28,13 +29,10 @@ const (
 // the connection was lost it settles what happened meanwhile.
 func (r *Runtime) Run(ctx context.Context) error {
 	defer r.settling.Wait()
-	r.endOrphanExecs(ctx)
-	if err := r.removeOrphanSnapshots(ctx); err != nil && ctx.Err() == nil {
-		r.log.Warn("remove snapshots of interrupted creates", "error", err)
-	}
 	wait := reconnectWait
-	for first := true; ctx.Err() == nil; first = false {
+	for first := true; ctx.Err() == nil; {
 		connected, err := r.listen(ctx, first)
+		first = first && !connected
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -62,7 +60,11 @@ func (r *Runtime) listen(ctx context.Context, first bool) (connected bool, err e
 	if err := r.settleAll(ctx); err != nil {
 		return false, err
 	}
-	if !first {
+	if first {
+		if err := errors.Join(r.endOrphanExecs(ctx), r.removeOrphanSnapshots(ctx)); err != nil {
+			return false, fmt.Errorf("clear up after the last agent: %w", err)
+		}
+	} else {
 		r.publish(runtime.Event{Kind: runtime.EventResync, Time: r.clock.Now()})
 	}
 	for {

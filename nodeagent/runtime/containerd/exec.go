@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
@@ -54,7 +55,7 @@ func (r *Runtime) nextExecID() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.execNumber++
-	return "exec-" + strconv.FormatInt(r.clock.Now().UnixNano(), 36) + "-" + strconv.Itoa(r.execNumber)
+	return r.execPrefix + strconv.Itoa(r.execNumber)
 }
 
 func (r *Runtime) execProcess(ctx context.Context, id string, config runtime.ExecConfig) (*anypb.Any, error) {
@@ -287,22 +288,26 @@ func (c *closingReader) Read(p []byte) (int, error) {
 
 // endOrphanExecs ends processes whose agent has died: nobody reads what they
 // write, so they would block, and nobody would learn how they ended.
-func (r *Runtime) endOrphanExecs(ctx context.Context) {
+func (r *Runtime) endOrphanExecs(ctx context.Context) error {
 	states, err := r.listTasks(ctx)
 	if err != nil {
-		return // containerd is away; its shims' execs are looked for next time
+		return err
 	}
 	for id, state := range states {
 		if state.stopped || state.created {
 			continue
 		}
 		answer, err := r.tasks.ListPids(r.in(ctx), &tasks.ListPidsRequest{ContainerID: id})
-		if err != nil {
+		if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) {
 			continue // it has just ended
+		}
+		if err != nil {
+			return fmt.Errorf("list processes of container %q: %w", id, err)
 		}
 		for _, p := range answer.Processes {
 			var details apioptions.ProcessDetails
-			if p.Info == nil || proto.Unmarshal(p.Info.Value, &details) != nil || details.ExecID == "" {
+			if p.Info == nil || proto.Unmarshal(p.Info.Value, &details) != nil ||
+				details.ExecID == "" || strings.HasPrefix(details.ExecID, r.execPrefix) {
 				continue
 			}
 			e := &execution{runtime: r, id: id, execID: details.ExecID}
@@ -310,4 +315,5 @@ func (r *Runtime) endOrphanExecs(ctx context.Context) {
 			e.delete(ctx)
 		}
 	}
+	return nil
 }

@@ -65,10 +65,11 @@ func agentProcess(ctx context.Context, address, dir string) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		_, err := rt.Exec(ctx, ids["writer"], runtime.ExecConfig{Command: []string{"sleep", orphan}})
+		config := runtime.ExecConfig{Command: []string{"sh", "-c", "sleep 0.1; echo ready; exec sleep " + orphan}}
+		config.Stdout = os.Stdout
+		_, err := rt.Exec(ctx, ids["writer"], config)
 		ended <- err
 	}()
-	fmt.Println("ready")
 	if err := rt.Run(ctx); err != nil {
 		return err
 	}
@@ -115,8 +116,8 @@ func (n *node) startAgentProcess(t *testing.T) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it was killed already, unless the test failed
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		_ = cmd.Process.Kill() // it has failed already
 		t.Fatalf("agent process: %q, %v", line, err)
 	}
 	return cmd

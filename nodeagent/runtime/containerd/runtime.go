@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -68,8 +69,10 @@ type Runtime struct {
 	tasks  tasks.TasksClient
 	snaps  snapshots.Snapshotter
 	host   hostFacts
-	pods   podLocks
-	images imageCache
+	// execPrefix is that of this life's exec IDs: others are orphans.
+	execPrefix string
+	pods       podLocks
+	images     imageCache
 
 	mu         sync.Mutex // guards all below
 	known      map[string]*meta
@@ -119,7 +122,8 @@ func New(config Config) (*Runtime, error) {
 	return &Runtime{
 		config: config, clock: config.Clock, log: config.Log, client: c, host: host, quiet: quietLog(),
 		tasks: c.TaskService(), snaps: c.SnapshotService(config.Snapshotter),
-		known: map[string]*meta{}, rootfs: map[string]preparedRootfs{},
+		execPrefix: "exec-" + strconv.FormatInt(config.Clock.Now().UnixNano(), 36) + "-",
+		known:      map[string]*meta{}, rootfs: map[string]preparedRootfs{},
 		watchers: map[chan runtime.Event]struct{}{},
 	}, nil
 }
