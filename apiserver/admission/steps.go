@@ -49,6 +49,8 @@ func Steps(c Config) []write.Step {
 		namespaceLifecycle(),
 		nodeRestriction(),
 		certificateRequester(),
+		signers(),
+		escalation(),
 		taintNewNodes(),
 		serviceAccount(),
 		priority(),
