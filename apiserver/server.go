@@ -100,6 +100,11 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.bootstrap(ctx); err != nil {
 		return fmt.Errorf("write what every cluster begins with: %w", err)
 	}
+	if s.config.Prepare != nil {
+		if err := s.config.Prepare(ctx, s); err != nil {
+			return err
+		}
+	}
 	// The first write would wait for the schemas otherwise.
 	s.serving.Go(func() error { s.path.Fields.Warm(); return nil })
 	s.http = rest.Server(handler, s.authorities.serving(&s.config), s.config.Logger)
