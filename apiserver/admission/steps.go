@@ -51,6 +51,7 @@ func Steps(c Config) []write.Step {
 		taintNewNodes(),
 		serviceAccount(),
 		priority(),
+		runtimeClass(),
 		defaultTolerations(),
 		serviceAddresses(c),
 	}
