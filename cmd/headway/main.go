@@ -103,7 +103,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand())
+	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
 	add("git", statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), kubectlCommand())
 	return root
