@@ -54,6 +54,7 @@ func Steps(c Config) []write.Step {
 		taintNewNodes(),
 		serviceAccount(),
 		priority(),
+		runtimeClass(),
 		defaultTolerations(),
 		serviceAddresses(c),
 	}

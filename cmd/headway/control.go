@@ -108,14 +108,16 @@ func (s *server) runGitSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, err := gitsource.New(gitsource.Config{
-		Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Kinds(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
-		ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
+	return s.lead(ctx, gitsource.EpochName, identity, func(ctx context.Context, _ txn.Epoch) error {
+		engine, err := gitsource.New(gitsource.Config{
+			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Kinds(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
+			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
+		})
+		if err != nil {
+			return err
+		}
+		return engine.Run(ctx) // which begins an epoch of its own, on top of the one here
 	})
-	if err != nil {
-		return err
-	}
-	return engine.Run(ctx)
 }
 
 // signer signs what the certificate controller has approved, each signer's
