@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -212,23 +213,46 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, all
 	for ref := range s.broken {
 		dirty[ref] = true
 	}
+	known := s.snapshot()
 	job := apply.Job{
 		Input: plan.Input{
 			Source: s.name, Spec: &s.object.Spec, Ref: s.status.ObservedRef, Set: set, Inventory: s.inventory, Mapper: s.engine.cfg.Mapper,
 			Consents: c.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all, Dirty: dirty,
 		},
-		Done: func(done apply.Stage) { s.applied(done, dirty) },
+		Done: func(done apply.Stage) {
+			s.applied(done, dirty)
+			known = s.snapshot()
+		},
 	}
 	if !current {
 		job.Along = s.along
 	}
 	if err := s.engine.applier.Apply(ctx, job); err != nil {
+		s.restoreTo(known)
 		return err
 	}
 	if s.release != nil && s.release.Status.AppliedTime == nil {
 		s.release.Status.AppliedTime = s.stamp()
 	}
 	return nil
+}
+
+// snapshot is what is said about the newest commit.
+type snapshot struct {
+	status           v1alpha1.GitSourceStatus
+	release          v1alpha1.ReleaseStatus
+	problems, fights []v1alpha1.Problem
+	contended        map[string]*contest
+}
+
+func (s *source) snapshot() snapshot {
+	return snapshot{*s.status.DeepCopy(), *s.release.Status.DeepCopy(), s.problems, s.fights, maps.Clone(s.contended)}
+}
+
+// restoreTo takes back what along has said about a stage that was not written.
+func (s *source) restoreTo(known snapshot) {
+	s.status, s.release.Status = known.status, known.release
+	s.problems, s.fights, s.contended = known.problems, known.fights, known.contended
 }
 
 // along gives the changes that record a stage in the API.
