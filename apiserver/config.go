@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,6 +47,9 @@ type Config struct {
 	Types []func(*runtime.Scheme) error
 	// Routes are served beside the API, each by its exact path.
 	Routes map[string]http.Handler
+	// Prepare runs when the API can be used in process and nobody is served
+	// yet: what has to exist once /readyz answers is made here.
+	Prepare func(context.Context, *Server) error
 	// Checks add to /readyz.
 	Checks []rest.Check
 	Clock  clock.WithTicker

@@ -100,6 +100,11 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.bootstrap(ctx); err != nil {
 		return fmt.Errorf("write what every cluster begins with: %w", err)
 	}
+	if s.config.Prepare != nil {
+		if err := s.config.Prepare(ctx, s); err != nil {
+			return err
+		}
+	}
 	// The first write would wait for the schemas otherwise.
 	s.serving.Go(func() error { s.path.Fields.Warm(); return nil })
 	s.http = rest.Server(handler, s.authorities.serving(&s.config), s.config.Logger)
@@ -199,7 +204,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)
 		},
-		Connector: connect.New(s.store, s.authorities.ToNodes(), log),
+		Connector: connect.New(connect.Config{Views: s.store, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
 		Discovery: catalog, OpenAPI: schemas, Checks: s.config.Checks,
 	})
 	if err != nil {

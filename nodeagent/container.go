@@ -51,11 +51,12 @@ func (w *worker) containerConfig(ctx context.Context, a *attempt, image runtime.
 			"io.kubernetes.pod.namespace": a.pod.Namespace, "io.kubernetes.container.name": c.Name,
 		},
 	}
-	return config, secure(&config, a.pod, c, image)
+	return config, secure(&config, a.pod, c, image, w.agent.SeccompDir())
 }
 
 // secure carries the security contexts over, the container's before the pod's.
-func secure(config *runtime.ContainerConfig, pod *corev1.Pod, c *corev1.Container, image runtime.Image) error {
+// profiles is where the node's own seccomp profiles are.
+func secure(config *runtime.ContainerConfig, pod *corev1.Pod, c *corev1.Container, image runtime.Image, profiles string) error {
 	nonRoot := false
 	if s := pod.Spec.SecurityContext; s != nil {
 		config.RunAsUser, config.RunAsGroup = s.RunAsUser, s.RunAsGroup
@@ -87,6 +88,9 @@ func secure(config *runtime.ContainerConfig, pod *corev1.Pod, c *corev1.Containe
 	}
 	if config.RunAsUser == nil {
 		config.RunAsUserName = image.User
+	}
+	if err := confine(config, pod, c, profiles); err != nil {
+		return err
 	}
 	return verifyNonRoot(nonRoot, config, image)
 }

@@ -31,7 +31,7 @@ type cluster struct {
 	config *rest.Config
 }
 
-func connect(cmd *cobra.Command) (*cluster, error) {
+func userCluster(cmd *cobra.Command) (*cluster, error) {
 	config, err := clientConfig(cmd)
 	if err != nil {
 		return nil, err
@@ -84,6 +84,9 @@ func watchUntil(ctx context.Context, config *rest.Config, kinds []client.Object,
 		if err != nil {
 			return err
 		}
+	}
+	if !c.WaitForCacheSync(ctx) {
+		return ctx.Err()
 	}
 	for {
 		if done, err := look(ctx, c); done || err != nil {

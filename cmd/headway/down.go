@@ -80,7 +80,8 @@ func down(ctx context.Context, o downOptions, progress *printer.Progress) error 
 		}
 		return nil
 	}
-	n := &nodeProcess{dirs: nodeDirs{o.dataDir}, nodeOptions: nodeOptions{log: quiet, runtimeEndpoint: configuredRuntime(files)}}
+	endpoint, group := configuredRuntime(files)
+	n := nodeTools(o.dataDir, endpoint, group)
 	err = errors.Join(n.stopContainers(ctx, o.grace), n.removeTraces(ctx))
 	if err != nil {
 		return err
@@ -107,19 +108,21 @@ func ownDataDir(files serviceFiles) bool {
 	return false
 }
 
-// configuredRuntime is the containerd that is not ours to stop; empty: none.
-func configuredRuntime(files serviceFiles) string {
-	text, err := os.ReadFile(files.config())
-	if err != nil {
-		return ""
-	}
+// configuredRuntime is the containerd that is not ours to stop (empty: none)
+// and the control group that everything runs below.
+func configuredRuntime(files serviceFiles) (endpoint, group string) {
 	var config struct {
 		Endpoint string `json:"runtime-endpoint"`
+		Cgroup   string `json:"cgroup"`
 	}
-	if yaml.Unmarshal(text, &config) != nil {
-		return ""
+	text, err := os.ReadFile(files.config())
+	if err == nil {
+		err = yaml.Unmarshal(text, &config)
 	}
-	return config.Endpoint
+	if err != nil || config.Cgroup == "" {
+		config.Cgroup = defaultCgroup
+	}
+	return config.Endpoint, config.Cgroup
 }
 
 // stopContainers ends all pods and then what kept them: shims end with their
@@ -137,7 +140,7 @@ func (n *nodeProcess) stopContainers(ctx context.Context, grace time.Duration) e
 	}
 	// An own containerd that has ended is started once more: only it can end
 	// the shims that it left.
-	r, err := openNodeImages(ctx, n.dirs.data, n.runtimeEndpoint, true)
+	r, err := n.openRuntime(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ func (n *nodeProcess) stopContainers(ctx context.Context, grace time.Duration) e
 	if n.runtimeEndpoint != "" {
 		return nil
 	}
-	process, err := newContainerd(n.dirs, defaultCgroup, quiet)
+	process, err := newContainerd(n.dirs, n.cgroup, quiet)
 	if err != nil {
 		return err
 	}
@@ -192,7 +195,7 @@ func (n *nodeProcess) removeTraces(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	groups, err := cgroup.New(cgroup.Config{})
+	groups, err := cgroup.New(cgroup.Config{Parent: n.cgroup})
 	if err != nil {
 		return err
 	}

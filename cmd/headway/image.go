@@ -26,7 +26,14 @@ func imageCommand() *cobra.Command {
 	image.PersistentFlags().StringVar(&dataDir, "data-dir", defaultDataDir, "the node's data directory")
 	image.PersistentFlags().StringVar(&endpoint, "runtime-endpoint", "", "socket of a running containerd (default: the node's own)")
 	with := func(cmd *cobra.Command, f func(*containerd.Runtime) error) error {
-		r, err := openNodeImages(cmd.Context(), dataDir, endpoint, false)
+		path, err := filepath.Abs(dataDir)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("there is no node here: %w; name its directory with --data-dir", err)
+		}
+		r, err := nodeTools(path, endpoint, defaultCgroup).openRuntime(cmd.Context(), false)
 		if err != nil {
 			return err
 		}
@@ -56,19 +63,17 @@ func imageCommand() *cobra.Command {
 	return image
 }
 
-// openNodeImages connects to a node's containerd; start makes sure that one
+// nodeTools is a node as the tools on its machine use it.
+func nodeTools(dataDir, endpoint, group string) *nodeProcess {
+	return &nodeProcess{dirs: nodeDirs{dataDir}, nodeOptions: nodeOptions{runtimeEndpoint: endpoint, cgroup: group, log: quiet}}
+}
+
+// openRuntime connects to the node's containerd; start makes sure that one
 // runs, where the node has its own.
-func openNodeImages(ctx context.Context, dataDir, endpoint string, start bool) (*containerd.Runtime, error) {
-	dataDir, err := filepath.Abs(dataDir)
-	if err != nil {
-		return nil, err
-	}
-	dirs := nodeDirs{dataDir}
-	if _, err := os.Stat(dataDir); err != nil {
-		return nil, fmt.Errorf("there is no node here: %w; name its directory with --data-dir", err)
-	}
+func (n *nodeProcess) openRuntime(ctx context.Context, start bool) (*containerd.Runtime, error) {
+	endpoint := n.runtimeEndpoint
 	if endpoint == "" {
-		process, err := newContainerd(dirs, defaultCgroup, quiet)
+		process, err := newContainerd(n.dirs, n.cgroup, n.log)
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +88,7 @@ func openNodeImages(ctx context.Context, dataDir, endpoint string, start bool) (
 		return nil, fmt.Errorf("the node's containerd does not run: %w", err)
 	}
 	return containerd.New(containerd.Config{
-		Address: endpoint, RunDir: dirs.run(), Keeper: logkeeper.NewClient(logkeeper.Socket(dirs.logkeeper())), Log: quiet,
+		Address: endpoint, RunDir: n.dirs.run(), Keeper: logkeeper.NewClient(logkeeper.Socket(n.dirs.logkeeper())), Log: n.log,
 	})
 }
 

@@ -155,9 +155,13 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 	if err != nil {
 		return nil, fmt.Errorf("listen for the agent: %w", err)
 	}
+	runtimeVersion, err := runtime.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
 	self, err := node.New(node.Config{
 		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir,
-		RuntimeVersion: "containerd://", Version: version(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Clock: clock.RealClock{}, Logger: n.log,
+		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
 		return nil, err
@@ -237,7 +241,7 @@ func (s *server) localNode() (*nodeProcess, error) {
 		return nil, err
 	}
 	return &nodeProcess{dirs: nodeDirs{s.options.dataDir}, nodeOptions: nodeOptions{
-		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint, cgroup: defaultCgroup,
+		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint, cgroup: s.options.cgroup,
 		podCIDR: s.podCIDR, clusterDNS: s.api.DNSAddress(), clusterDomain: s.api.ClusterDomain(), proxy: s.options.enabled("proxy"),
 		client: peer.LocalClient(), cache: peer.Cache(), heartbeat: s.beats, serving: certificate.Server, clients: s.api.Authorities().Client.Pool(), log: s.log,
 	}}, nil

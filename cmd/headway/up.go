@@ -142,7 +142,7 @@ func (o *upOptions) loadImages(ctx context.Context, progress *printer.Progress) 
 	if err != nil || len(archives) == 0 {
 		return err
 	}
-	n, err := openNodeImages(ctx, o.server.dataDir, o.server.runtimeEndpoint, true)
+	n, err := nodeTools(o.server.dataDir, o.server.runtimeEndpoint, o.server.cgroup).openRuntime(ctx, true)
 	if err != nil {
 		return err
 	}

@@ -78,9 +78,10 @@ func buildSpec(ctx context.Context, in specInput) (*specs.Spec, error) {
 		Annotations: map[string]string{groupAnnotation: in.config.PodUID},
 	}
 	spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
-	if in.host.appArmor {
-		spec.Process.ApparmorProfile = in.config.AppArmorProfile
+	if in.config.AppArmorProfile != "" && !in.host.appArmor {
+		return nil, fmt.Errorf("AppArmor profile %q cannot be enforced: the node's kernel has AppArmor off", in.config.AppArmorProfile)
 	}
+	spec.Process.ApparmorProfile = in.config.AppArmorProfile
 	return spec, confine(ctx, in, spec)
 }
 
@@ -262,7 +263,7 @@ func resources(r runtime.Resources) *specs.LinuxResources {
 			out.CPU.Period = &period
 		}
 	}
-	if r.MemoryLimit > 0 {
+	if r.MemoryLimit != 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit}
 	}
 	if r.PidsLimit > 0 {
