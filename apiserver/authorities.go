@@ -25,14 +25,14 @@ type Authorities struct {
 	// Gossip seals membership's packets.
 	Gossip []byte
 
-	clock clock.PassiveClock
+	clock clock.WithTicker
 }
 
 const gossipKeySize = 32
 
 // LoadAuthorities reads the authorities below a data directory and makes those
 // that are missing in a new one.
-func LoadAuthorities(dataDir string, clock clock.PassiveClock) (*Authorities, error) {
+func LoadAuthorities(dataDir string, clock clock.WithTicker) (*Authorities, error) {
 	dir := filepath.Join(dataDir, "pki")
 	a := &Authorities{clock: clock}
 	for _, entry := range []struct {

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,13 +39,17 @@ type Config struct {
 	ServiceCIDR netip.Prefix
 	// ClusterName and ClusterDomain name the cluster to people and in DNS.
 	ClusterName, ClusterDomain string
-	// Etcd configures the member in process; its DataDir is set from DataDir.
+	// Etcd configures the member in process; its DataDir is set from DataDir,
+	// and its PeerTLS from the authorities.
 	Etcd etcd.Config
 	// Kinds and Types add to the table and the scheme.
 	Kinds []*kind.Kind
 	Types []func(*runtime.Scheme) error
 	// Routes are served beside the API, each by its exact path.
 	Routes map[string]http.Handler
+	// Prepare runs when the API can be used in process and nobody is served
+	// yet: what has to exist once /readyz answers is made here.
+	Prepare func(context.Context, *Server) error
 	// Checks add to /readyz.
 	Checks []rest.Check
 	Clock  clock.WithTicker

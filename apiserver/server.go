@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/api/txn/remote"
 	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
@@ -28,6 +29,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/openapi"
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/apiserver/store"
+	"github.com/headway-sh/headway/apiserver/txnhttp"
 	"github.com/headway-sh/headway/apiserver/write"
 	"github.com/headway-sh/headway/internal/dataformat"
 )
@@ -37,6 +39,7 @@ type Server struct {
 	config      Config
 	authorities *Authorities
 	member      *etcd.Member
+	certificate *peerCertificate // nil when the member is alone
 	store       *store.Store
 	table       *kinds.Table
 	path        *write.Path
@@ -49,10 +52,10 @@ type Server struct {
 	serving *errgroup.Group
 }
 
-// stopPatience is how long requests may take to end when the server stops.
 // dataFormat is the version of what the server writes below its data directory.
 const dataFormat = 1
 
+// stopPatience is how long requests may take to end when the server stops.
 const stopPatience = 5 * time.Second
 
 // Start makes a server that answers when Start returns. ctx bounds the start
@@ -87,12 +90,20 @@ func (s *Server) start(ctx context.Context) error {
 	s.stop = stop
 	s.serving, background = errgroup.WithContext(background)
 	s.serving.Go(func() error { return s.store.Run(background) })
+	if s.certificate != nil {
+		s.serving.Go(func() error { return s.certificate.Run(background) })
+	}
 	handler, err := s.assemble()
 	if err != nil {
 		return err
 	}
 	if err := s.bootstrap(ctx); err != nil {
 		return fmt.Errorf("write what every cluster begins with: %w", err)
+	}
+	if s.config.Prepare != nil {
+		if err := s.config.Prepare(ctx, s); err != nil {
+			return err
+		}
 	}
 	// The first write would wait for the schemas otherwise.
 	s.serving.Go(func() error { s.path.Fields.Warm(); return nil })
@@ -122,6 +133,12 @@ func (s *Server) openStore(ctx context.Context) error {
 	member := s.config.Etcd
 	member.DataDir, member.Logger = filepath.Join(s.config.DataDir, "etcd"), s.config.Logger
 	var err error
+	if member.PeerURL != "" && member.PeerTLS == nil {
+		if s.certificate, err = newPeerCertificate(s.authorities, s.config.DataDir, member.Name, member.PeerURL); err != nil {
+			return err
+		}
+		member.PeerTLS = &s.certificate.files
+	}
 	if s.member, err = etcd.Start(ctx, member); err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
@@ -191,6 +208,9 @@ func (s *Server) assemble() (http.Handler, error) {
 		Discovery: catalog, OpenAPI: schemas, Checks: s.config.Checks,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if api.Txn, err = txnhttp.New(txnhttp.Config{DB: s.path, Authorizer: authorizer{}, Codec: remote.Codec{Scheme: scheme}, Identity: rest.IdentityFrom, Fail: api.Fail, Log: log}); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()

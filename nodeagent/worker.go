@@ -294,9 +294,9 @@ func (w *worker) publish(ctx context.Context) {
 	}
 	if w.published == nil || !equality.Semantic.DeepEqual(w.published, &s) {
 		w.published, w.dirty = &s, true
-		if !w.absent {
-			w.agent.writer.Set(ctx, w.pod, &s)
-		}
+	}
+	if !w.absent {
+		w.agent.writer.Set(ctx, w.pod, w.published) // which knows whether there is anything to say
 	}
 	w.share()
 	w.save(ctx)

@@ -48,6 +48,9 @@ func Steps(c Config) []write.Step {
 	return []write.Step{
 		namespaceLifecycle(),
 		nodeRestriction(),
+		certificateRequester(),
+		signers(),
+		escalation(),
 		taintNewNodes(),
 		serviceAccount(),
 		priority(),

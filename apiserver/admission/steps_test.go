@@ -1,12 +1,20 @@
 package admission_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"iter"
 	"testing"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
@@ -300,5 +308,34 @@ func TestNodeRestriction(t *testing.T) {
 			r.Identity = txn.Identity{Name: "alice"}
 			says(t, step(t, "NodeRestriction", view(t), r), "")
 		})
+	}
+}
+
+func TestCertificateRequester(t *testing.T) {
+	t.Parallel()
+	asks := func(organization string) []byte {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "jane", Organization: []string{organization}}}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	}
+	for organization, refused := range map[string]bool{"devs": false, "system:masters": true} {
+		c := &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "jane"}, Spec: certificatesv1.CertificateSigningRequestSpec{
+			Username: "mallory", Groups: []string{"system:nodes"}, Extra: map[string]certificatesv1.ExtraValue{"a": {"b"}},
+			SignerName: certificatesv1.KubeAPIServerClientSignerName, Request: asks(organization)}}
+		r := request(t, c, nil)
+		r.Identity.Groups = []string{"devs"}
+		err := step(t, "CertificateRequester", view(t), r)
+		if refused != apierrors.IsForbidden(err) || !refused && err != nil {
+			t.Errorf("%s: error %v", organization, err)
+		}
+		if s := c.Spec; s.Username != "alice" || len(s.Groups) != 1 || s.Groups[0] != "devs" || s.Extra != nil {
+			t.Errorf("requester is %s %v %v", s.Username, s.Groups, s.Extra)
+		}
 	}
 }

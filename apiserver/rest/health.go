@@ -78,7 +78,7 @@ func (h *Handler) servePath(w http.ResponseWriter, r *http.Request, info *Reques
 	case strings.HasPrefix(path, txnPath+"/") && h.Txn != nil:
 		h.Txn.ServeHTTP(w, r)
 		return nil
-	case (first == "api" || first == "apis") && h.Discovery != nil:
+	case (path == "" || first == "api" || first == "apis") && h.Discovery != nil:
 		h.Discovery.ServeHTTP(w, r)
 		return nil
 	case first == "openapi" && h.OpenAPI != nil:

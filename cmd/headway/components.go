@@ -18,9 +18,7 @@ type component struct {
 // stopped in the reverse of their order, each after the ones behind it.
 func runAll(ctx context.Context, log *slog.Logger, components []component) error {
 	group, failed := errgroup.WithContext(ctx)
-	done := make([]chan struct{}, len(components)+1)
-	done[len(components)] = make(chan struct{})
-	close(done[len(components)])
+	done := make([]chan struct{}, len(components))
 	for i := range components {
 		done[i] = make(chan struct{})
 	}
@@ -28,7 +26,9 @@ func runAll(ctx context.Context, log *slog.Logger, components []component) error
 		own, stop := context.WithCancel(context.WithoutCancel(ctx))
 		group.Go(func() error {
 			<-failed.Done()
-			<-done[i+1]
+			for _, later := range done[i+1:] { // one that has failed says nothing about those behind it
+				<-later
+			}
 			stop()
 			return nil
 		})

@@ -23,6 +23,7 @@ import (
 	"github.com/headway-sh/headway/internal/leader"
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership/heartbeat"
+	"github.com/headway-sh/headway/membership/join"
 	"github.com/headway-sh/headway/reconciler"
 	"github.com/headway-sh/headway/scheduler"
 )
@@ -30,7 +31,7 @@ import (
 // components are the parts of a server in the order in which they start; each
 // is stopped before the ones above it.
 func (s *server) components(ctx context.Context) ([]component, error) {
-	all := []component{{"apiserver", s.api.Run}}
+	all := []component{{"apiserver", s.api.Run}, {"gossip", s.gossip.Run}}
 	if s.options.enabled("scheduler") {
 		all = append(all, component{"scheduler", s.runScheduler})
 	}
@@ -107,14 +108,16 @@ func (s *server) runGitSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, err := gitsource.New(gitsource.Config{
-		Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Kinds(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
-		ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
+	return s.lead(ctx, gitsource.EpochName, identity, func(ctx context.Context, _ txn.Epoch) error {
+		engine, err := gitsource.New(gitsource.Config{
+			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Kinds(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
+			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
+		})
+		if err != nil {
+			return err
+		}
+		return engine.Run(ctx) // which begins an epoch of its own, on top of the one here
 	})
-	if err != nil {
-		return err
-	}
-	return engine.Run(ctx)
 }
 
 // signer signs what the certificate controller has approved, each signer's
@@ -163,7 +166,7 @@ func (s *server) nodeOf(r *http.Request) (string, bool) {
 }
 
 func (s *server) routes() map[string]http.Handler {
-	return map[string]http.Handler{heartbeat.Path: s.beats}
+	return map[string]http.Handler{heartbeat.Path: s.afterStart(s.beats), join.Path: s.afterStart(s.joining())}
 }
 
 // advertised is the address that others reach this machine by: as given, as

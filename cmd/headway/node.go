@@ -43,6 +43,8 @@ type nodeOptions struct {
 	clusterDNS      netip.Addr
 	clusterDomain   string
 	proxy           bool
+	// cgroup is the control group below which everything runs.
+	cgroup string
 
 	client    client.WithWatch
 	cache     cache.Cache
@@ -69,9 +71,15 @@ type nodeProcess struct {
 	dirs nodeDirs
 }
 
+// defaultCgroup is below which a machine's one agent runs everything.
+const defaultCgroup = "headway"
+
+// runtimeCgroup is where containerd, its shims and the log keeper live.
+func runtimeCgroup(parent string) string { return "/" + parent + "/runtime" }
+
 // newContainerd is the node's own containerd.
-func newContainerd(dirs nodeDirs, log *slog.Logger) (*containerdproc.Process, error) {
-	return containerdproc.New(containerdproc.Config{Dir: dirs.containerd(), RunDir: filepath.Join(dirs.run(), "containerd"), Log: log})
+func newContainerd(dirs nodeDirs, cgroup string, log *slog.Logger) (*containerdproc.Process, error) {
+	return containerdproc.New(containerdproc.Config{Dir: dirs.containerd(), RunDir: filepath.Join(dirs.run(), "containerd"), Cgroup: runtimeCgroup(cgroup), Log: log})
 }
 
 // run starts what the agent stands on and runs it until ctx ends. Containers,
@@ -84,7 +92,7 @@ func (n *nodeProcess) run(ctx context.Context) error {
 	parts := []component{}
 	address := n.runtimeEndpoint
 	if address == "" {
-		process, err := newContainerd(n.dirs, n.log)
+		process, err := newContainerd(n.dirs, n.cgroup, n.log)
 		if err != nil {
 			return fmt.Errorf("containerd: %w", err)
 		}
@@ -122,6 +130,7 @@ func (n *nodeProcess) run(ctx context.Context) error {
 type daemon interface {
 	Start(context.Context) error
 	Run(context.Context) error
+	Stop(context.Context) error
 }
 
 func (n *nodeProcess) logKeeper() (daemon, error) {
@@ -129,7 +138,7 @@ func (n *nodeProcess) logKeeper() (daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the own program: %w", err)
 	}
-	return logkeeper.NewProcess(logkeeper.ProcessConfig{Dir: n.dirs.logkeeper(), Command: []string{self, "logkeeper"}, Cgroup: containerdproc.DefaultCgroup, Log: n.log}), nil
+	return logkeeper.NewProcess(logkeeper.ProcessConfig{Dir: n.dirs.logkeeper(), Command: []string{self, "logkeeper"}, Cgroup: runtimeCgroup(n.cgroup), Log: n.log}), nil
 }
 
 // agent makes the Node's keeper, the pods' agent and its server.
@@ -138,7 +147,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 	if err != nil {
 		return nil, err
 	}
-	groups, err := cgroup.New(cgroup.Config{})
+	groups, err := cgroup.New(cgroup.Config{Parent: n.cgroup})
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +241,7 @@ func (s *server) localNode() (*nodeProcess, error) {
 		return nil, err
 	}
 	return &nodeProcess{dirs: nodeDirs{s.options.dataDir}, nodeOptions: nodeOptions{
-		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint,
+		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint, cgroup: s.options.cgroup,
 		podCIDR: s.podCIDR, clusterDNS: s.api.DNSAddress(), clusterDomain: s.api.ClusterDomain(), proxy: s.options.enabled("proxy"),
 		client: peer.LocalClient(), cache: peer.Cache(), heartbeat: s.beats, serving: certificate.Server, clients: s.api.Authorities().Client.Pool(), log: s.log,
 	}}, nil

@@ -13,12 +13,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/internal/pki"
+	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
 )
 
@@ -35,8 +37,10 @@ type serverOptions struct {
 	repo, branch, path       string
 	nodeName                 string
 	disable                  []string
-	runtimeEndpoint          string
+	runtimeEndpoint, cgroup  string
 	gitToken, gitCA          string
+	gossipPort               uint16
+	etcd                     etcdOptions
 }
 
 func serverCommand() *cobra.Command {
@@ -54,7 +58,12 @@ func serverCommand() *cobra.Command {
 		},
 	}
 	logFlags(cmd)
-	f := cmd.Flags()
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+// flags puts the options on a command line.
+func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "where everything is kept")
 	f.StringVar(&o.bind, "bind-address", "0.0.0.0", "address to serve the API on")
 	f.StringVar(&o.advertise, "advertise-address", "", "address that agents and pods reach the API by (default: the bind address, or the one of the default route)")
@@ -70,8 +79,10 @@ func serverCommand() *cobra.Command {
 	f.StringVar(&o.gitCA, "git-ca", "", "file with the certificate authority of an https:// repository")
 	f.StringVar(&o.nodeName, "node-name", "", "name of this machine's node (default: the host name)")
 	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")
+	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs")
+	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
+	o.etcd.flags(f)
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
-	return cmd
 }
 
 // components that --disable knows.
@@ -83,15 +94,11 @@ func (o *serverOptions) complete() error {
 			return fmt.Errorf("--disable: there is no component %q (%s)", d, strings.Join(optional, ", "))
 		}
 	}
-	if o.nodeName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("read the host name: %w", err)
-		}
-		o.nodeName = strings.ToLower(host)
+	var err error
+	if o.nodeName, err = nodeName(o.nodeName); err != nil {
+		return err
 	}
-	path, err := filepath.Abs(o.dataDir)
-	o.dataDir = path
+	o.dataDir, err = filepath.Abs(o.dataDir)
 	return err
 }
 
@@ -102,6 +109,8 @@ type server struct {
 	options  serverOptions
 	api      *apiserver.Server
 	beats    *heartbeat.Server
+	gossip   *membership.Membership
+	started  chan struct{} // closed once api and gossip are there
 	podCIDR  netip.Prefix
 	services netip.Prefix
 	address  netip.Addr
@@ -113,7 +122,7 @@ func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	s := &server{options: o, log: log, clock: clock.RealClock{}}
+	s := &server{options: o, log: log, clock: clock.RealClock{}, started: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -124,7 +133,7 @@ func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	return runAll(ctx, log, components)
 }
 
-// start brings the API up and writes what people and agents reach it by.
+// start brings the API up.
 func (s *server) start(ctx context.Context) error {
 	var err error
 	if s.podCIDR, err = netip.ParsePrefix(s.options.podCIDR); err != nil {
@@ -140,38 +149,51 @@ func (s *server) start(ctx context.Context) error {
 	if s.address, err = advertised(s.options.advertise, bind); err != nil {
 		return err
 	}
+	member, err := s.options.etcd.config(s.options.nodeName)
+	if err != nil {
+		return err
+	}
 	s.beats = heartbeat.NewServer(s.nodeOf, s.clock)
 	s.api, err = apiserver.Start(ctx, apiserver.Config{
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
-		ServiceCIDR: s.services, ClusterName: s.options.clusterName,
-		Routes: s.routes(), Clock: s.clock, Logger: s.log,
+		ServiceCIDR: s.services, ClusterName: s.options.clusterName, Etcd: member,
+		Routes: s.routes(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.joinToken(ctx); err != nil {
+	if err := s.listenGossip(bind); err != nil {
+		return err
+	}
+	close(s.started)
+	return nil
+}
+
+// waysIn writes what people and agents reach the API by.
+func (s *server) waysIn(ctx context.Context, api *apiserver.Server) error {
+	if err := s.joinToken(ctx, api); err != nil {
 		return fmt.Errorf("make the join token: %w", err)
 	}
-	return s.adminKubeconfig()
+	return s.adminKubeconfig(api)
 }
 
 // adminKubeconfig writes the administrator's way in, anew at each start, so
 // that its certificate is always young.
-func (s *server) adminKubeconfig() error {
-	a := s.api.Authorities()
+func (s *server) adminKubeconfig(api *apiserver.Server) error {
+	a := api.Authorities()
 	cert, key, err := a.UserCertificate("headway-admin", []string{"system:masters"}, 0)
 	if err != nil {
 		return err
 	}
-	host := s.api.Address().Addr()
+	host := api.Address().Addr()
 	if host.IsUnspecified() {
 		host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	return writeKubeconfig(filepath.Join(s.options.dataDir, adminConfig), s.options.clusterName, "headway-admin", serverURL(host, s.api.Address().Port()), a.API.PEM, cert, key)
+	return writeKubeconfig(filepath.Join(s.options.dataDir, adminConfig), s.options.clusterName, "headway-admin", serverURL(host, api.Address().Port()), a.API.PEM, cert, key)
 }
 
 // joinToken makes the token that admits agents until it is revoked, once.
-func (s *server) joinToken(ctx context.Context) error {
+func (s *server) joinToken(ctx context.Context, api *apiserver.Server) error {
 	path := filepath.Join(s.options.dataDir, "token")
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -180,10 +202,10 @@ func (s *server) joinToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.api.Peer(apiserver.Masters).Client().Create(ctx, token.Object(s.clock.Now())); err != nil {
+	if err := api.Peer(apiserver.Masters).Client().Create(ctx, token.Object(s.clock.Now())); err != nil {
 		return err
 	}
-	return pki.WriteFile(path, []byte(token.Text(s.api.Authorities())+"\n"), 0o600)
+	return pki.WriteFile(path, []byte(token.Text(api.Authorities())+"\n"), 0o600)
 }
 
 // peer gives a component its access under its own name.

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -29,6 +30,12 @@ func (s *server) mainSource(ctx context.Context) error {
 	if s.options.repo == "" {
 		return nil
 	}
+	// Another server may be doing the same.
+	raced := func(err error) bool { return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) }
+	return retry.OnError(retry.DefaultRetry, raced, func() error { return s.setMainSource(ctx) })
+}
+
+func (s *server) setMainSource(ctx context.Context) error {
 	c := s.api.Peer(apiserver.Masters).Client()
 	spec, err := s.mainSourceSpec(ctx, c)
 	if err != nil {

@@ -42,6 +42,10 @@ func (r *Rotating) Get() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.req.Server {
+		// With the authority, so that a client that knows only its hash finds it.
+		pair.Certificate = append(pair.Certificate, r.ca.Certificate.Raw)
+	}
 	life := pair.Leaf.NotAfter.Sub(now)
 	r.current, r.renewAt = &pair, now.Add(life*2/3)
 	return r.current, nil

@@ -112,10 +112,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Run is the stream of the agent in the server's own process: the node is
-// alive until ctx ends.
+// alive as long as the process. It stays alive when ctx ends, because then the
+// process ends as well, and its next life would find it declared lost.
 func (s *Server) Run(ctx context.Context, node string) error {
 	s.open(node)
-	defer s.closed(node)
 	<-ctx.Done()
 	return nil
 }

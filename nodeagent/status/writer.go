@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,7 +59,9 @@ func (w *Writer) Set(ctx context.Context, pod *corev1.Pod, s *corev1.PodStatus) 
 		at = &slot{base: pod.DeepCopy()}
 		w.slots[pod.UID] = at
 	}
-	if at.written != nil && equality.Semantic.DeepEqual(at.written, s) {
+	if overwritten(at.base, pod, s) {
+		at.base = pod.DeepCopy()
+	} else if at.written != nil && equality.Semantic.DeepEqual(at.written, s) {
 		return
 	}
 	at.written, at.pending = s.DeepCopy(), true
@@ -66,6 +69,25 @@ func (w *Writer) Set(ctx context.Context, pod *corev1.Pod, s *corev1.PodStatus) 
 		at.idle = make(chan struct{})
 		w.group.Go(func() { w.run(ctx, at) })
 	}
+}
+
+// overwritten tells whether somebody else has changed a condition that is the
+// agent's since it wrote base: the control plane does while it does not hear
+// the node.
+func overwritten(base, pod *corev1.Pod, want *corev1.PodStatus) bool {
+	order, err := resourceversion.CompareResourceVersion(pod.ResourceVersion, base.ResourceVersion)
+	if err != nil || order <= 0 {
+		return false
+	}
+	for i := range want.Conditions {
+		c := &want.Conditions[i]
+		for j := range pod.Status.Conditions {
+			if have := &pod.Status.Conditions[j]; have.Type == c.Type && have.Status != c.Status {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Flush waits until the pod's newest status is in the API.

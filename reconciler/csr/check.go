@@ -39,6 +39,24 @@ func parse(c *certificatesv1.CertificateSigningRequest) (*x509.CertificateReques
 	return request, nil
 }
 
+// signed tells the signers whose certificates are issued here.
+func signed(signer string) bool {
+	switch signer {
+	case certificatesv1.KubeAPIServerClientSignerName, certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.KubeletServingSignerName:
+		return true
+	}
+	return false
+}
+
+// check tells why an approved request cannot be signed.
+func check(c *certificatesv1.CertificateSigningRequest, request *x509.CertificateRequest) error {
+	if c.Spec.SignerName == certificatesv1.KubeAPIServerClientSignerName {
+		return usages(c, certificatesv1.UsageClientAuth)
+	}
+	_, err := shape(c, request)
+	return err
+}
+
 // shape checks what every certificate of a node's signer must look like, and
 // returns the node's name.
 func shape(c *certificatesv1.CertificateSigningRequest, request *x509.CertificateRequest) (string, error) {
@@ -75,8 +93,11 @@ func usages(c *certificatesv1.CertificateSigningRequest, needed certificatesv1.K
 			return fmt.Errorf("usage %q is not allowed", u)
 		}
 	}
-	if !slices.Contains(c.Spec.Usages, needed) || !slices.Contains(c.Spec.Usages, certificatesv1.UsageDigitalSignature) {
-		return fmt.Errorf("usages must include %q and %q", needed, certificatesv1.UsageDigitalSignature)
+	if !slices.Contains(c.Spec.Usages, needed) {
+		return fmt.Errorf("usages must include %q", needed)
+	}
+	if c.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName && !slices.Contains(c.Spec.Usages, certificatesv1.UsageDigitalSignature) {
+		return fmt.Errorf("usages must include %q", certificatesv1.UsageDigitalSignature)
 	}
 	return nil
 }
@@ -85,6 +106,9 @@ func usages(c *certificatesv1.CertificateSigningRequest, needed certificatesv1.K
 // means yes, errUndecided leaves it alone, any other error denies it. known is
 // the node's object, nil when there is none; alive tells whether it is heard.
 func Approve(c *certificatesv1.CertificateSigningRequest, request *x509.CertificateRequest, known *corev1.Node, alive bool) error {
+	if c.Spec.SignerName == certificatesv1.KubeAPIServerClientSignerName {
+		return errUndecided // who somebody is, only a person knows
+	}
 	node, err := shape(c, request)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
-// Package csr approves and signs the certificate requests of nodes. It writes
-// the approval and the certificate of CertificateSigningRequests of the two
-// kubelet signers. Whether to approve is decided in check.go.
+// Package csr approves and signs the certificate requests of nodes, and signs
+// those of API clients that a person approved. It writes the approval and the
+// certificate of CertificateSigningRequests of those three signers. Whether to
+// approve is decided in check.go.
 package csr
 
 import (
@@ -77,7 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := r.Client.Get(ctx, req.NamespacedName, c); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if s := c.Spec.SignerName; s != certificatesv1.KubeAPIServerClientKubeletSignerName && s != certificatesv1.KubeletServingSignerName {
+	if !signed(c.Spec.SignerName) {
 		return reconcile.Result{}, nil
 	}
 	if len(c.Status.Certificate) > 0 || is(c, certificatesv1.CertificateDenied) || is(c, certificatesv1.CertificateFailed) {
@@ -88,7 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, r.approve(ctx, c, request)
 	}
 	if err == nil {
-		_, err = shape(c, request)
+		err = check(c, request)
 	}
 	if err != nil {
 		r.condition(c, certificatesv1.CertificateFailed, "SignerValidationFailure", err.Error())

@@ -125,3 +125,31 @@ func TestApprovedNonsenseIsNotSigned(t *testing.T) {
 		t.Errorf("status %+v", c.Status)
 	}
 }
+
+func TestClientsAreSignedOnceAPersonApproved(t *testing.T) {
+	t.Parallel()
+	for _, approved := range []bool{false, true} {
+		clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+		jane := &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "jane", CreationTimestamp: metav1.NewTime(clk.Now())},
+			Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: certificatesv1.KubeAPIServerClientSignerName,
+				Usages:  []certificatesv1.KeyUsage{certificatesv1.UsageClientAuth},
+				Request: request(t, x509.CertificateRequest{Subject: pkix.Name{CommonName: "jane"}})}}
+		want := ""
+		if approved {
+			jane.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue}}
+			want = certificatesv1.KubeAPIServerClientSignerName + " jane"
+		}
+		api := fakecluster.New(clk, jane)
+		r := &csr.Reconciler{Deps: controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler)}, Signer: stamp{}}
+		if _, err := r.Reconcile(t.Context(), controller.Named("", "jane")); err != nil {
+			t.Fatal(err)
+		}
+		c := &certificatesv1.CertificateSigningRequest{}
+		if err := api.Get(t.Context(), client.ObjectKey{Name: "jane"}, c); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(c.Status.Certificate); got != want || len(c.Status.Conditions) != len(jane.Status.Conditions) {
+			t.Errorf("approved %v: certificate %q, want %q; conditions %+v", approved, got, want, c.Status.Conditions)
+		}
+	}
+}

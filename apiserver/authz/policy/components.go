@@ -38,6 +38,13 @@ func components() []*rbacv1.ClusterRole {
 		clusterRole("system:kubelet-api-admin",
 			rule(read, core, "nodes"), rule(can("proxy"), core, "nodes"),
 			rule([]string{"*"}, core, "nodes/log nodes/metrics nodes/proxy nodes/stats nodes/configz nodes/healthz nodes/pods")),
+		// Transactions over HTTPS. To plan is to read and to ask, each object under
+		// the caller's own rights; an applier also writes notes, ends epochs and
+		// sees every write whole, Secrets included: nobody has that by default.
+		clusterRole("headway:transaction-planner",
+			urls(can("post"), "/apis/txn.headway.sh/v1/view /apis/txn.headway.sh/v1/plan")),
+		clusterRole("headway:transaction-applier",
+			urls(can("get post"), "/apis/txn.headway.sh/v1/*")),
 		clusterRole("system:certificates.k8s.io:certificatesigningrequests:nodeclient",
 			rule(can("create"), certs, "certificatesigningrequests/nodeclient")),
 		clusterRole("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/headway-sh/headway/apiserver/authn"
+	"github.com/headway-sh/headway/apiserver/authz"
+	"github.com/headway-sh/headway/membership"
+	"github.com/headway-sh/headway/membership/join"
+)
+
+// listenGossip makes the server's part in the gossip.
+func (s *server) listenGossip(bind netip.Addr) error {
+	port := s.options.gossipPort
+	if s.address.IsLoopback() {
+		// No other machine can reach this one, and several such servers may share it.
+		port, bind = 0, s.address
+	}
+	meta := membership.Meta{API: hostPort(s.address, s.api.Address().Port())}
+	if s.options.enabled("agent") {
+		meta.Node = s.options.nodeName
+	}
+	config := membership.Config{Name: s.options.nodeName, Meta: meta, Bind: netip.AddrPortFrom(bind, port), Key: s.api.Authorities().Gossip, Logger: s.log}
+	if port != 0 {
+		config.Advertise = netip.AddrPortFrom(s.address, port)
+	}
+	var err error
+	s.gossip, err = membership.New(config)
+	return err
+}
+
+// joining answers machines that join.
+func (s *server) joining() http.Handler {
+	return join.NewServer(join.ServerConfig{
+		Identify: s.joiner, Logger: s.log,
+		Alive: func(node string) bool { return s.beats.State(node).Alive },
+		Answer: func() join.Answer {
+			api := hostPort(s.address, s.api.Address().Port())
+			return join.Answer{
+				ClusterName: s.options.clusterName, ClusterDomain: s.api.ClusterDomain(), ClusterDNS: s.api.DNSAddress(), PodCIDR: s.podCIDR, ServiceCIDR: s.services,
+				ClientCA: string(s.api.Authorities().Client.PEM), Servers: []string{api},
+				GossipKey: s.api.Authorities().Gossip, Seeds: []string{hostPort(s.address, s.gossip.Address().Port())},
+			}
+		},
+	})
+}
+
+// joiner tells whether a request is by a join token or by a node.
+func (s *server) joiner(r *http.Request) (join.Caller, error) {
+	id, _, err := s.api.Identify(r)
+	if err != nil {
+		return join.Caller{}, err
+	}
+	caller := join.Caller{Name: id.Name, Token: slices.Contains(id.Groups, authn.GroupJoin)}
+	caller.Node, _ = authz.NodeName(id)
+	return caller, nil
+}
+
+// afterStart holds requests off that come while the server is still starting.
+func (s *server) afterStart(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-s.started:
+			h.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "the server is starting", http.StatusServiceUnavailable)
+		}
+	})
+}

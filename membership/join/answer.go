@@ -1,0 +1,44 @@
+package join
+
+import (
+	"errors"
+	"net/netip"
+)
+
+// Path is where a Server is mounted.
+const Path = "/headway/v1/join"
+
+// ServerName is the one name by which an API server is believed.
+const ServerName = "kubernetes.default.svc"
+
+// Request is what a machine POSTs to join.
+type Request struct {
+	// Node is the name that it wants to have, or has.
+	Node string `json:"node"`
+}
+
+// Answer is what a node needs to know of the cluster.
+type Answer struct {
+	ClusterName   string       `json:"clusterName"`
+	ClusterDomain string       `json:"clusterDomain"`
+	ClusterDNS    netip.Addr   `json:"clusterDNS"`
+	PodCIDR       netip.Prefix `json:"podCIDR"`
+	ServiceCIDR   netip.Prefix `json:"serviceCIDR"`
+	// ClientCA is the authority, in PEM, of who may ask an agent.
+	ClientCA string `json:"clientCA"`
+	// Servers are the API endpoints known to the one that answers, HOST:PORT.
+	Servers []string `json:"servers"`
+	// GossipKey seals the gossip; Seeds are HOST:PORT to join it through.
+	GossipKey []byte   `json:"gossipKey"`
+	Seeds     []string `json:"seeds"`
+}
+
+func (a *Answer) validate() error {
+	switch {
+	case !a.PodCIDR.IsValid(), !a.ClusterDNS.IsValid(), a.ClusterDomain == "":
+		return errors.New("it tells no pod range, DNS address or cluster domain")
+	case a.ClientCA == "":
+		return errors.New("it tells no client authority")
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package join
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Caller is who sent a request.
+type Caller struct {
+	// Name is for the log.
+	Name string
+	// Node is the caller's node, when it is one already.
+	Node string
+	// Token says that the caller holds a token that admits nodes.
+	Token bool
+}
+
+// ServerConfig is what a Server asks.
+type ServerConfig struct {
+	// Identify tells who sent a request; an error for bad credentials.
+	Identify func(*http.Request) (Caller, error)
+	// Alive tells whether a node of the name is heard.
+	Alive func(node string) bool
+	// Answer is what nodes are told now.
+	Answer func() Answer
+	Logger *slog.Logger
+}
+
+// Server answers machines that join and nodes that come back. It is safe for
+// concurrent use.
+type Server struct{ config ServerConfig }
+
+// NewServer returns a Server.
+func NewServer(config ServerConfig) *Server { return &Server{config} }
+
+// maxRequest bounds a request's body.
+const maxRequest = 4 << 10
+
+// ServeHTTP answers 200 with the Answer, 400, 401, 403, 405, or 409 when a
+// living node has the name.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		http.Error(w, "joining is POSTed", http.StatusMethodNotAllowed)
+		return
+	}
+	caller, err := s.config.Identify(r)
+	if err != nil {
+		s.refuse(w, r, http.StatusUnauthorized, "the join token is unknown, revoked or expired", "error", err)
+		return
+	}
+	if !caller.Token && caller.Node == "" {
+		s.refuse(w, r, http.StatusForbidden, "only a join token or a node may ask", "user", caller.Name)
+		return
+	}
+	var request Request
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&request); err != nil {
+		http.Error(w, fmt.Sprintf("read the request: %v", err), http.StatusBadRequest)
+		return
+	}
+	if problems := validation.IsDNS1123Subdomain(request.Node); len(problems) > 0 {
+		http.Error(w, fmt.Sprintf("node name %q: %s", request.Node, problems[0]), http.StatusBadRequest)
+		return
+	}
+	if caller.Node != "" && caller.Node != request.Node {
+		s.refuse(w, r, http.StatusForbidden, "a node may ask for itself alone", "user", caller.Name, "node", request.Node)
+		return
+	}
+	if caller.Node == "" && s.config.Alive(request.Node) {
+		s.refuse(w, r, http.StatusConflict, fmt.Sprintf("node %q is alive; choose another --node-name, or stop that machine first", request.Node), "user", caller.Name, "node", request.Node)
+		return
+	}
+	s.config.Logger.Info("node joins", "node", request.Node, "user", caller.Name, "address", r.RemoteAddr)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if err := json.NewEncoder(w).Encode(s.config.Answer()); err != nil {
+		s.config.Logger.Debug("join answer not sent", "node", request.Node, "error", err)
+	}
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, reason string, args ...any) {
+	s.config.Logger.Warn("joining refused", append([]any{"reason", reason, "address", r.RemoteAddr}, args...)...)
+	http.Error(w, reason, status)
+}

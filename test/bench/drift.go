@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const drifts = 30
+
+// measureDrift times from the answer to a foreign write until a watch sees
+// what git says again.
+func measureDrift(ctx context.Context, b *bench) error {
+	c, err := b.up(ctx)
+	if err != nil {
+		return err
+	}
+	const value = 1 << 20
+	if _, _, err := c.repo.push(ctx, map[string]string{"settings.yaml": settingsFile(value)}); err != nil {
+		return err
+	}
+	w, err := watchAll(ctx, c.client, &corev1.ConfigMapList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "settings"})
+	if err != nil {
+		return err
+	}
+	defer w.stop()
+	right := func(o client.Object) bool { return o.(*corev1.ConfigMap).Data["value"] == fmt.Sprint(value) }
+	if _, err := w.await(ctx, "the pushed ConfigMap", right); err != nil {
+		return err
+	}
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "settings"}}
+	edit := func() error {
+		return c.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(`{"data":{"value":"edited"}}`)))
+	}
+	remove := func() error { return c.client.Delete(ctx, object) }
+	for _, one := range []struct {
+		name  string
+		write func() error
+		wrong func(seen) bool
+	}{
+		{"drift → corrected, an edited ConfigMap", edit, func(s seen) bool { return !right(s.object) }},
+		{"drift → corrected, a deleted ConfigMap", remove, func(s seen) bool { return s.deleted }},
+	} {
+		var all []time.Duration
+		for range drifts {
+			if err := c.settled(ctx); err != nil {
+				return err
+			}
+			if err := one.write(); err != nil {
+				return err
+			}
+			answered := time.Now()
+			if _, err := w.next(ctx, "the drift", one.wrong); err != nil {
+				return err
+			}
+			at, err := w.await(ctx, "the correction", right)
+			if err != nil {
+				return err
+			}
+			all = append(all, at.Sub(answered))
+		}
+		b.report.times(one.name, all, "Flux at 10 s: 5 s", "≤ 20 ms p50")
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// quietFor is how long the server's CPU time has to stand nearly still
+	// before something is measured, at most quietMost.
+	quietFor, quietMost = 300 * time.Millisecond, 15 * time.Second
+)
+
+// settled waits until the server has done what the last step gave it to do.
+func (c *cluster) settled(ctx context.Context) error {
+	end := time.Now().Add(quietMost)
+	for {
+		before, err := cpuTime(c.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(quietFor):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		after, err := cpuTime(c.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		if after-before <= time.Second/ticksPerSecond || time.Now().After(end) {
+			return nil
+		}
+	}
+}
+
+// measureIdle watches a cluster in which nothing happens, with one Deployment
+// running.
+func measureIdle(ctx context.Context, b *bench) error {
+	c, err := b.up(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.withDeployment(ctx); err != nil {
+		return err
+	}
+	if err := wait(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	pid := c.cmd.Process.Pid
+	before, err := cpuTime(pid)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := wait(ctx, b.idle); err != nil {
+		return err
+	}
+	after, err := cpuTime(pid)
+	if err != nil {
+		return err
+	}
+	percent := 100 * float64(after-before) / float64(time.Since(began))
+	if err := b.memories(c); err != nil {
+		return err
+	}
+	b.report.value("idle CPU of server + agent, of one core", fmt.Sprintf("%.2f %%", percent), "Kubernetes: 4.1 % + 1 % a node", "≤ 0.5 %")
+	return b.fsyncs(ctx, pid)
+}
+
+func (c *cluster) withDeployment(ctx context.Context) error {
+	w, err := watchPods(ctx, c.client)
+	if err != nil {
+		return err
+	}
+	defer w.stop()
+	_, err = c.deploy(ctx, w, "idle")
+	return err
+}
+
+func (b *bench) memories(c *cluster) error {
+	keeper, err := find("logkeeper", c.dir)
+	if err != nil {
+		return err
+	}
+	for _, one := range []struct {
+		name, aim string
+		pid       int
+	}{
+		{"resident, server + agent in one process", "≤ 180 MB", c.cmd.Process.Pid},
+		{"resident, log keeper", "", keeper},
+	} {
+		total, anonymous, err := memory(one.pid)
+		if err != nil {
+			return err
+		}
+		reference := ""
+		if one.aim != "" {
+			reference = "Kubernetes 1.36: 524 + 146 MB"
+		}
+		b.report.value(one.name, megabytes(total), reference, one.aim)
+		b.report.value("  of it anonymous", megabytes(anonymous), "", "")
+	}
+	return nil
+}
+
+// fsyncs counts by strace, apart from the CPU time that it would disturb.
+func (b *bench) fsyncs(ctx context.Context, pid int) error {
+	if _, err := exec.LookPath("strace"); err != nil {
+		b.report.value("idle fsyncs", "not counted: strace is not installed", "", "none")
+		return nil
+	}
+	cmd := exec.Command("strace", "-f", "-c", "-e", "trace=fsync,fdatasync,sync_file_range,msync", "-p", strconv.Itoa(pid))
+	var said strings.Builder
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	stopped := wait(ctx, b.idle)
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		return err
+	}
+	_ = cmd.Wait() // by the signal
+	if stopped != nil {
+		return stopped
+	}
+	count := 0
+	for _, row := range regexp.MustCompile(`(?m)^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+).*(?:sync|sync_file_range)$`).FindAllStringSubmatch(said.String(), -1) {
+		n, err := strconv.Atoi(row[1])
+		if err != nil {
+			return err
+		}
+		count += n
+	}
+	b.report.value(fmt.Sprintf("idle fsyncs in %v", b.idle), strconv.Itoa(count), "", "none")
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
