@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -243,7 +244,8 @@ func (s *server) wait() {
 
 // kubectl runs the kubectl in the program as the administrator.
 func (s *server) kubectl(args ...string) (string, error) {
-	cmd := exec.CommandContext(s.t.Context(), binary, append([]string{"kubectl", "--kubeconfig", filepath.Join(s.dir, "admin.kubeconfig")}, args...)...)
+	cmd := exec.CommandContext(s.t.Context(), binary, append([]string{"kubectl"}, args...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(s.dir, "admin.kubeconfig"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -255,4 +257,10 @@ func tail(path string, lines int) string {
 	}
 	all := strings.Split(string(bytes.TrimSpace(b)), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// matches tells whether a file matches a regular expression.
+func matches(path, pattern string) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && regexp.MustCompile(pattern).Match(b)
 }
