@@ -2,6 +2,7 @@ package fault_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,6 +88,7 @@ type server struct {
 	args []string
 	// prefix runs the program inside something else, such as a namespace.
 	prefix []string
+	dial   func(ctx context.Context, network, address string) (net.Conn, error) // nil: as usual
 
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has ended
@@ -172,6 +174,7 @@ func (s *server) connect() string {
 		return err.Error()
 	}
 	config.QPS = -1
+	config.Dial = s.dial
 	config.Timeout = 20 * time.Second
 	http, err := rest.HTTPClientFor(config)
 	if err != nil {
