@@ -40,10 +40,14 @@ func (p parts[T, Spec, Status]) withoutStatus(o, old txn.Object) {
 }
 
 // onlyStatus prepares writes through the status subresource: of the object
-// only the status counts, and of its metadata who manages which field.
+// only the status counts, and of its metadata labels, annotations and who
+// manages which field.
 func (p parts[T, Spec, Status]) onlyStatus(o, old txn.Object) {
 	*p.spec(o.(T)) = *p.spec(old.(T))
+	labels, annotations := o.GetLabels(), o.GetAnnotations()
 	keepMetadata(o, old)
+	o.SetLabels(labels)
+	o.SetAnnotations(annotations)
 }
 
 // statusSubresource is what nearly every kind with a status offers.
