@@ -208,7 +208,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)
 		},
-		Connector: connect.New(connect.Config{Views: s.store, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
+		Connector: connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
 		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.config.Checks,
 	})
 	if err != nil {

@@ -86,9 +86,6 @@ func secure(config *runtime.ContainerConfig, pod *corev1.Pod, c *corev1.Containe
 	if !config.Privileged && (c.SecurityContext == nil || c.SecurityContext.ProcMount == nil || *c.SecurityContext.ProcMount == corev1.DefaultProcMount) {
 		config.MaskedPaths, config.ReadonlyPs = maskedPaths(), readonlyPaths()
 	}
-	if config.RunAsUser == nil {
-		config.RunAsUserName = image.User
-	}
 	if err := confine(config, pod, c, profiles); err != nil {
 		return err
 	}

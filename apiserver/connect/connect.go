@@ -20,15 +20,12 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/rest"
-	"github.com/headway-sh/headway/apiserver/store"
 )
-
-// Views gives what this server has.
-type Views interface{ Snapshot() *store.Snapshot }
 
 // Config is what a Connector is made of.
 type Config struct {
-	Views Views
+	// View gives what this server has now.
+	View func() txn.View
 	// Agents has the API server's client certificate and the agents' authority.
 	Agents *tls.Config
 	// Own is where this API server listens, which nobody is proxied to.
@@ -182,7 +179,7 @@ func container(pod *corev1.Pod, name string) (string, error) {
 
 // agent is the base URL of a node's agent, from what the node registered.
 func (c *Connector) agent(name string) (*url.URL, error) {
-	o, ok := c.Views.Snapshot().Get(txn.Ref{Resource: nodes, Name: name})
+	o, ok := c.View().Get(txn.Ref{Resource: nodes, Name: name})
 	if !ok {
 		return nil, apierrors.NewNotFound(nodes, name)
 	}

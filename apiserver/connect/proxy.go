@@ -119,7 +119,7 @@ func (c *Connector) serviceAddress(service *corev1.Service, port string) (netip.
 			return none, apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", number, service.Name))
 		}
 	}
-	view := c.Views.Snapshot()
+	view := c.View()
 	var all []netip.AddrPort
 	selector := labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service.Name})
 	for o := range view.Each(slices, service.Namespace) {

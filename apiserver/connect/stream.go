@@ -56,7 +56,9 @@ func (c *Connector) log(w http.ResponseWriter, r *http.Request, node string, tar
 		return refusal(response.StatusCode, text)
 	}
 	if wsstream.IsWebSocketRequest(r) {
-		reader := wsstream.NewReader(response.Body, true, wsstream.NewDefaultReaderProtocols())
+		// The copier loses what comes together with the end, so it gets a reader
+		// that tells the end by itself.
+		reader := wsstream.NewReader(bufio.NewReader(response.Body), true, wsstream.NewDefaultReaderProtocols())
 		if err := reader.Copy(hijacker{w}, r); err != nil {
 			c.Log.Debug("log stream ended", "node", node, "path", target.Path, "error", err)
 		}

@@ -16,12 +16,6 @@ import (
 func deploymentKind() *kind.Kind {
 	p := partsOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }, func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status })
 	doc := appsv1.DeploymentStatus{}.SwaggerDoc()
-	// Unlike elsewhere, labels are not written along with the status.
-	status := p.statusSubresource(checkDeploymentStatus)
-	status.Prepare = func(o, old txn.Object) {
-		p.onlyStatus(o, old)
-		o.SetLabels(old.GetLabels())
-	}
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("Deployment"),
 		Plural:        "deployments",
@@ -35,7 +29,7 @@ func deploymentKind() *kind.Kind {
 		Default:       defaults(defaultDeployment),
 		Prepare:       p.main,
 		Subresources: map[string]kind.Subresource{
-			"status": status,
+			"status": p.statusSubresource(checkDeploymentStatus),
 			"scale": scaleOf[*appsv1.Deployment]{
 				resource: schema.GroupResource{Group: appsv1.GroupName, Resource: "deployments"},
 				spec:     func(o *appsv1.Deployment) **int32 { return &o.Spec.Replicas },

@@ -151,7 +151,11 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(n.addresses[0].String(), "0"))
+	// The port that tools expect, or any other where it is taken: the Node says which.
+	listener, err := net.Listen("tcp", net.JoinHostPort(n.addresses[0].String(), "10250"))
+	if err != nil {
+		listener, err = net.Listen("tcp", net.JoinHostPort(n.addresses[0].String(), "0"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen for the agent: %w", err)
 	}

@@ -129,7 +129,10 @@ func (n *Node) once(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list images: %w", err)
 	}
-	have, err := n.registered(ctx, m)
+	n.mu.Lock()
+	last := n.last
+	n.mu.Unlock()
+	have, err := n.registered(ctx, m, last)
 	if err != nil {
 		return err
 	}
@@ -143,16 +146,23 @@ func (n *Node) once(ctx context.Context) error {
 			return fmt.Errorf("patch status: %w", err)
 		}
 	}
-	n.remember(want)
+	n.wrote(last, want)
 	return nil
+}
+
+// wrote remembers what was written, unless the watch has told something since:
+// that may be later, and asks for another look in any case.
+func (n *Node) wrote(last, o *corev1.Node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last == last {
+		n.last = o
+	}
 }
 
 // registered gives the Node, made if it is not there. What others have set,
 // such as unschedulable, taints and labels, stays.
-func (n *Node) registered(ctx context.Context, m Machine) (*corev1.Node, error) {
-	n.mu.Lock()
-	last := n.last
-	n.mu.Unlock()
+func (n *Node) registered(ctx context.Context, m Machine, last *corev1.Node) (*corev1.Node, error) {
 	if last != nil {
 		return last, nil
 	}

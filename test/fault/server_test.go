@@ -2,6 +2,7 @@ package fault_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,6 +88,7 @@ type server struct {
 	args []string
 	// prefix runs the program inside something else, such as a namespace.
 	prefix []string
+	dial   func(ctx context.Context, network, address string) (net.Conn, error) // nil: as usual
 
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has ended
@@ -171,6 +174,7 @@ func (s *server) connect() string {
 		return err.Error()
 	}
 	config.QPS = -1
+	config.Dial = s.dial
 	config.Timeout = 20 * time.Second
 	http, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -243,7 +247,8 @@ func (s *server) wait() {
 
 // kubectl runs the kubectl in the program as the administrator.
 func (s *server) kubectl(args ...string) (string, error) {
-	cmd := exec.CommandContext(s.t.Context(), binary, append([]string{"kubectl", "--kubeconfig", filepath.Join(s.dir, "admin.kubeconfig")}, args...)...)
+	cmd := exec.CommandContext(s.t.Context(), binary, append([]string{"kubectl"}, args...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(s.dir, "admin.kubeconfig"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -255,4 +260,10 @@ func tail(path string, lines int) string {
 	}
 	all := strings.Split(string(bytes.TrimSpace(b)), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// matches tells whether a file matches a regular expression.
+func matches(path, pattern string) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && regexp.MustCompile(pattern).Match(b)
 }
