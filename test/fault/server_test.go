@@ -38,7 +38,7 @@ func run(m *testing.M) int {
 	for _, name := range []string{"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"} {
 		os.Unsetenv(name)
 	}
-	if binary = os.Getenv("HEADWAY_BINARY"); binary != "" {
+	if binary = os.Getenv("HEADWAY_BIN"); binary != "" {
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "headway-fault")
