@@ -50,8 +50,6 @@ func (s *stream) flush() error {
 	if err := s.control.Flush(); err != nil {
 		return fmt.Errorf("flush to the client: %w", err)
 	}
-	// HTTP/2 resets a stream at its deadline even when nothing is to be written.
-	s.deadline(0)
 	return nil
 }
 
