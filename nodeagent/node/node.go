@@ -89,6 +89,7 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
+	n.tell("Starting", "Starting kubelet.")
 	n.Changed()
 	ticker := n.Clock.NewTicker(n.Pressure)
 	defer ticker.Stop()
@@ -145,6 +146,7 @@ func (n *Node) once(ctx context.Context) error {
 			}
 			return fmt.Errorf("patch status: %w", err)
 		}
+		n.tellConditions(have.Status.Conditions, want.Status.Conditions)
 	}
 	n.wrote(last, want)
 	return nil
@@ -175,6 +177,7 @@ func (n *Node) registered(ctx context.Context, m Machine, last *corev1.Node) (*c
 		if err = n.Client.Create(ctx, have); err != nil {
 			return nil, fmt.Errorf("register: %w", err)
 		}
+		n.tellConditions(nil, have.Status.Conditions)
 		return have, nil
 	}
 	if err != nil {
