@@ -121,7 +121,6 @@ func (n *Node) sync(ctx context.Context) {
 }
 
 func (n *Node) once(ctx context.Context) error {
-	n.startNetwork(ctx)
 	m, err := n.Machine(n.DataDir)
 	if err != nil {
 		return err
@@ -137,6 +136,10 @@ func (n *Node) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The network comes before the status, so that an agent which starts anew
+	// does not take a node that was ready out of it.
+	n.take(have.Spec.PodCIDR)
+	n.startNetwork(ctx)
 	want := have.DeepCopy()
 	want.Status = statusOf(&n.Config, m, images, n.Network.Ready(), &have.Status, n.Clock.Now())
 	if !equality.Semantic.DeepEqual(have.Status, want.Status) {
@@ -244,15 +247,22 @@ func (n *Node) set(_ context.Context, o *corev1.Node) {
 		return
 	}
 	n.remember(o)
-	if cidr, err := netip.ParsePrefix(o.Spec.PodCIDR); err == nil {
-		n.mu.Lock()
-		if !n.cidr.IsValid() {
-			n.cidr = cidr
-		}
-		n.mu.Unlock()
-	}
+	n.take(o.Spec.PodCIDR)
 	// Somebody may have written our fields: look, and write only if so.
 	n.Changed()
+}
+
+// take remembers the node's pod range, which never changes.
+func (n *Node) take(text string) {
+	cidr, err := netip.ParsePrefix(text)
+	if err != nil {
+		return // it has none yet
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.cidr.IsValid() {
+		n.cidr = cidr
+	}
 }
 
 func (n *Node) gone(o *corev1.Node) {
