@@ -127,6 +127,24 @@ func TestConflictsArePlannedAgain(t *testing.T) {
 	})
 }
 
+// TestRefusedCommitIsNotSaidToBeApplied: what the API server refuses leaves
+// the source's word about what is applied and healthy as it was.
+func TestRefusedCommitIsNotSaidToBeApplied(t *testing.T) {
+	c := newCluster(t, t.TempDir())
+	defer c.stop()
+	c.follow("main", nil)
+	c.write("a.yaml", configMap("a", "one"))
+	c.run()
+	first := c.push("first")
+	c.phase("main", first, v1alpha1.ReleaseHealthy)
+	c.write("b.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndatta: {}\n")
+	second := c.push("second")
+	c.phase("main", second, v1alpha1.ReleaseRefused)
+	if s := c.source("main").Status; s.AppliedCommit != first || s.HealthyCommit != first || s.ObservedCommit != second || s.Objects != 1 || len(s.Problems) != 1 {
+		t.Fatalf("the source says %+v", s)
+	}
+}
+
 // TestOneRevision: all objects of a commit carry one resourceVersion.
 func TestOneRevision(t *testing.T) {
 	c := newCluster(t, t.TempDir())

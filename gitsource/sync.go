@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -217,18 +218,48 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, all
 			Source: s.name, Spec: &s.object.Spec, Ref: s.status.ObservedRef, Set: set, Inventory: s.inventory, Mapper: s.engine.cfg.Mapper,
 			Consents: c.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all, Dirty: dirty,
 		},
-		Done: func(done apply.Stage) { s.applied(done, dirty) },
+	}
+	// What along has noted counts once it is written.
+	written := s.save()
+	job.Done = func(done apply.Stage) {
+		s.applied(done, dirty)
+		written = s.save()
 	}
 	if !current {
 		job.Along = s.along
 	}
 	if err := s.engine.applier.Apply(ctx, job); err != nil {
+		s.restoreNotes(written)
 		return err
 	}
 	if s.release != nil && s.release.Status.AppliedTime == nil {
 		s.release.Status.AppliedTime = s.stamp()
 	}
 	return nil
+}
+
+// noted is what along changes in advance, because it goes into the transaction.
+type noted struct {
+	status           v1alpha1.GitSourceStatus
+	release          v1alpha1.ReleaseStatus
+	problems, fights []v1alpha1.Problem
+	contended        map[string]*contest
+}
+
+func (s *source) save() noted {
+	n := noted{status: *s.status.DeepCopy(), problems: s.problems, fights: s.fights, contended: maps.Clone(s.contended)}
+	if s.release != nil {
+		n.release = *s.release.Status.DeepCopy()
+	}
+	return n
+}
+
+// restoreNotes takes back what was not written.
+func (s *source) restoreNotes(n noted) {
+	s.status, s.problems, s.fights, s.contended = n.status, n.problems, n.fights, n.contended
+	if s.release != nil {
+		s.release.Status = n.release
+	}
 }
 
 // along gives the changes that record a stage in the API.

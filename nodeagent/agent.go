@@ -224,12 +224,19 @@ func (a *Agent) start(pod *corev1.Pod, adopted bool) *worker {
 		a.mu.Lock()
 		delete(a.workers, w.uid)
 		a.mu.Unlock()
+		for _, other := range a.all() {
+			other.post(func() {}) // there may be room now for a resize that waits
+		}
 	})
 	return w
 }
 
 // admit checks a new pod against what runs already; mu is held.
-func (a *Agent) admit(pod *corev1.Pod) *status.Failure {
+func (a *Agent) admit(pod *corev1.Pod) *status.Failure { return plan.Admit(pod, a.nodeLocked("")) }
+
+// nodeLocked is what pods are admitted against, leaving one of them out; mu is
+// held.
+func (a *Agent) nodeLocked(but types.UID) plan.Node {
 	node := plan.Node{}
 	if a.Allocatable != nil {
 		node.Allocatable = a.Allocatable()
@@ -238,11 +245,11 @@ func (a *Agent) admit(pod *corev1.Pod) *status.Failure {
 		node.Labels = a.NodeLabels()
 	}
 	for _, w := range a.workers {
-		if p := w.shared.Load(); !p.ended {
+		if p := w.shared.Load(); !p.ended && w.uid != but {
 			node.Pods = append(node.Pods, p.pod)
 		}
 	}
-	return plan.Admit(pod, node)
+	return node
 }
 
 func (a *Agent) worker(uid types.UID) *worker {

@@ -341,6 +341,8 @@ func (f *fakeCgroups) Ensure(pod *corev1.Pod) (string, error) {
 	return "/headway/besteffort/pod" + string(pod.UID), nil
 }
 
+func (f *fakeCgroups) Resize(_, _ *corev1.Pod) error { return nil }
+
 func (f *fakeCgroups) Remove(uid types.UID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

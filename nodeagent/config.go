@@ -66,6 +66,8 @@ type Cgroups interface {
 	// Ensure makes the pod's cgroup with its limits and gives its path below
 	// the hierarchies' roots.
 	Ensure(pod *corev1.Pod) (path string, err error)
+	// Resize widens the pod's limits to what holds both states of the pod.
+	Resize(before, after *corev1.Pod) error
 	// Remove removes it; an unknown pod is success.
 	Remove(uid types.UID) error
 }
@@ -102,6 +104,10 @@ func (c *Config) PodsDir() string { return filepath.Join(c.DataDir, "pods") }
 
 // LogsDir is where containers' logs are, in a directory for each pod.
 func (c *Config) LogsDir() string { return filepath.Join(c.DataDir, "logs") }
+
+// SeccompDir is where the seccomp profiles are that pods name as localhost
+// profiles.
+func (c *Config) SeccompDir() string { return filepath.Join(c.DataDir, "seccomp") }
 
 // LogDir is the directory of one pod's logs.
 func (c *Config) LogDir(pod *corev1.Pod) string {

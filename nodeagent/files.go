@@ -11,6 +11,7 @@ import (
 
 	"github.com/headway-sh/headway/nodeagent/env"
 	"github.com/headway-sh/headway/nodeagent/network"
+	"github.com/headway-sh/headway/nodeagent/plan"
 )
 
 // facts are what the pod's own fields say at this moment.
@@ -102,7 +103,7 @@ func sysctls(pod *corev1.Pod) map[string]string {
 	}
 	all := map[string]string{}
 	for _, s := range pod.Spec.SecurityContext.Sysctls {
-		all[s.Name] = s.Value
+		all[plan.SysctlName(s.Name)] = s.Value
 	}
 	return all
 }

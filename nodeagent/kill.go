@@ -56,7 +56,9 @@ func (w *worker) killContainer(ctx context.Context, a plan.Action) {
 		return
 	}
 	message := "Stopping container " + a.Container
-	if a.Message != "" {
+	if a.Reason == plan.Resized {
+		message = "Container " + a.Container + " resize requires restart"
+	} else if a.Message != "" {
 		message = "Container " + a.Container + " failed " + a.Message + ", will be restarted"
 	}
 	w.event1(a.Container, corev1.EventTypeNormal, "Killing", message)

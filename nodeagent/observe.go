@@ -156,7 +156,7 @@ func (w *worker) recover(name string, c runtime.Container) {
 	if old != nil {
 		o.Last = old.Last
 		if old.ID == o.ID {
-			o.Image, o.ImageID = old.Image, old.ImageID
+			o.Image, o.ImageID, o.Resources = old.Image, old.ImageID, old.Resources
 			o.Ready, o.StartedUp = old.Ready, old.StartedUp
 			if !old.Started.IsZero() {
 				o.Started = old.Started
@@ -194,7 +194,8 @@ func (w *worker) recover(name string, c runtime.Container) {
 func remembered(s *corev1.ContainerStatus) *status.Container {
 	o := &status.Container{
 		Attempt: int(s.RestartCount), Image: s.Image, ImageID: s.ImageID, Ready: s.Ready,
-		Last: s.LastTerminationState.Terminated, StartedUp: s.Started != nil && *s.Started,
+		Resources: s.Resources,
+		Last:      s.LastTerminationState.Terminated, StartedUp: s.Started != nil && *s.Started,
 	}
 	_, o.ID = cutID(s.ContainerID)
 	switch {

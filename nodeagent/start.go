@@ -45,7 +45,7 @@ func (w *worker) startContainer(ctx context.Context, a plan.Action) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w.starts[c.Name] = cancel
-	attempt := &attempt{worker: w, spec: c, number: a.Attempt, previous: o.ID, pod: w.pod, facts: w.facts()}
+	attempt := &attempt{worker: w, spec: w.granted(c, o), number: a.Attempt, previous: o.ID, pod: w.pod, facts: w.facts()}
 	w.spawn(ctx, c.Name, func(ctx context.Context) func() {
 		err := attempt.run(ctx)
 		return func() {
@@ -202,7 +202,7 @@ func (w *worker) created(a *attempt, id string, image runtime.Image, logPath str
 	o := &status.Container{
 		ID: id, Attempt: a.number, State: runtime.StateCreated, LogPath: logPath,
 		Image: imageName(a.spec.Image, image), ImageID: imageID(image),
-		Last: old.Last, Crashes: old.Crashes,
+		Last: old.Last, Crashes: old.Crashes, Resources: a.spec.Resources.DeepCopy(),
 	}
 	if old.Exited() && old.ID != id {
 		o.Last = status.Terminated(old, w.agent.RuntimeName)

@@ -48,6 +48,10 @@ type worker struct {
 	probes    *probe.Probes
 	group     sync.WaitGroup
 
+	resizeRetry    time.Time
+	resizeFailures int
+	resizedFor     int64 // the pod's generation that its own group is right for
+
 	refreshing, again bool      // volumes are being rewritten, and shall be once more
 	renew             time.Time // when a token of the pod wants a new one
 
@@ -149,7 +153,11 @@ func (w *worker) step(ctx context.Context) time.Time {
 	for _, action := range p.Actions {
 		w.act(ctx, action)
 	}
+	w.resize(ctx)
 	w.publish(ctx)
+	if r := w.observed.Resize; r != nil && r.Reason == "Error" && (p.Wake.IsZero() || w.resizeRetry.Before(p.Wake)) {
+		p.Wake = w.resizeRetry
+	}
 	if w.setUp && !w.renew.IsZero() && w.ending == nil {
 		if !w.agent.Clock.Now().Before(w.renew) {
 			w.renew = time.Time{}

@@ -8,6 +8,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/deployment"
 	"github.com/headway-sh/headway/reconciler/endpoints"
 	"github.com/headway-sh/headway/reconciler/endpointslice"
+	"github.com/headway-sh/headway/reconciler/endpointslicemirroring"
 	"github.com/headway-sh/headway/reconciler/garbagecollector"
 	"github.com/headway-sh/headway/reconciler/namespace"
 	"github.com/headway-sh/headway/reconciler/nodecidr"
@@ -46,6 +47,7 @@ var list = []entry{
 	{"deployment", deployment.Name, plain(deployment.New)},
 	{"replicaset", replicaset.Name, plain(replicaset.New)},
 	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
+	{"endpointslicemirroring", endpointslicemirroring.Name, plain(endpointslicemirroring.New)},
 	{"endpoints", endpoints.Name, plain(endpoints.New)},
 	{"nodelife", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
 		return nodelife.New(deps, c.Liveness)

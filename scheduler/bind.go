@@ -81,6 +81,10 @@ func (s *Scheduler) bind(ctx context.Context) error {
 				if result == nil {
 					result = errs[i]
 				}
+				if apierrors.IsForbidden(result) {
+					// The event about it may be forbidden as well.
+					s.log.Warn("bind forbidden", "pod", b.pod.Namespace+"/"+b.pod.Name, "err", result)
+				}
 				messages[i] = func(s *Scheduler) { s.bound(b, result) }
 			}
 			s.inbox.put(messages...)

@@ -4,8 +4,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
+	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -55,4 +57,35 @@ func asksForMasters(request []byte) bool {
 	}
 	parsed, err := x509.ParseCertificateRequest(block.Bytes)
 	return err == nil && slices.Contains(parsed.Subject.Organization, "system:masters")
+}
+
+// signers lets only those decide about a certificate request, or sign it, who
+// may do so for its signer: RBAC names signers as objects, one by one or a
+// whole domain.
+func signers() write.Step {
+	resource := schema.GroupResource{Group: requestsResource.Group, Resource: "signers"}
+	return write.Step{Name: "CertificateSigners", Validate: func(view txn.View, r *write.Request) error {
+		if r.Ref.Resource != requestsResource {
+			return nil
+		}
+		o, ok := r.Object.(*certificatesv1.CertificateSigningRequest)
+		old, was := r.Old.(*certificatesv1.CertificateSigningRequest)
+		verb := ""
+		switch {
+		case !ok || !was:
+			return nil
+		case r.Subresource == "approval":
+			verb = "approve"
+		case r.Subresource == "status" && !equality.Semantic.DeepEqual(o.Status.Certificate, old.Status.Certificate):
+			verb = "sign"
+		default:
+			return nil
+		}
+		name := old.Spec.SignerName
+		domain, _, _ := strings.Cut(name, "/")
+		if authorized(view, r, verb, resource, "", name) || authorized(view, r, verb, resource, "", domain+"/*") {
+			return nil
+		}
+		return forbidden(r, "user not permitted to %s requests with signerName %q", verb, name)
+	}}
 }

@@ -17,7 +17,9 @@ const tolerated = 300
 // defaultTolerations lets pods outlast short troubles of their node.
 func defaultTolerations() write.Step {
 	return write.Step{Name: "DefaultTolerationSeconds", Mutate: func(_ txn.View, r *write.Request) error {
-		if !creates(r, podsResource) {
+		// An update that leaves them out gets them again: they may not be taken away.
+		update := r.Operation == write.OperationUpdate && r.Subresource == "" && r.Ref.Resource == podsResource && r.Object != nil
+		if !update && !creates(r, podsResource) {
 			return nil
 		}
 		pod := r.Object.(*corev1.Pod)

@@ -49,9 +49,12 @@ func Steps(c Config) []write.Step {
 		namespaceLifecycle(),
 		nodeRestriction(),
 		certificateRequester(),
+		signers(),
+		escalation(),
 		taintNewNodes(),
 		serviceAccount(),
 		priority(),
+		runtimeClass(),
 		defaultTolerations(),
 		serviceAddresses(c),
 	}

@@ -1,73 +1,107 @@
-// Package connect hands the streams behind pods and nodes (logs, exec, attach,
-// port-forward) over to the node's agent. It believes an agent by the
-// node-serving authority and the node's own name, so that a node which changes
-// its address reaches nobody else.
 package connect
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/rest"
-	"github.com/headway-sh/headway/apiserver/store"
 )
 
-// Views gives what this server has.
-type Views interface{ Snapshot() *store.Snapshot }
+// Config is what a Connector is made of.
+type Config struct {
+	// View gives what this server has now.
+	View func() txn.View
+	// Agents has the API server's client certificate and the agents' authority.
+	Agents *tls.Config
+	// Own is where this API server listens, which nobody is proxied to.
+	Own netip.AddrPort
+	Log *slog.Logger
+}
 
-// Connector serves connect subresources through the nodes' agents.
+// Connector serves connect subresources.
 type Connector struct {
-	views Views
-	tls   *tls.Config
-	log   *slog.Logger
+	Config
+	// pods carries proxied requests to pods. Their certificates are not
+	// checked: nothing is known that they could be checked against.
+	pods *http.Transport
 }
 
 var _ rest.Connector = (*Connector)(nil)
 
-// New returns a Connector that talks to agents with the TLS configuration,
-// which has the API server's client certificate and the agents' authority.
-func New(views Views, tls *tls.Config, log *slog.Logger) *Connector {
-	return &Connector{views: views, tls: tls, log: log}
+const (
+	dialTimeout   = 10 * time.Second
+	podsIdle      = 30 * time.Second
+	podsIdleConns = 32
+)
+
+// New returns a Connector.
+func New(config Config) *Connector {
+	return &Connector{Config: config, pods: &http.Transport{
+		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as the API reference says of pods
+		IdleConnTimeout: podsIdle, MaxIdleConns: podsIdleConns, DisableCompression: true,
+	}}
 }
 
-var nodes = schema.GroupResource{Resource: "nodes"}
+var (
+	nodes    = schema.GroupResource{Resource: "nodes"}
+	podsKind = schema.GroupResource{Resource: "pods"}
+	slices   = schema.GroupResource{Group: discoveryv1.GroupName, Resource: "endpointslices"}
+)
 
 // Connect answers a connect request.
 func (c *Connector) Connect(w http.ResponseWriter, r *http.Request, info *rest.RequestInfo, _ txn.Identity, o txn.Object) error {
+	if info.Subresource == "proxy" {
+		return c.proxy(w, r, info, o)
+	}
 	pod, ok := o.(*corev1.Pod)
 	if !ok {
 		return apierrors.NewMethodNotSupported(info.GroupResource(), info.Subresource)
 	}
-	if pod.Spec.NodeName == "" {
-		return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
+	if r.Method != http.MethodGet && (r.Method != http.MethodPost || info.Subresource == "log") {
+		return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
 	}
-	path, err := agentPath(info.Subresource, pod, r.URL.Query())
+	query := r.URL.Query()
+	path, err := agentPath(info.Subresource, pod, query)
 	if err != nil {
 		return err
+	}
+	if pod.Spec.NodeName == "" {
+		if info.Subresource == "log" {
+			w.Header().Set("Content-Type", "text/plain") // nothing was written yet
+			return nil
+		}
+		return apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
 	}
 	target, err := c.agent(pod.Spec.NodeName)
 	if err != nil {
 		return err
 	}
-	target.Path, target.RawQuery = path, agentQuery(info.Subresource, r.URL.Query()).Encode()
-	c.proxy(pod.Spec.NodeName, target).ServeHTTP(w, r)
+	target.Path, target.RawQuery = path, agentQuery(info.Subresource, query).Encode()
+	if info.Subresource == "log" {
+		return c.log(w, r, pod.Spec.NodeName, target)
+	}
+	c.stream(w, r, info.Subresource, pod.Spec.NodeName, target)
 	return nil
 }
 
 // agentPath is where the agent serves a pod's subresource. The container
-// travels in the path, everything else in the query as the client sent it.
+// travels in the path, everything else in the query.
 func agentPath(subresource string, pod *corev1.Pod, query url.Values) (string, error) {
 	base := "/" + pod.Namespace + "/" + pod.Name
 	if subresource == "portforward" {
@@ -94,36 +128,48 @@ func agentQuery(subresource string, query url.Values) url.Values {
 		return query
 	}
 	for api, agent := range map[string]string{"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"} {
-		wanted, err := strconv.ParseBool(query.Get(api))
+		wanted := wants(query, api)
 		query.Del(api)
-		if err == nil && wanted {
+		if wanted {
 			query.Set(agent, "1")
 		}
 	}
 	return query
 }
 
-// container checks the container's name, or picks the only one.
+// wants reads one of the stream options.
+func wants(query url.Values, name string) bool {
+	wanted, err := strconv.ParseBool(query.Get(name))
+	return err == nil && wanted
+}
+
+// container checks the container's name, or picks the default one.
 func container(pod *corev1.Pod, name string) (string, error) {
-	var names []string
-	for _, list := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for i := range list {
-			names = append(names, list[i].Name)
-		}
+	var usual, initial []string
+	for i := range pod.Spec.Containers {
+		usual = append(usual, pod.Spec.Containers[i].Name)
 	}
-	for i := range pod.Spec.EphemeralContainers {
-		names = append(names, pod.Spec.EphemeralContainers[i].Name)
+	for i := range pod.Spec.InitContainers {
+		initial = append(initial, pod.Spec.InitContainers[i].Name)
 	}
 	if name == "" {
-		if annotated := pod.Annotations["kubectl.kubernetes.io/default-container"]; annotated != "" {
-			name = annotated
-		} else if len(pod.Spec.Containers) == 1 {
-			return pod.Spec.Containers[0].Name, nil
-		} else {
-			return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s, choose one of: %v", pod.Name, names))
-		}
+		name = pod.Annotations["kubectl.kubernetes.io/default-container"]
 	}
-	for _, n := range names {
+	if name == "" && len(usual) == 1 {
+		return usual[0], nil
+	}
+	if name == "" {
+		message := fmt.Sprintf("a container name must be specified for pod %s, choose one of: %v", pod.Name, usual)
+		if len(initial) > 0 {
+			message += fmt.Sprintf(" or one of the init containers: %v", initial)
+		}
+		return "", apierrors.NewBadRequest(message)
+	}
+	all := append(usual, initial...)
+	for i := range pod.Spec.EphemeralContainers {
+		all = append(all, pod.Spec.EphemeralContainers[i].Name)
+	}
+	for _, n := range all {
 		if n == name {
 			return name, nil
 		}
@@ -133,7 +179,7 @@ func container(pod *corev1.Pod, name string) (string, error) {
 
 // agent is the base URL of a node's agent, from what the node registered.
 func (c *Connector) agent(name string) (*url.URL, error) {
-	o, ok := c.views.Snapshot().Get(txn.Ref{Resource: nodes, Name: name})
+	o, ok := c.View().Get(txn.Ref{Resource: nodes, Name: name})
 	if !ok {
 		return nil, apierrors.NewNotFound(nodes, name)
 	}
@@ -152,23 +198,34 @@ func (c *Connector) agent(name string) (*url.URL, error) {
 	return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has not said where its agent listens", name))
 }
 
-// proxy forwards one request, upgrades included.
-func (c *Connector) proxy(node string, target *url.URL) http.Handler {
-	config := c.tls.Clone()
+// agentTransport reaches one node's agent and nobody else.
+func (c *Connector) agentTransport(node string) *http.Transport {
+	config := c.Agents.Clone()
 	config.ServerName = node
 	config.NextProtos = []string{"http/1.1"} // streams are upgrades, which HTTP/2 does not have
-	return &httputil.ReverseProxy{
-		Transport:     &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true},
-		FlushInterval: -1,
-		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.URL.Path, p.Out.URL.RawPath, p.Out.URL.RawQuery = target.Scheme, target.Host, target.Path, "", target.RawQuery
-			p.Out.Host = target.Host
-			p.Out.Header.Del("Authorization")
-		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			c.log.Info("agent not reached", "node", node, "path", target.Path, "error", err)
-			http.Error(w, fmt.Sprintf("the agent of node %s cannot be reached: %v", node, err), http.StatusBadGateway)
-		},
-		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+	return &http.Transport{
+		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true,
 	}
+}
+
+// withoutCredentials is the request without what the client showed to this
+// server, which is nobody else's to see.
+func withoutCredentials(ctx context.Context, r *http.Request) *http.Request {
+	r = r.Clone(ctx)
+	r.Header.Del("Authorization")
+	protocols := r.Header.Values("Sec-Websocket-Protocol")
+	r.Header.Del("Sec-Websocket-Protocol")
+	for _, line := range protocols {
+		var kept []string
+		for _, p := range strings.Split(line, ",") {
+			if p = strings.TrimSpace(p); !strings.HasPrefix(p, "base64url.bearer.authorization.k8s.io.") {
+				kept = append(kept, p)
+			}
+		}
+		if len(kept) > 0 {
+			r.Header.Add("Sec-Websocket-Protocol", strings.Join(kept, ", "))
+		}
+	}
+	return r
 }

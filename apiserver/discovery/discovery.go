@@ -67,6 +67,9 @@ func New(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource)
 			}
 		}
 	}
+	if err := put("", index(h.answers)); err != nil {
+		return nil, err
+	}
 	var err error
 	if h.core, err = encode(c.aggregated(true)); err != nil {
 		return nil, fmt.Errorf("encode aggregated core: %w", err)
@@ -75,6 +78,16 @@ func New(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource)
 		return nil, fmt.Errorf("encode aggregated groups: %w", err)
 	}
 	return h, nil
+}
+
+// index is the document at /: every path worth a look.
+func index(answers map[string]answer) *metav1.RootPaths {
+	paths := []string{"/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	for path := range answers {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	return &metav1.RootPaths{Paths: paths}
 }
 
 func encode(o any) (answer, error) {

@@ -108,10 +108,8 @@ func (s subresourceClient) Update(ctx context.Context, o client.Object, options 
 		}
 	}
 	change.Subresource, change.Object, change.FieldManager = s.name, body, opts.FieldManager
-	if sub, ok := k.Subresources[s.name]; ok && sub.Get != nil {
-		if opts.SubResourceBody == nil {
-			return apierrors.NewBadRequest(errBody.Error())
-		}
+	if !k.Subresources[s.name].GVK.Empty() && opts.SubResourceBody == nil {
+		return apierrors.NewBadRequest(errBody.Error())
 	}
 	return s.do(ctx, k, change, opts.DryRun, body)
 }

@@ -14,11 +14,14 @@ func All() []*kind.Kind {
 		// batch/v1, autoscaling/v2, policy/v1
 		jobKind(), cronJobKind(), horizontalPodAutoscalerKind(), podDisruptionBudgetKind(),
 		// networking.k8s.io/v1, discovery.k8s.io/v1
-		ingressKind(), ingressClassKind(), networkPolicyKind(), endpointSliceKind(), ipAddressKind(),
+		ingressKind(), ingressClassKind(), networkPolicyKind(), endpointSliceKind(), ipAddressKind(), serviceCIDRKind(),
 		// rbac.authorization.k8s.io/v1, certificates.k8s.io/v1
 		roleKind(), clusterRoleKind(), roleBindingKind(), clusterRoleBindingKind(), certificateSigningRequestKind(),
 		// coordination, scheduling, node, storage
 		leaseKind(), priorityClassKind(), runtimeClassKind(), storageClassKind(),
+		volumeAttachmentKind(), csiNodeKind(), csiDriverKind(), csiStorageCapacityKind(), volumeAttributesClassKind(),
+		// flowcontrol.apiserver.k8s.io/v1
+		flowSchemaKind(), priorityLevelConfigurationKind(),
 		// gitops.headway.sh/v1alpha1
 		gitSourceKind(), releaseKind(), planKind(),
 	}

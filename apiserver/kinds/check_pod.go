@@ -3,12 +3,18 @@ package kinds
 import (
 	"math"
 	"net/netip"
+	"regexp"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
+
+// sysctlName is a kernel parameter's name, with dots or slashes between its parts.
+var sysctlName = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
+
+const maxSysctl = 253
 
 var restartPolicies = []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
 
@@ -136,6 +142,8 @@ func (c *checker) podSecurity(p *path, s *corev1.PodSpec) {
 			c.required(p.Child("sysctls").Index(i).Child("name"), "")
 		case seen[s.Name]:
 			c.add(field.Duplicate(p.Child("sysctls").Index(i).Child("name"), s.Name))
+		case len(s.Name) > maxSysctl || !sysctlName.MatchString(s.Name):
+			c.invalid(p.Child("sysctls").Index(i).Child("name"), s.Name, "must have at most 253 characters and match regex "+sysctlName.String())
 		}
 		seen[s.Name] = true
 	}

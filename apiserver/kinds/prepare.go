@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -40,10 +41,16 @@ func (p parts[T, Spec, Status]) withoutStatus(o, old txn.Object) {
 }
 
 // onlyStatus prepares writes through the status subresource: of the object
-// only the status counts, and of its metadata who manages which field.
+// only the status counts, and of its metadata labels, annotations and who
+// manages which field.
 func (p parts[T, Spec, Status]) onlyStatus(o, old txn.Object) {
 	*p.spec(o.(T)) = *p.spec(old.(T))
+	labels, annotations := o.GetLabels(), o.GetAnnotations()
 	keepMetadata(o, old)
+	o.SetAnnotations(annotations)
+	if _, keeps := o.(*appsv1.Deployment); !keeps {
+		o.SetLabels(labels)
+	}
 }
 
 // statusSubresource is what nearly every kind with a status offers.

@@ -7,6 +7,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 // serveConnect hands a stream over to the connector.
@@ -19,9 +20,24 @@ func (h *Handler) serveConnect(w http.ResponseWriter, r *http.Request, c *call) 
 	if err != nil {
 		return err
 	}
-	o, ok := snapshot.Get(c.kind.Ref(c.namespace(), c.info.Name))
+	name := c.info.Name
+	if c.info.Subresource == "proxy" { // scheme:name:port
+		if _, bare, _, ok := utilnet.SplitSchemeNamePort(name); ok {
+			name = bare
+		}
+	}
+	o, ok := snapshot.Get(c.kind.Ref(c.namespace(), name))
 	if !ok {
-		return apierrors.NewNotFound(c.info.GroupResource(), c.info.Name)
+		return apierrors.NewNotFound(c.info.GroupResource(), name)
+	}
+	switch c.info.Subresource {
+	case "exec", "attach", "portforward":
+		// A WebSocket begins as a GET, but what it does is no reading.
+		create := attributesOf(r, c.info)
+		create.Verb = "create"
+		if err := h.authorize(c.identity, create); err != nil {
+			return err
+		}
 	}
 	return h.Connector.Connect(w, r, c.info, c.identity, o)
 }

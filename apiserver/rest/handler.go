@@ -58,8 +58,8 @@ type Config struct {
 
 	// Discovery serves /api, /apis and what of them is no resource; OpenAPI
 	// serves /openapi; Metrics serves /metrics; Txn serves the transaction
-	// contract. Optional.
-	Discovery, OpenAPI, Metrics, Txn http.Handler
+	// contract; Tokens tells how to verify the issuer's tokens. Optional.
+	Discovery, OpenAPI, Metrics, Txn, Tokens http.Handler
 	// Paths are served besides, after authentication and authorization by path:
 	// a key that ends with a slash takes everything below it, without a time
 	// limit. Optional.

@@ -78,8 +78,11 @@ func (h *Handler) servePath(w http.ResponseWriter, r *http.Request, info *Reques
 	case strings.HasPrefix(path, txnPath+"/") && h.Txn != nil:
 		h.Txn.ServeHTTP(w, r)
 		return nil
-	case (first == "api" || first == "apis") && h.Discovery != nil:
+	case (path == "" || first == "api" || first == "apis") && h.Discovery != nil:
 		h.Discovery.ServeHTTP(w, r)
+		return nil
+	case (first == ".well-known" || first == "openid") && h.Tokens != nil:
+		h.Tokens.ServeHTTP(w, r)
 		return nil
 	case first == "openapi" && h.OpenAPI != nil:
 		h.OpenAPI.ServeHTTP(w, r)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -19,7 +20,7 @@ func kubectlCommand() *cobra.Command {
 		// kubectl reads its own flags and environment.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(c *cobra.Command, args []string) error {
-			if os.Getenv(clientcmd.RecommendedConfigPathEnvVar) == "" {
+			if os.Getenv(clientcmd.RecommendedConfigPathEnvVar) == "" && !namesKubeconfig(args) {
 				path, err := kubeconfigPath(c)
 				if err != nil {
 					return err
@@ -37,4 +38,18 @@ func kubectlCommand() *cobra.Command {
 			return kubectl.ExecuteContext(c.Context())
 		},
 	}
+}
+
+// namesKubeconfig tells whether kubectl's own arguments say where the cluster
+// is.
+func namesKubeconfig(args []string) bool {
+	for _, arg := range args {
+		switch {
+		case arg == "--":
+			return false
+		case arg == "--kubeconfig", strings.HasPrefix(arg, "--kubeconfig="), arg == "--server", strings.HasPrefix(arg, "--server="), arg == "-s":
+			return true
+		}
+	}
+	return false
 }

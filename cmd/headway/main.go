@@ -6,11 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/headway-sh/headway/internal/failpoint"
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
@@ -53,9 +57,17 @@ func run(args []string) int {
 	if err := failpoint.FromEnvironment(); err != nil {
 		return status(err)
 	}
+	quietLibraries()
 	root := newRoot()
 	root.SetArgs(args)
 	return status(root.ExecuteContext(ctx))
+}
+
+// quietLibraries lets the client libraries speak of what goes wrong only.
+func quietLibraries() {
+	log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	ctrllog.SetLogger(log)
+	klog.SetLogger(log)
 }
 
 // status prints an error for the person and gives the exit status.
@@ -91,7 +103,8 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand())
+	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
+	add("git", statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), kubectlCommand())
 	return root
 }

@@ -162,6 +162,9 @@ func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Pl
 		return err
 	}
 	done := &txn.Committed{Revision: view.Revision(), Objects: make([]txn.Object, len(changes))}
+	for i, o := range result.Outcomes {
+		done.Objects[i] = o.After // they stand when nothing has to be written
+	}
 	if len(notes) > 0 || writes(result.Outcomes) {
 		if err := failpoint.Hit(ctx, "gitsource.commit.before"); err != nil {
 			return err

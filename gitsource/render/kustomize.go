@@ -84,6 +84,7 @@ func (b *built) add(u *run, fs *gitFS, body map[string]any) {
 		b.problems = append(b.problems, v1alpha1.Problem{File: file, Line: line, Object: o.GetKind(), Message: "needs apiVersion, kind and metadata.name"})
 		return
 	}
+	o = storable(o)
 	b.objects = append(b.objects, &Object{Body: o, File: file, Line: line, Digest: digest(u.cfg.Key, o)})
 }
 

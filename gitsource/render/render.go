@@ -265,6 +265,7 @@ func (u *run) parsed(name string, id repo.ID) (*result, error) {
 		}
 		got = parse(name, content)
 		for _, o := range got.objects {
+			o.Body = storable(o.Body)
 			o.Digest = digest(u.cfg.Key, o.Body)
 		}
 	}

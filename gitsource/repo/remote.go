@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -90,7 +91,9 @@ func (m *Remote) client() (transport.Transport, *transport.Endpoint, transport.A
 	var auth transport.AuthMethod
 	switch {
 	case m.Token != "":
-		auth = &githttp.TokenAuth{Token: m.Token}
+		// The forges take a token as a password, with any name or the one that
+		// belongs to it; as a bearer token few do.
+		auth = &githttp.BasicAuth{Username: cmp.Or(m.Username, "git"), Password: m.Token}
 	case m.Username != "" || m.Password != "":
 		auth = &githttp.BasicAuth{Username: m.Username, Password: m.Password}
 	}

@@ -63,16 +63,31 @@ func (g *Groups) Ensure(pod *corev1.Pod) (string, error) {
 	path := g.path(status.QOSClass(pod), pod.UID)
 	resources := Pod(pod)
 	resources.PidsLimit = g.PidsLimit
-	var err error
-	if g.unified {
-		err = g.ensure2(path, resources)
-	} else {
-		err = g.ensure1(path, resources)
-	}
-	if err != nil {
+	if err := g.set(path, resources); err != nil {
 		return "", fmt.Errorf("make cgroup %s: %w", path, err)
 	}
 	return path, nil
+}
+
+// Resize widens the limits of a pod's group to what holds both states of the
+// pod, so that its containers can change one after the other.
+func (g *Groups) Resize(before, after *corev1.Pod) error {
+	from, to := Pod(before), Pod(after)
+	wide := runtime.Resources{CPUShares: max(from.CPUShares, to.CPUShares), PidsLimit: g.PidsLimit, CPUPeriod: period}
+	if from.CPUQuota > 0 && to.CPUQuota > 0 {
+		wide.CPUQuota = max(from.CPUQuota, to.CPUQuota)
+	}
+	if from.MemoryLimit > 0 && to.MemoryLimit > 0 {
+		wide.MemoryLimit = max(from.MemoryLimit, to.MemoryLimit)
+	}
+	return g.set(g.path(status.QOSClass(after), after.UID), wide)
+}
+
+func (g *Groups) set(path string, resources runtime.Resources) error {
+	if g.unified {
+		return g.ensure2(path, resources)
+	}
+	return g.ensure1(path, resources)
 }
 
 // Remove removes the pod's group and what is below it.
@@ -121,8 +136,8 @@ func (g *Groups) roots() []string {
 // ensure1 makes the group where its limits are; the runtime makes the others.
 func (g *Groups) ensure1(path string, r runtime.Resources) error {
 	values := map[string][][2]string{
-		"cpu":    {{"cpu.shares", number(r.CPUShares)}, {"cpu.cfs_period_us", number(r.CPUPeriod)}, {"cpu.cfs_quota_us", number(r.CPUQuota)}},
-		"memory": {{"memory.limit_in_bytes", number(r.MemoryLimit)}},
+		"cpu":    {{"cpu.shares", number(r.CPUShares)}, {"cpu.cfs_period_us", number(r.CPUPeriod)}, {"cpu.cfs_quota_us", limit(r.CPUQuota, "-1")}},
+		"memory": {{"memory.limit_in_bytes", limit(r.MemoryLimit, "-1")}},
 		"pids":   {{"pids.max", number(r.PidsLimit)}},
 	}
 	for controller, settings := range values {
@@ -155,10 +170,8 @@ func (g *Groups) ensure2(path string, r runtime.Resources) error {
 	if err := enable(dir); err != nil {
 		return err
 	}
-	settings := [][2]string{{"cpu.weight", number(weight(r.CPUShares))}, {"memory.max", number(r.MemoryLimit)}, {"pids.max", number(r.PidsLimit)}}
-	if r.CPUQuota > 0 {
-		settings = append(settings, [2]string{"cpu.max", fmt.Sprintf("%d %d", r.CPUQuota, r.CPUPeriod)})
-	}
+	settings := [][2]string{{"cpu.weight", number(weight(r.CPUShares))}, {"memory.max", limit(r.MemoryLimit, "max")}, {"pids.max", number(r.PidsLimit)}}
+	settings = append(settings, [2]string{"cpu.max", fmt.Sprintf("%s %d", limit(r.CPUQuota, "max"), period)})
 	return apply(dir, settings)
 }
 
@@ -207,6 +220,14 @@ func apply(dir string, settings [][2]string) error {
 		}
 	}
 	return nil
+}
+
+// limit is a number, or the kernel's word for none.
+func limit(n int64, none string) string {
+	if n <= 0 {
+		return none
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 func number(n int64) string {

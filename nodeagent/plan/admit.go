@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
@@ -25,6 +26,9 @@ func Admit(pod *corev1.Pod, node Node) *status.Failure {
 	if pod.Spec.OS != nil && pod.Spec.OS.Name != corev1.Linux {
 		return &status.Failure{Reason: "PodOSNotSupported", Message: "Failed to admit pod as the OS field doesn't match node OS"}
 	}
+	if failure := sysctls(pod); failure != nil {
+		return failure
+	}
 	if node.Labels != nil && !fits(pod, node.Labels) {
 		return &status.Failure{Reason: "NodeAffinity", Message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
 	}
@@ -39,6 +43,18 @@ func fits(pod *corev1.Pod, labels map[string]string) bool {
 	node.Labels, node.Name = labels, pod.Spec.NodeName
 	ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
 	return ok && err == nil
+}
+
+// Resize tells why a running pod cannot have the resources that its spec asks
+// for by now, or nil. node leaves the pod itself out.
+func Resize(pod *corev1.Pod, node Node) *status.Resize {
+	if f := room(pod, Node{Allocatable: node.Allocatable}); f != nil {
+		return &status.Resize{Reason: corev1.PodReasonInfeasible, Message: strings.Replace(f.Message, "Pod was rejected: ", "", 1)}
+	}
+	if f := room(pod, node); f != nil {
+		return &status.Resize{Reason: corev1.PodReasonDeferred, Message: strings.Replace(f.Message, "Pod was rejected: ", "", 1)}
+	}
+	return nil
 }
 
 // room compares requests with what the others leave.

@@ -69,9 +69,22 @@ type Ending struct {
 // Verdict is a probe's reason to kill a container.
 type Verdict struct {
 	Message string
+	// Resize says that it is no probe's word: the container restarts to get
+	// other resources.
+	Resize bool
 	// Grace is how long the container has to stop.
 	Grace time.Duration
 }
+
+func (v Verdict) reason() string {
+	if v.Resize {
+		return Resized
+	}
+	return "Unhealthy"
+}
+
+// Resized is the reason of a Kill that gives a container other resources.
+const Resized = "Resized"
 
 // Plan is what to do now and when to ask again at the latest.
 type Plan struct {
@@ -193,7 +206,7 @@ func (m *maker) keep(c *corev1.Container, restart bool) {
 	case m.Busy[c.Name]:
 	case o.Running():
 		if v, ok := m.Unhealthy[c.Name]; ok {
-			m.act(Action{Kind: Kill, Container: c.Name, Deadline: m.Now.Add(v.Grace), Reason: "Unhealthy", Message: v.Message})
+			m.act(Action{Kind: Kill, Container: c.Name, Deadline: m.Now.Add(v.Grace), Reason: v.reason(), Message: v.Message})
 		}
 	case o.Exited() && !restart:
 	default:

@@ -47,9 +47,15 @@ func (n namer) status(c *corev1.Container) corev1.ContainerStatus {
 		st.LastTerminationState.Terminated = o.Last
 	}
 	n.state(o, &st)
-	if o.Created() && len(c.Resources.Requests)+len(c.Resources.Limits) > 0 {
-		st.AllocatedResources = c.Resources.Requests
-		st.Resources = c.Resources.DeepCopy()
+	if has := o.Resources; o.Created() && has != nil {
+		if len(has.Requests)+len(has.Limits) > 0 || n.observed.Resize != nil {
+			st.Resources = has.DeepCopy()
+		}
+		allocated := &c.Resources
+		if r := n.observed.Resize; r != nil && !r.InProgress {
+			allocated = has
+		}
+		st.AllocatedResources = allocated.Requests
 	}
 	return st
 }

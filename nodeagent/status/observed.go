@@ -20,6 +20,8 @@ type Observed struct {
 	// Failure ends the pod whatever its containers did: not admitted, evicted,
 	// out of time.
 	Failure *Failure
+	// Resize is set while the containers' resources are not what the spec says.
+	Resize *Resize
 	// Stopped says that the pod is at its end: nothing of it runs and nothing
 	// will be started again.
 	Stopped bool
@@ -27,6 +29,13 @@ type Observed struct {
 
 // Failure is why a node gave up a pod.
 type Failure struct{ Reason, Message string }
+
+// Resize is an in-place resize that is under way, or that waits for Reason:
+// Deferred (others use what it needs) or Infeasible (the node never has it).
+type Resize struct {
+	InProgress      bool
+	Reason, Message string
+}
 
 // Container is what a node knows about one container: its newest attempt and
 // what came before it.
@@ -37,13 +46,15 @@ type Container struct {
 	// State is empty while no attempt was created.
 	State          runtime.State
 	Image, ImageID string
-	Started        time.Time
-	Finished       time.Time
-	ExitCode       int
-	OOMKilled      bool
-	Reason         string
-	Message        string
-	LogPath        string
+	// Resources are those that the newest attempt has; nil if unknown.
+	Resources *corev1.ResourceRequirements
+	Started   time.Time
+	Finished  time.Time
+	ExitCode  int
+	OOMKilled bool
+	Reason    string
+	Message   string
+	LogPath   string
 	// Waiting is why the container is not running and not simply ended:
 	// ErrImagePull, CrashLoopBackOff; it hides a finished attempt.
 	Waiting *Waiting

@@ -95,7 +95,7 @@ func (r *Reconciler) judge(ctx context.Context, item Item, o client.Object) erro
 			return fmt.Errorf("read owner %s %q of %s %q: %w", ref.Kind, ref.Name, item.Kind.Kind, item.Name, err)
 		case owner == nil:
 			absent++
-		case owner.GetDeletionTimestamp() != nil && has(owner, metav1.FinalizerDeleteDependents) && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion:
+		case owner.GetDeletionTimestamp() != nil && has(owner, metav1.FinalizerDeleteDependents):
 			waiting++
 		default:
 			living++
@@ -110,6 +110,11 @@ func (r *Reconciler) judge(ctx context.Context, item Item, o client.Object) erro
 		o.SetOwnerReferences(keep)
 		return r.patch(ctx, o, base)
 	case waiting > 0 && len(r.graph.of(item.UID)) > 0:
+		if r.graph.waited(item.UID) {
+			if done, err := r.unblock(ctx, o); done || err != nil {
+				return err // the change leads here again
+			}
+		}
 		return r.delete(ctx, o, metav1.DeletePropagationForeground)
 	case has(o, metav1.FinalizerOrphanDependents):
 		return r.delete(ctx, o, metav1.DeletePropagationOrphan)
@@ -117,6 +122,24 @@ func (r *Reconciler) judge(ctx context.Context, item Item, o client.Object) erro
 		return r.delete(ctx, o, metav1.DeletePropagationForeground)
 	}
 	return r.delete(ctx, o, metav1.DeletePropagationBackground)
+}
+
+// unblock lets an object's owners go before it. Something that depends on the
+// object waits for its dependents already: it may be the owner of the owner,
+// and in such a circle each would wait for the next for ever.
+func (r *Reconciler) unblock(ctx context.Context, o client.Object) (done bool, err error) {
+	base := o.DeepCopyObject().(client.Object)
+	refs := slices.Clone(o.GetOwnerReferences())
+	for i := range refs {
+		if block := refs[i].BlockOwnerDeletion; block != nil && *block {
+			refs[i].BlockOwnerDeletion, done = new(bool), true
+		}
+	}
+	if !done {
+		return false, nil
+	}
+	o.SetOwnerReferences(refs)
+	return true, r.patch(ctx, o, base)
 }
 
 // owner reads the owner that a reference means; nil when that one is gone.

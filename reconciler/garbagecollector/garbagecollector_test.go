@@ -60,6 +60,8 @@ func TestCollect(t *testing.T) {
 			finalized(object("a"), metav1.FinalizerDeleteDependents), object("b", "a")}, "a", nil},
 		{"foreground leaves shared dependents", []client.Object{
 			finalized(object("a"), metav1.FinalizerDeleteDependents), object("x"), object("b", "!a", "x")}, "a", []string{"b [x]", "x []"}},
+		{"circle", []client.Object{
+			finalized(object("a", "!c"), metav1.FinalizerDeleteDependents), object("b", "!a"), object("c", "!b")}, "a", nil},
 		{"orphan", []client.Object{finalized(object("a"), metav1.FinalizerOrphanDependents), object("b", "a"), object("c", "b")}, "a", []string{"b []", "c [b]"}},
 	}
 	for _, test := range tests {

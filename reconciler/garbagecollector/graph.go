@@ -109,6 +109,19 @@ func (g *graph) unlink(n *node) {
 	}
 }
 
+// waited tells whether something that depends on an object waits for its own
+// dependents to go.
+func (g *graph) waited(uid types.UID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, d := range g.dependents[uid] {
+		if d.foreground {
+			return true
+		}
+	}
+	return false
+}
+
 // of gives the items that depend on an object.
 func (g *graph) of(uid types.UID) []Item {
 	g.mu.Lock()

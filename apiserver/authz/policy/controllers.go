@@ -96,6 +96,7 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 	},
 	"certificate-controller": {
 		rule(can("delete get list watch"), certs, "certificatesigningrequests"),
+		rule(can("get"), core, "nodes"),
 		rule(can("update"), certs, "certificatesigningrequests/approval certificatesigningrequests/status"),
 		named(rule(can("approve sign"), certs, "signers"), "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"),
 		named(rule(can("sign"), certs, "signers"), "kubernetes.io/kube-apiserver-client", "kubernetes.io/legacy-unknown"),

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,4 +181,13 @@ func (p *podLocks) lock(uid string) (unlock func()) {
 			delete(p.locks, uid)
 		}
 	}
+}
+
+// Version is containerd's own, such as "1.7.2".
+func (r *Runtime) Version(ctx context.Context) (string, error) {
+	v, err := r.client.Version(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask containerd for its version: %w", err)
+	}
+	return strings.TrimPrefix(v.Version, "v"), nil
 }

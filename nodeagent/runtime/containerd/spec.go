@@ -42,7 +42,9 @@ type specInput struct {
 	user    specs.User
 	sandbox runtime.SandboxConfig
 	podDir  string
-	host    hostFacts
+	// target is the process whose pid namespace the container joins; 0: none.
+	target int
+	host   hostFacts
 }
 
 // buildSpec is the OCI runtime specification of a container.
@@ -78,9 +80,10 @@ func buildSpec(ctx context.Context, in specInput) (*specs.Spec, error) {
 		Annotations: map[string]string{groupAnnotation: in.config.PodUID},
 	}
 	spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
-	if in.host.appArmor {
-		spec.Process.ApparmorProfile = in.config.AppArmorProfile
+	if in.config.AppArmorProfile != "" && !in.host.appArmor {
+		return nil, fmt.Errorf("AppArmor profile %q cannot be enforced: the node's kernel has AppArmor off", in.config.AppArmorProfile)
 	}
+	spec.Process.ApparmorProfile = in.config.AppArmorProfile
 	return spec, confine(ctx, in, spec)
 }
 
@@ -225,6 +228,8 @@ func cgroupPath(s runtime.SandboxConfig, id string) string {
 func linuxNamespaces(in specInput) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	switch {
+	case in.target != 0 && !in.sandbox.HostPID:
+		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", in.target)})
 	case sharesPID(in.sandbox):
 		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: filepath.Join(in.podDir, "pid")})
 	case !in.sandbox.HostPID:
@@ -262,7 +267,7 @@ func resources(r runtime.Resources) *specs.LinuxResources {
 			out.CPU.Period = &period
 		}
 	}
-	if r.MemoryLimit > 0 {
+	if r.MemoryLimit != 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit}
 	}
 	if r.PidsLimit > 0 {

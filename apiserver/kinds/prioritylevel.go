@@ -1,0 +1,122 @@
+package kinds
+
+import (
+	"cmp"
+	"strconv"
+	"time"
+
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+// What a limited level gets when it does not say.
+const (
+	defaultShares           = 30
+	defaultQueues           = 64
+	defaultHandSize         = 8
+	defaultQueueLengthLimit = 50
+)
+
+func priorityLevelConfigurationKind() *kind.Kind {
+	p := partsOf(func(o *flowcontrolv1.PriorityLevelConfiguration) *flowcontrolv1.PriorityLevelConfigurationSpec {
+		return &o.Spec
+	}, func(o *flowcontrolv1.PriorityLevelConfiguration) *flowcontrolv1.PriorityLevelConfigurationStatus {
+		return &o.Status
+	})
+	limited, queuing := flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc(), flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()
+	return &kind.Kind{
+		GVK:           flowcontrolv1.SchemeGroupVersion.WithKind("PriorityLevelConfiguration"),
+		Plural:        "prioritylevelconfigurations",
+		Singular:      "prioritylevelconfiguration",
+		StoragePrefix: "prioritylevelconfigurations",
+		New:           func() txn.Object { return &flowcontrolv1.PriorityLevelConfiguration{} },
+		NewList:       func() runtime.Object { return &flowcontrolv1.PriorityLevelConfigurationList{} },
+		Default:       defaults(defaultPriorityLevel),
+		Prepare:       p.main,
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:      validate(checkPriorityLevel),
+		Columns: []column{
+			nameColumn(), str("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"]),
+			str("NominalConcurrencyShares", limited["nominalConcurrencyShares"]), str("Queues", queuing["queues"]),
+			str("HandSize", queuing["handSize"]), str("QueueLengthLimit", queuing["queueLengthLimit"]), ageColumn(),
+		},
+		Row: row(priorityLevelRow),
+	}
+}
+
+func defaultPriorityLevel(o *flowcontrolv1.PriorityLevelConfiguration) {
+	if l := o.Spec.Limited; l != nil {
+		setDefaultPtr(&l.NominalConcurrencyShares, defaultShares)
+		setDefaultPtr(&l.LendablePercent, 0)
+		if q := l.LimitResponse.Queuing; q != nil {
+			q.Queues, q.HandSize = cmp.Or(q.Queues, defaultQueues), cmp.Or(q.HandSize, defaultHandSize)
+			q.QueueLengthLimit = cmp.Or(q.QueueLengthLimit, defaultQueueLengthLimit)
+		}
+	}
+	if e := o.Spec.Exempt; e != nil {
+		setDefaultPtr(&e.NominalConcurrencyShares, 0)
+		setDefaultPtr(&e.LendablePercent, 0)
+	}
+}
+
+func priorityLevelRow(o *flowcontrolv1.PriorityLevelConfiguration, now time.Time) []any {
+	shares, queues, hand, length := none, none, none, none
+	if l := o.Spec.Limited; l != nil {
+		shares = number(deref(l.NominalConcurrencyShares, 0))
+		if q := l.LimitResponse.Queuing; q != nil {
+			queues, hand, length = number(q.Queues), number(q.HandSize), number(q.QueueLengthLimit)
+		}
+	}
+	return []any{o.Name, string(o.Spec.Type), shares, queues, hand, length, age(o, now)}
+}
+
+func number(n int32) string { return strconv.Itoa(int(n)) }
+
+func checkPriorityLevel(o, _ *flowcontrolv1.PriorityLevelConfiguration) fieldErrors {
+	c := &checker{}
+	p, s := field.NewPath("spec"), &o.Spec
+	oneOf(c, p, "type", s.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
+	switch {
+	case s.Type == flowcontrolv1.PriorityLevelEnablementExempt && s.Limited != nil:
+		c.forbidden(p.Child("limited"), "must be nil if the type is not Limited")
+	case s.Type == flowcontrolv1.PriorityLevelEnablementLimited && s.Exempt != nil:
+		c.forbidden(p.Child("exempt"), "must be nil if the type is Limited")
+	case s.Type == flowcontrolv1.PriorityLevelEnablementLimited && s.Limited == nil:
+		c.required(p.Child("limited"), "must not be empty when type is Limited")
+	case s.Limited != nil:
+		c.limited(p.Child("limited"), s.Limited)
+	}
+	return c.errs
+}
+
+func (c *checker) limited(p *path, l *flowcontrolv1.LimitedPriorityLevelConfiguration) {
+	c.nonNegativePtr(p, "nominalConcurrencyShares", l.NominalConcurrencyShares)
+	if n := deref(l.LendablePercent, 0); n < 0 || n > 100 {
+		c.invalid(p.Child("lendablePercent"), n, "must be between 0 and 100, inclusive")
+	}
+	c.nonNegativePtr(p, "borrowingLimitPercent", l.BorrowingLimitPercent)
+	at, r := p.Child("limitResponse"), &l.LimitResponse
+	oneOf(c, at, "type", r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
+	switch q := r.Queuing; {
+	case r.Type == flowcontrolv1.LimitResponseTypeReject && q != nil:
+		c.forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")
+	case r.Type == flowcontrolv1.LimitResponseTypeQueue && q == nil:
+		c.required(at.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited")
+	case q != nil:
+		for _, part := range []struct {
+			name string
+			n    int32
+		}{{"queues", q.Queues}, {"handSize", q.HandSize}, {"queueLengthLimit", q.QueueLengthLimit}} {
+			if part.n <= 0 {
+				c.invalid(at.Child("queuing", part.name), part.n, "must be positive")
+			}
+		}
+		if q.HandSize > q.Queues {
+			c.invalid(at.Child("queuing", "handSize"), q.HandSize, "should not be greater than queues ("+number(q.Queues)+")")
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package kinds
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/kind"
+)
+
+func serviceCIDRKind() *kind.Kind {
+	p := partsOf(func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &o.Spec },
+		func(o *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &o.Status })
+	return &kind.Kind{
+		GVK:           networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"),
+		Plural:        "servicecidrs",
+		Singular:      "servicecidr",
+		StoragePrefix: "servicecidrs",
+		New:           func() txn.Object { return &networkingv1.ServiceCIDR{} },
+		NewList:       func() runtime.Object { return &networkingv1.ServiceCIDRList{} },
+		Prepare:       p.withoutStatus,
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Validate:      validate(checkServiceCIDR),
+		Columns:       []column{nameColumn(), str("CIDRs", networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"]), ageColumn()},
+		Row: row(func(o *networkingv1.ServiceCIDR, now time.Time) []any {
+			return []any{o.Name, strings.Join(o.Spec.CIDRs, ","), age(o, now)}
+		}),
+	}
+}
+
+func checkServiceCIDR(o, old *networkingv1.ServiceCIDR) fieldErrors {
+	c := &checker{}
+	p := field.NewPath("spec", "cidrs")
+	if old != nil {
+		if !equality.Semantic.DeepEqual(o.Spec.CIDRs, old.Spec.CIDRs) {
+			c.invalid(p.Index(0), o.Spec.CIDRs, immutable)
+		}
+		return c.errs
+	}
+	switch n := len(o.Spec.CIDRs); {
+	case n == 0:
+		c.required(p, "at least one CIDR required")
+	case n > 2:
+		c.invalid(p, o.Spec.CIDRs, "may only hold up to 2 values")
+	}
+	families := map[bool]bool{}
+	for i, text := range o.Spec.CIDRs {
+		c.cidr(p.Index(i), text)
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		if families[cidr.Addr().Is4()] {
+			c.invalid(p, o.Spec.CIDRs, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96")
+		}
+		families[cidr.Addr().Is4()] = true
+	}
+	return c.errs
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/internal/printer"
+)
+
+// planTimeout is how long the cluster may take to answer a Plan.
+const planTimeout = time.Minute
+
+// diffCommand compares what git says with what is live.
+func diffCommand() *cobra.Command {
+	return planned("diff [REF]", "Show what differs between the applied commit (or REF) and the cluster",
+		`Show what differs between the applied commit and the cluster: what drift has
+changed and nobody has put back. With REF, a branch, tag or commit of the
+source's repository is compared instead. Exit status: 0 nothing, 1 differences,
+4 the commit could not be applied.`, cobra.MaximumNArgs(1))
+}
+
+// planCommand shows what following another reference would change.
+func planCommand() *cobra.Command {
+	return planned("plan REF", "Show what a branch, tag or commit would change",
+		`Show what a branch, tag or commit of the source's repository would change if
+the cluster followed it, worked out by the API server on one revision; nothing
+is written. Exit status: 0 nothing, 1 changes, 4 it could not be applied.`, cobra.ExactArgs(1))
+}
+
+func planned(use, short, long string, args cobra.PositionalArgs) *cobra.Command {
+	var source string
+	var output printer.Flag
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := userCluster(cmd)
+			if err != nil {
+				return err
+			}
+			ref, err := planRef(cmd.Context(), c, source, args)
+			if err != nil {
+				return err
+			}
+			p, err := askPlan(cmd.Context(), c, source, ref)
+			if err != nil {
+				return err
+			}
+			if err := printer.Print(cmd.OutOrStdout(), output.Format, planResult(p)); err != nil {
+				return err
+			}
+			switch s := p.Status.Summary; {
+			case len(p.Status.Problems) > 0:
+				return exitCode{code: exitRejected}
+			case s.Created+s.Changed+s.Deleted > 0:
+				return exitCode{code: exitDiffers}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&source, "source", mainSourceName, "name of the GitSource")
+	cmd.Flags().VarP(&output, "output", "o", "form of the result: json, yaml, wide or name")
+	return cmd
+}
+
+// planRef is what to compare: the applied commit, a commit, a full reference
+// name, or a branch.
+func planRef(ctx context.Context, c *cluster, source string, args []string) (v1alpha1.GitReference, error) {
+	if len(args) == 0 {
+		var o v1alpha1.GitSource
+		if err := c.Get(ctx, client.ObjectKey{Name: source}, &o); err != nil {
+			return v1alpha1.GitReference{}, err
+		}
+		if o.Status.AppliedCommit == "" {
+			return v1alpha1.GitReference{}, exitCode{exitDiffers, fmt.Errorf("source %q has applied nothing yet", source)}
+		}
+		return v1alpha1.GitReference{Commit: o.Status.AppliedCommit}, nil
+	}
+	switch name := args[0]; {
+	case len(name) > 5 && name[:5] == "refs/":
+		return v1alpha1.GitReference{Name: name}, nil
+	case commitID.MatchString(name) || name == "HEAD":
+		id, err := resolveCommit(ctx, name, nil)
+		return v1alpha1.GitReference{Commit: id}, err
+	default:
+		return v1alpha1.GitReference{Branch: name}, nil
+	}
+}
+
+// askPlan makes a Plan, waits for the answer and removes it again.
+func askPlan(ctx context.Context, c *cluster, source string, ref v1alpha1.GitReference) (p *v1alpha1.Plan, err error) {
+	p = &v1alpha1.Plan{ObjectMeta: metav1.ObjectMeta{GenerateName: source + "-"}, Spec: v1alpha1.PlanSpec{Source: source, Ref: ref}}
+	if err := c.Create(ctx, p); err != nil {
+		return nil, fmt.Errorf("ask for a plan: %w", err)
+	}
+	defer func() {
+		// Also when the person has lost patience.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, client.IgnoreNotFound(c.Delete(last, p)))
+	}()
+	limited, cancel := context.WithTimeout(ctx, planTimeout)
+	defer cancel()
+	err = watchUntil(limited, c.config, []client.Object{&v1alpha1.Plan{}}, func(ctx context.Context, r client.Reader) (bool, error) {
+		err := r.Get(ctx, client.ObjectKeyFromObject(p), p)
+		return err == nil && len(p.Status.Conditions) > 0, client.IgnoreNotFound(err)
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, exitCode{exitTimeout, fmt.Errorf("source %q has not answered within %s; does it exist, and is the gitsource component running?", source, planTimeout)}
+	}
+	return p, err
+}
+
+func planResult(p *v1alpha1.Plan) printer.Result {
+	r := printer.Result{Object: p.Status}
+	for _, o := range p.Status.Outcomes {
+		r.Names = append(r.Names, o.Object)
+	}
+	r.Text = func(w io.Writer, _ bool) error {
+		for _, problem := range p.Status.Problems {
+			fmt.Fprintln(w, problem)
+		}
+		for _, o := range p.Status.Outcomes {
+			fmt.Fprintf(w, "%s %s", map[string]string{"created": "+", "updated": "~", "deleted": "-", "terminating": "-"}[o.Operation], o.Object)
+			if o.Origin != "" {
+				fmt.Fprintf(w, "  (%s)", o.Origin)
+			}
+			fmt.Fprintln(w)
+			for _, f := range o.Fields {
+				fmt.Fprintf(w, "    %s: %s → %s\n", f.Path, cmp.Or(f.Before, "(none)"), cmp.Or(f.After, "(none)"))
+			}
+		}
+		_, err := fmt.Fprintf(w, "commit %.12s: %s\n", p.Status.Commit, p.Status.Summary)
+		return err
+	}
+	return r
+}

@@ -1,0 +1,144 @@
+package fault_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+)
+
+// threeServers starts a cluster of three on one machine, following repo. They
+// share the authorities that the first one makes.
+func threeServers(t *testing.T, repo string) []*server {
+	t.Helper()
+	const n = 3
+	names, urls, members := make([]string, n), make([]string, n), make([]string, n)
+	for i := range n {
+		names[i] = fmt.Sprintf("s%d", i+1)
+		urls[i] = fmt.Sprintf("https://127.0.0.1:%d", freePort(t))
+		members[i] = names[i] + "=" + urls[i]
+	}
+	all := make([]*server, n)
+	for i := range n {
+		all[i] = newServer(t, "--disable", "agent", "--node-name", names[i], "--etcd-peer-url", urls[i],
+			"--etcd-initial-cluster", strings.Join(members, ","), "--etcd-cluster-token", "fault", "--repo", repo)
+		if i > 0 {
+			copyAuthorities(t, all[0].dir, all[i].dir)
+		}
+		all[i].start()
+		if i == 0 {
+			eventually(t, "the authorities", func() string {
+				if _, err := os.Stat(filepath.Join(all[0].dir, "pki", "etcd-member.crt")); err != nil {
+					return err.Error()
+				}
+				return ""
+			})
+		}
+	}
+	for _, s := range all {
+		s.ready()
+	}
+	return all
+}
+
+// copyAuthorities gives another server what the first one has made, but the
+// first one's own certificate.
+func copyAuthorities(t *testing.T, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(from, "pki"))
+	check(t, err)
+	check(t, os.MkdirAll(filepath.Join(to, "pki"), 0o700))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "etcd-member") {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(from, "pki", e.Name()))
+		check(t, err)
+		check(t, os.WriteFile(filepath.Join(to, "pki", e.Name()), content, 0o600))
+	}
+}
+
+// holder is who runs a singleton.
+func (s *server) holder(name string) string {
+	var lease coordinationv1.Lease
+	if err := s.client.Get(s.t.Context(), client.ObjectKey{Namespace: "kube-system", Name: name}, &lease); err != nil || lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+var singletons = []string{"kube-scheduler", "kube-controller-manager", "gitsource"}
+
+// TestThreeServersSurviveOne writes through each of three servers, kills the
+// one that runs the singletons, and goes on through the others.
+func TestThreeServersSurviveOne(t *testing.T) {
+	r := newRepository(t)
+	r.write("a.yaml", configMap("a", "one"))
+	first := r.push("first")
+	all := threeServers(t, r.bare())
+	all[0].awaitPhase("main", first, v1alpha1.ReleaseHealthy)
+	for i, s := range all {
+		check(t, s.client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("by-%d", i)}, Data: map[string]string{"key": "x"}}))
+	}
+	for _, s := range all {
+		if got := s.values("a", "by-0", "by-1", "by-2"); got != "one x x x" {
+			t.Fatalf("a server sees %q", got)
+		}
+	}
+	all[0].readyNode("n1")
+
+	// The one that applies commits dies, and with it whatever else it leads.
+	index := -1
+	eventually(t, "the singletons are held", func() string {
+		for _, name := range singletons {
+			if all[0].holder(name) == "" {
+				return name + " has no holder"
+			}
+		}
+		index = map[string]int{"s1": 0, "s2": 1, "s3": 2}[all[0].holder("gitsource")]
+		return ""
+	})
+	all[index].kill()
+	left := append(append([]*server{}, all[:index]...), all[index+1:]...)
+	eventually(t, "a write through another server", func() string {
+		if err := left[0].client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "after"}, Data: map[string]string{"key": "x"}}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	for _, s := range left {
+		s.awaitValues("one x x x x", "a", "by-0", "by-1", "by-2", "after")
+	}
+	r.write("a.yaml", configMap("a", "two"))
+	second := r.push("second")
+	left[0].awaitPhase("main", second, v1alpha1.ReleaseHealthy)
+	left[1].awaitValues("two", "a")
+	eventually(t, "the singletons move", func() string {
+		for _, name := range singletons {
+			if h := left[0].holder(name); h == fmt.Sprintf("s%d", index+1) || h == "" {
+				return fmt.Sprintf("%s is held by %q", name, h)
+			}
+		}
+		return ""
+	})
+	pod := left[1].pod("p")
+	eventually(t, "the pod", func() string {
+		if node := left[0].boundTo(pod); node != "n1" {
+			return fmt.Sprintf("is on %q", node)
+		}
+		return ""
+	})
+
+	// The dead one comes back and has missed nothing.
+	all[index].start()
+	all[index].ready()
+	all[index].awaitValues("two x x x x", "a", "by-0", "by-1", "by-2", "after")
+}
