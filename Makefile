@@ -10,7 +10,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/headway and the example's image
-	$(GO) build -trimpath -o bin/headway ./cmd/headway
+	$(GO) build -o bin/headway ./cmd/headway
 	$(GO) run ./hack/helloimage -o bin/images/hello.tar
 
 .PHONY: up
@@ -34,10 +34,10 @@ test-race: ## the same under the race detector, without the tour
 	hack/test -race
 
 .PHONY: e2e
-e2e: ## only the tour on the built binary
+e2e: ## the built binary from outside: the tour, kubectl, several machines
 	hack/deps node test
 	$(MAKE) build
-	$(GO) test -count=1 -v -timeout 10m ./test/e2e/...
+	HEADWAY_BIN=$(CURDIR)/bin/headway HEADWAY_E2E_RUNS=20 $(GO) test -count=1 -p 1 -v -timeout 15m ./test/e2e/...
 
 .PHONY: bench
 bench: ## run the benchmarks of every component

@@ -27,7 +27,7 @@ func Refs(ctx context.Context, gitDir, commonDir string, ready, changed func()) 
 		return fmt.Errorf("watch %s: %w", commonDir, err)
 	}
 	defer w.Close()
-	r := &refs{watcher: w, gitDir: gitDir, commonDir: commonDir}
+	r := &refs{watch: w.Add, gitDir: gitDir, commonDir: commonDir}
 	if err := r.scan(); err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func Refs(ctx context.Context, gitDir, commonDir string, ready, changed func()) 
 }
 
 type refs struct {
-	watcher           *fsnotify.Watcher
+	watch             func(dir string) error // idempotent; fails where nothing is
 	gitDir, commonDir string
 }
 
@@ -68,14 +68,8 @@ type refs struct {
 // does nothing.
 func (r *refs) scan() error {
 	for _, dir := range []string{r.gitDir, r.commonDir} {
-		for there := dir; ; there = filepath.Dir(there) {
-			err := r.watcher.Add(there)
-			if err == nil {
-				break
-			}
-			if there == filepath.Dir(there) {
-				return fmt.Errorf("watch %s: %w", dir, err)
-			}
+		if err := r.nearest(dir); err != nil {
+			return err
 		}
 	}
 	err := filepath.WalkDir(filepath.Join(r.commonDir, "refs"), func(path string, d fs.DirEntry, err error) error {
@@ -85,12 +79,40 @@ func (r *refs) scan() error {
 		if !d.IsDir() {
 			return nil
 		}
-		if err := r.watcher.Add(path); err != nil && !os.IsNotExist(err) {
+		if err := r.watch(path); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("watch %s: %w", path, err)
 		}
 		return nil
 	})
 	return err
+}
+
+// nearest watches a directory, or the nearest one above it that is there.
+func (r *refs) nearest(dir string) error {
+	for there := dir; ; {
+		err := r.watch(there)
+		switch {
+		case err == nil && there == dir:
+			return nil
+		case err == nil && !appeared(there, dir):
+			return nil
+		case err == nil:
+			there = dir // it came between the two looks, when nobody watched
+		case there == filepath.Dir(there):
+			return fmt.Errorf("watch %s: %w", dir, err)
+		default:
+			there = filepath.Dir(there)
+		}
+	}
+}
+
+// appeared tells whether the next directory from above towards dir is there.
+func appeared(above, dir string) bool {
+	for filepath.Dir(dir) != above {
+		dir = filepath.Dir(dir)
+	}
+	_, err := os.Lstat(dir)
+	return err == nil
 }
 
 // structural tells whether directories may have come or gone.

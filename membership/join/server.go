@@ -73,7 +73,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusConflict, fmt.Sprintf("node %q is alive; choose another --node-name, or stop that machine first", request.Node), "user", caller.Name, "node", request.Node)
 		return
 	}
-	s.config.Logger.Info("node joins", "node", request.Node, "user", caller.Name, "address", r.RemoteAddr)
+	if caller.Token {
+		s.config.Logger.Info("node joins", "node", request.Node, "user", caller.Name, "address", r.RemoteAddr)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	if err := json.NewEncoder(w).Encode(s.config.Answer()); err != nil {

@@ -75,8 +75,7 @@ func (w *Writer) Set(ctx context.Context, pod *corev1.Pod, s *corev1.PodStatus) 
 // agent's since it wrote base: the control plane does while it does not hear
 // the node.
 func overwritten(base, pod *corev1.Pod, want *corev1.PodStatus) bool {
-	order, err := resourceversion.CompareResourceVersion(pod.ResourceVersion, base.ResourceVersion)
-	if err != nil || order <= 0 {
+	if !later(pod, base) {
 		return false
 	}
 	for i := range want.Conditions {
@@ -88,6 +87,13 @@ func overwritten(base, pod *corev1.Pod, want *corev1.PodStatus) bool {
 		}
 	}
 	return false
+}
+
+// later tells whether a is a later state of the pod than b. What Set was given
+// while a write was under way may be later than that write's own answer.
+func later(a, b *corev1.Pod) bool {
+	order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
+	return err == nil && order > 0
 }
 
 // Flush waits until the pod's newest status is in the API.
@@ -137,15 +143,15 @@ func (w *Writer) run(ctx context.Context, at *slot) {
 
 		now, err := w.write(ctx, base, want)
 		w.mu.Lock()
+		if now != nil && !later(at.base, now) {
+			at.base = now
+		}
 		if err == nil {
-			at.base, delay = now, firstRetry
+			delay = firstRetry
 			w.mu.Unlock()
 			continue
 		}
 		at.pending = true
-		if now != nil {
-			at.base = now
-		}
 		w.mu.Unlock()
 		w.logger.Warn("pod status not written", "pod", client.ObjectKeyFromObject(base), "err", err)
 		select {

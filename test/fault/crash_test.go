@@ -5,6 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 )
 
@@ -91,5 +95,82 @@ func (s *server) checkOneCommit() {
 	s.args = args
 	if got != "one one one" && got != "two two -" {
 		s.t.Fatalf("the dead server has left a mix: %q", got)
+	}
+}
+
+// TestServerDiesBeforeItCorrects ends the server when it is about to put back
+// what somebody has changed: the next one does it, and still knows who it was.
+func TestServerDiesBeforeItCorrects(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	r.write("a.yaml", configMap("a", "one"))
+	first := r.push("first")
+	s := newServer(t, "--disable", "agent", "--repo", r.bare())
+	s.start("HEADWAY_FAILPOINTS=gitsource.drift.before=exit")
+	s.ready()
+	s.awaitPhase("main", first, v1alpha1.ReleaseHealthy)
+	// The server may be gone before it has answered.
+	_ = s.as("jane", "system:masters").Patch(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}},
+		client.RawPatch("application/merge-patch+json", []byte(`{"data":{"key":"hers"}}`)))
+	s.wait()
+	if code := s.cmd.ProcessState.ExitCode(); code != 86 {
+		t.Fatalf("the server ended with %v", s.cmd.ProcessState)
+	}
+	s.start()
+	s.ready()
+	s.awaitValues("one", "a")
+	eventually(t, "jane in the report", func() string {
+		if page := r.report("drift/configmap.default.a.md"); !strings.Contains(page, "jane") {
+			return page
+		}
+		return ""
+	})
+}
+
+// TestServerDiesBetweenStages: a commit that is too large for one transaction
+// is rolled forward by the next server, before anything else.
+func TestServerDiesBetweenStages(t *testing.T) {
+	t.Parallel()
+	const objects = 2100 // one transaction takes 2,000
+	r := newRepository(t)
+	var all strings.Builder
+	for i := range objects {
+		all.WriteString("---\n" + configMap(fmt.Sprintf("cm-%d", i), "x"))
+	}
+	r.write("all.yaml", all.String())
+	commit := r.push("many")
+	s := newServer(t, "--disable", "agent", "--repo", r.bare())
+	s.start("HEADWAY_FAILPOINTS=gitsource.commit.before=2*exit")
+	if !s.diesOr(func() bool { return false }) {
+		t.Fatal("the server lives")
+	}
+	count := func() int {
+		var list corev1.ConfigMapList
+		check(t, s.client.List(t.Context(), &list, client.InNamespace("default")))
+		n := 0
+		for _, o := range list.Items {
+			if strings.HasPrefix(o.Name, "cm-") {
+				n++
+			}
+		}
+		return n
+	}
+	args := s.args
+	s.args = append(append([]string{}, args...), "--disable", "gitsource")
+	s.start()
+	s.ready()
+	if n := count(); n == 0 || n == objects {
+		t.Errorf("the dead server has left %d objects, want a stage", n)
+	}
+	if missing := s.phase("main", commit, v1alpha1.ReleaseApplying); missing != "" {
+		t.Errorf("between its stages the release %s", missing)
+	}
+	s.kill()
+	s.args = args
+	s.start()
+	s.ready()
+	s.awaitPhase("main", commit, v1alpha1.ReleaseHealthy)
+	if n := count(); n != objects {
+		t.Errorf("in the end there are %d objects, want %d", n, objects)
 	}
 }

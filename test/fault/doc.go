@@ -4,6 +4,6 @@
 // servers survive the loss of one, and containers do not notice that the
 // processes around them are replaced.
 //
-// The program is $HEADWAY_BINARY, or is built for the tests. Tests that run
+// The program is $HEADWAY_BIN, or is built for the tests. Tests that run
 // containers need root and containerd, and say so when they are skipped.
 package fault

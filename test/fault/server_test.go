@@ -2,6 +2,7 @@ package fault_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,11 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 )
@@ -30,11 +33,12 @@ var binary string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	logf.SetLogger(logr.Discard()) // or it complains at length that nobody has
 	// Machines may have a proxy for the outside world; nothing here is outside.
 	for _, name := range []string{"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"} {
 		os.Unsetenv(name)
 	}
-	if binary = os.Getenv("HEADWAY_BINARY"); binary != "" {
+	if binary = os.Getenv("HEADWAY_BIN"); binary != "" {
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "headway-fault")
@@ -87,6 +91,7 @@ type server struct {
 	args []string
 	// prefix runs the program inside something else, such as a namespace.
 	prefix []string
+	dial   func(ctx context.Context, network, address string) (net.Conn, error) // nil: as usual
 
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has ended
@@ -172,6 +177,7 @@ func (s *server) connect() string {
 		return err.Error()
 	}
 	config.QPS = -1
+	config.Dial = s.dial
 	config.Timeout = 20 * time.Second
 	http, err := rest.HTTPClientFor(config)
 	if err != nil {

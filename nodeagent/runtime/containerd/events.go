@@ -92,11 +92,7 @@ func (r *Runtime) take(ctx context.Context, e *events.Envelope) {
 			return // of an exec, whose caller waits for it
 		}
 		// Not here: the pod's lock may be held by who waits for this exit.
-		r.settling.Go(func() {
-			if err := r.settle(ctx, exit.ContainerID); err != nil && ctx.Err() == nil {
-				r.log.Error("settle container", "container", exit.ContainerID, "error", err)
-			}
-		})
+		r.settling.Go(func() { r.settleSoon(ctx, exit.ContainerID) })
 	case topicOOM:
 		var oom apievents.TaskOOM
 		if err := proto.Unmarshal(e.Event.GetValue(), &oom); err != nil {
@@ -107,6 +103,30 @@ func (r *Runtime) take(ctx context.Context, e *events.Envelope) {
 			return // not ours, or removed since
 		}
 		r.publish(runtime.Event{Kind: runtime.EventOOM, ContainerID: oom.ContainerID, PodUID: m.PodUID, Time: e.Timestamp})
+	}
+}
+
+// settleSoon settles a container as soon as that is possible: the log keeper
+// may be starting anew just now. An exit that was written down by a try that
+// failed later has lost its event, which a resync makes good.
+func (r *Runtime) settleSoon(ctx context.Context, id string) {
+	wait := reconnectWait
+	for again := false; ; again = true {
+		err := r.settle(ctx, id)
+		if err == nil && again {
+			r.publish(runtime.Event{Kind: runtime.EventResync, Time: r.clock.Now()})
+		}
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		r.log.Error("settle container", "container", id, "error", err, "again in", wait)
+		timer := r.clock.NewTimer(wait)
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		wait = min(2*wait, maxReconnectWait)
 	}
 }
 

@@ -6,6 +6,7 @@ package nodes_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -179,7 +180,11 @@ func await[T client.Object](t *testing.T, c *cluster, what string, list client.O
 	for {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: did not happen; there is %+v", what, now)
+			for _, o := range now {
+				o.SetManagedFields(nil)
+			}
+			text, _ := json.MarshalIndent(now, "", " ")
+			t.Fatalf("%s: did not happen; there is %s", what, text)
 		case event, ok := <-w.ResultChan():
 			if !ok {
 				t.Fatalf("%s: the watch ended", what)

@@ -1,0 +1,85 @@
+// Command worker is what the containers of the tests run.
+//
+//	write TOKEN   writes numbered lines, 1 MB a second, and how long a write took
+//	exit N TOKEN  waits for SIGUSR1 and exits with status N
+//	echo TOKEN    gives back each line of its standard input
+//	serve TOKEN   answers HTTP on port 8080
+//	probe URL     asks every 50 ms on a new connection, tells each failure
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	switch os.Args[1] {
+	case "write":
+		write()
+	case "exit":
+		code, err := strconv.Atoi(os.Args[2])
+		if err != nil {
+			panic(err)
+		}
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGUSR1)
+		<-told
+		fmt.Println("told to go")
+		os.Exit(code)
+	case "echo":
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			fmt.Println(lines.Text())
+		}
+	case "serve":
+		err := http.ListenAndServe(":8080", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "here") }))
+		panic(err)
+	case "probe":
+		probe(os.Args[2])
+	}
+}
+
+func write() {
+	filling := strings.Repeat("x", 970)
+	var longest time.Duration
+	n := 0
+	for range time.Tick(10 * time.Millisecond) {
+		for range 10 {
+			before := time.Now()
+			fmt.Printf("%09d %d %s\n", n, longest.Milliseconds(), filling)
+			longest = max(longest, time.Since(before))
+			n++
+		}
+	}
+}
+
+func probe(url string) {
+	done := make(chan os.Signal, 1)
+	signal.Notify(done, syscall.SIGTERM)
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	n := 0
+	for {
+		select {
+		case <-done:
+			fmt.Println("asked", n)
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		n++
+		answer, err := client.Get(url)
+		if err == nil {
+			_, err = io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+		}
+		if err != nil {
+			fmt.Println("failed", time.Now().Format(time.StampMilli), err)
+		}
+	}
+}
