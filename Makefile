@@ -10,7 +10,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/headway and the example's image
-	$(GO) build -trimpath -o bin/headway ./cmd/headway
+	$(GO) build -o bin/headway ./cmd/headway
 	$(GO) run ./hack/helloimage -o bin/images/hello.tar
 
 .PHONY: up

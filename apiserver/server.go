@@ -203,6 +203,10 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	verifiers, err := tokens.IssuerHandler()
+	if err != nil {
+		return nil, err
+	}
 	api, err := rest.New(rest.Config{
 		Log: log, Clock: s.config.Clock, Kinds: visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
@@ -210,7 +214,7 @@ func (s *Server) assemble() (http.Handler, error) {
 			return authz.Rules(view, id, namespace)
 		},
 		Connector: connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
-		Discovery: catalog, OpenAPI: schemas, Checks: s.config.Checks,
+		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.config.Checks,
 	})
 	if err != nil {
 		return nil, err

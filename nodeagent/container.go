@@ -46,12 +46,23 @@ func (w *worker) containerConfig(ctx context.Context, a *attempt, image runtime.
 		Env: append([]string{"HOSTNAME=" + hostname(a.pod, w.agent.NodeName)}, vars...), Mounts: append(mounts, own...), LogPath: logPath,
 		Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 		Resources: cgroup.Container(c), OOMScoreAdj: cgroup.OOMScoreAdj(a.pod, c, w.agent.memory()),
+		Target: w.target(a.pod, c.Name),
 		Labels: map[string]string{
 			"io.kubernetes.pod.uid": string(w.uid), "io.kubernetes.pod.name": a.pod.Name,
 			"io.kubernetes.pod.namespace": a.pod.Namespace, "io.kubernetes.container.name": c.Name,
 		},
 	}
 	return config, secure(&config, a.pod, c, image, w.agent.SeccompDir())
+}
+
+// target is the running container whose processes an ephemeral one shall see.
+func (w *worker) target(pod *corev1.Pod, name string) string {
+	for i := range pod.Spec.EphemeralContainers {
+		if e := &pod.Spec.EphemeralContainers[i]; e.Name == name && e.TargetContainerName != "" {
+			return w.shared.Load().ids[e.TargetContainerName]
+		}
+	}
+	return ""
 }
 
 // secure carries the security contexts over, the container's before the pod's.

@@ -1,8 +1,11 @@
 package nodeagent
 
 import (
+	"cmp"
 	"os"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headway-sh/headway/nodeagent/serve"
@@ -24,6 +27,23 @@ func (a *Agent) Find(namespace, name string, uid types.UID) (serve.Pod, bool) {
 		return serve.Pod{}, false
 	}
 	return serve.Pod{UID: best.pod.UID, NetNS: best.netns, Containers: best.served}, true
+}
+
+// All gives the node's pods, by namespace and name.
+func (a *Agent) All() []corev1.Pod {
+	pods := []corev1.Pod{}
+	for _, w := range a.all() {
+		s := w.shared.Load()
+		pod := *s.pod // only its own fields are changed
+		if s.status != nil {
+			pod.Status = *s.status
+		}
+		pods = append(pods, pod)
+	}
+	slices.SortFunc(pods, func(a, b corev1.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return pods
 }
 
 // serve is what the server may know of a container.

@@ -9,6 +9,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,6 +70,18 @@ func TestStatusAndSpecStayApart(t *testing.T) {
 	}
 	if errs := k.Subresources["status"].Validate(o, old); len(errs) > 0 {
 		t.Error(errs.ToAggregate())
+	}
+}
+
+func TestStatusTakesLabelsAndAnnotationsAlong(t *testing.T) {
+	t.Parallel()
+	k, old := valid[*networkingv1.Ingress](t, "ingress")
+	o := old.DeepCopy()
+	o.Labels, o.Annotations = map[string]string{"a": "b"}, map[string]string{"c": "d"}
+	o.Finalizers, o.OwnerReferences = []string{"x/y"}, []metav1.OwnerReference{{Name: "o"}}
+	k.Subresources["status"].Prepare(o, old)
+	if o.Labels["a"] != "b" || o.Annotations["c"] != "d" || len(o.Finalizers)+len(o.OwnerReferences) > 0 {
+		t.Errorf("a status write left %+v", o.ObjectMeta)
 	}
 }
 

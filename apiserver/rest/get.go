@@ -78,16 +78,19 @@ func (h *Handler) serveGetSubresource(w http.ResponseWriter, r *http.Request, c 
 	if sub.Get == nil {
 		return h.answerEntry(w, r, http.StatusOK, c.kind, e)
 	}
-	return h.answerMade(w, r, http.StatusOK, sub, e.Object)
+	return h.answerMade(w, r, http.StatusOK, c.kind, sub, e.Object)
 }
 
 // answerMade answers with what a subresource makes of the stored object.
-func (h *Handler) answerMade(w http.ResponseWriter, r *http.Request, code int, sub kind.Subresource, stored txn.Object) error {
+func (h *Handler) answerMade(w http.ResponseWriter, r *http.Request, code int, k *kind.Kind, sub kind.Subresource, stored txn.Object) error {
 	o, err := sub.Get(stored)
 	if err != nil {
 		return err
 	}
-	return h.answerEntry(w, r, code, made(sub), &store.Entry{Object: o})
+	if sub.GVK.Kind != "" {
+		k = made(sub)
+	}
+	return h.answerEntry(w, r, code, k, &store.Entry{Object: o})
 }
 
 // made is a row for what only a subresource shows. Scale, which several kinds

@@ -26,9 +26,13 @@ const (
 	DefaultRequestTimeout = time.Minute
 	DefaultMinWatchTime   = 30 * time.Minute
 	DefaultBookmarkPeriod = time.Minute
-	DefaultMaxBody        = 3 << 20
-	maxPatchOperations    = 10_000
-	maxDepth              = 1_000
+	// DefaultStallTime is how long a client of a watch may not take what is
+	// sent to it before it is cut off: it holds a goroutine and a buffer, and
+	// can come back and resume.
+	DefaultStallTime   = 30 * time.Second
+	DefaultMaxBody     = 3 << 20
+	maxPatchOperations = 10_000
+	maxDepth           = 1_000
 )
 
 // Config is what a Handler is made of. Fields marked optional may be nil.
@@ -54,8 +58,8 @@ type Config struct {
 
 	// Discovery serves /api, /apis and what of them is no resource; OpenAPI
 	// serves /openapi; Metrics serves /metrics; Txn serves the transaction
-	// contract. Optional.
-	Discovery, OpenAPI, Metrics, Txn http.Handler
+	// contract; Tokens tells how to verify the issuer's tokens. Optional.
+	Discovery, OpenAPI, Metrics, Txn, Tokens http.Handler
 	// Paths are served besides, after authentication and authorization by path:
 	// a key that ends with a slash takes everything below it, without a time
 	// limit. Optional.
@@ -68,6 +72,7 @@ type Config struct {
 	RequestTimeout time.Duration
 	MinWatchTime   time.Duration
 	BookmarkPeriod time.Duration
+	StallTime      time.Duration
 	MaxBody        int64
 }
 
@@ -100,6 +105,9 @@ func New(c Config) (*Handler, error) {
 	}
 	if c.BookmarkPeriod == 0 {
 		c.BookmarkPeriod = DefaultBookmarkPeriod
+	}
+	if c.StallTime == 0 {
+		c.StallTime = DefaultStallTime
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = DefaultMaxBody

@@ -81,6 +81,9 @@ func (h *Handler) servePath(w http.ResponseWriter, r *http.Request, info *Reques
 	case (path == "" || first == "api" || first == "apis") && h.Discovery != nil:
 		h.Discovery.ServeHTTP(w, r)
 		return nil
+	case (first == ".well-known" || first == "openid") && h.Tokens != nil:
+		h.Tokens.ServeHTTP(w, r)
+		return nil
 	case first == "openapi" && h.OpenAPI != nil:
 		h.OpenAPI.ServeHTTP(w, r)
 		return nil

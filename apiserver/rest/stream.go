@@ -11,20 +11,17 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  []byte
+	stall   time.Duration
 }
-
-// stalled is how long a client of a watch may read nothing before it is cut
-// off: it holds a goroutine and a buffer, and can come back and resume.
-const stalled = 30 * time.Second
 
 // streamBuffer is how much is gathered before it is handed to the connection.
 const streamBuffer = 32 << 10
 
-func newStream(w http.ResponseWriter, media string) *stream {
+func newStream(w http.ResponseWriter, media string, stall time.Duration) *stream {
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("Cache-Control", "no-cache, private")
 	w.WriteHeader(http.StatusOK)
-	return &stream{w: w, control: http.NewResponseController(w)}
+	return &stream{w: w, control: http.NewResponseController(w), stall: stall}
 }
 
 func (s *stream) write(frame []byte) error {
@@ -36,7 +33,7 @@ func (s *stream) write(frame []byte) error {
 }
 
 func (s *stream) drain() error {
-	s.deadline(stalled)
+	defer s.bounded()()
 	_, err := s.w.Write(s.buffer)
 	s.buffer = s.buffer[:0]
 	if err != nil {
@@ -49,17 +46,20 @@ func (s *stream) flush() error {
 	if err := s.drain(); err != nil {
 		return err
 	}
+	defer s.bounded()()
 	if err := s.control.Flush(); err != nil {
 		return fmt.Errorf("flush to the client: %w", err)
 	}
-	// HTTP/2 resets a stream at its deadline even when nothing is to be written.
-	s.deadline(0)
 	return nil
 }
 
-// deadline bounds the next writes; 0 takes the bound away. Where there is no
-// connection that could have one, nothing needs it.
-func (s *stream) deadline(d time.Duration) { setWriteDeadline(s.control, d) }
+// bounded bounds the writes until the function that it gives is called: over
+// HTTP/2 a bound that passes ends the stream even when nothing is being
+// written. Where there is no connection that could have one, nothing needs it.
+func (s *stream) bounded() (done func()) {
+	setWriteDeadline(s.control, s.stall)
+	return func() { setWriteDeadline(s.control, 0) }
+}
 
 // fail ends the stream with an ERROR event; whether the client still hears it
 // makes no difference.

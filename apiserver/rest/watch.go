@@ -106,8 +106,7 @@ func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
 	if err != nil && !store.IsExpired(err) {
 		return err
 	}
-	stream := newStream(out, w.frames.media())
-	defer stream.deadline(0)
+	stream := newStream(out, w.frames.media(), w.h.StallTime)
 	if err != nil {
 		// Clients rely on a good answer with an ERROR event in it.
 		stream.fail(gone(err), w.frames)

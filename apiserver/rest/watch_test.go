@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +191,40 @@ func TestWatchExpired(t *testing.T) {
 	response = w.get(maps + "?watch=1&resourceVersion=999999")
 	if response.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("a revision of the future: %s", response.Status)
+	}
+}
+
+// A watch in which nothing happens for longer than a client may stall goes on,
+// over HTTP/2 too, where a write deadline ends a stream that writes nothing.
+func TestQuietWatchOverHTTP2(t *testing.T) {
+	w := newWorld(t, func(c *rest.Config) {
+		c.StallTime = 20 * time.Millisecond
+	})
+	w.namespace("shop")
+	maps := w.client("alice").CoreV1().ConfigMaps("shop")
+	_, err := maps.Create(t.Context(), configMap("a"), metav1.CreateOptions{})
+	check(t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { w.handler.ServeHTTP(out, r) }))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/v1/namespaces/shop/configmaps?watch=1", nil)
+	check(t, err)
+	r.Header.Set("Test-User", "alice")
+	response, err := server.Client().Do(r)
+	check(t, err)
+	t.Cleanup(func() { response.Body.Close() })
+	if response.ProtoMajor != 2 {
+		t.Fatalf("the answer came over %s", response.Proto)
+	}
+	if got := summary(frames(t, response, 1)); got != "ADDED a" {
+		t.Fatalf("at first: %s", got)
+	}
+	<-time.After(200 * time.Millisecond) // the quiet is what is tested
+	_, err = maps.Create(t.Context(), configMap("b"), metav1.CreateOptions{})
+	check(t, err)
+	if got := summary(frames(t, response, 1)); got != "ADDED b" {
+		t.Errorf("after the quiet: %s", got)
 	}
 }
 

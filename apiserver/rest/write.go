@@ -234,7 +234,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, c *call, change 
 		h.answerStatus(w, r, deleted(c, done.Object))
 		return nil
 	case isSub && sub.Get != nil:
-		return h.answerMade(w, r, code, sub, done.Object)
+		return h.answerMade(w, r, code, c.kind, sub, done.Object)
 	case isSub && sub.Set != nil && sub.GVK.Kind != "":
 		// A creating subresource such as binding has nothing to show.
 		h.answerStatus(w, r, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},

@@ -163,16 +163,17 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 	if err != nil {
 		return nil, err
 	}
+	recorder := nodeagent.NewRecorder(ctx, n.client, n.name, n.log)
 	self, err := node.New(node.Config{
 		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir,
-		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Clock: clock.RealClock{}, Logger: n.log,
+		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Recorder: recorder, Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	agent, err := nodeagent.New(nodeagent.Config{
 		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Cgroups: groups,
-		Recorder: nodeagent.NewRecorder(ctx, n.client, n.name, n.log), HostIPs: n.addresses,
+		Recorder: recorder, HostIPs: n.addresses,
 		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels,
 		Clock: clock.RealClock{}, Logger: n.log,
 	})

@@ -32,7 +32,7 @@ func build(out string) error {
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "web")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/headway-sh/headway/examples/hello/web")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "github.com/headway-sh/headway/examples/hello/web")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,8 +60,10 @@ type Config struct {
 	Network   Network
 	Images    Images
 	Heartbeat Heartbeat // nil: none
-	Clock     clock.WithTicker
-	Logger    *slog.Logger
+	// Recorder takes events about the node; nil: none are told.
+	Recorder record.EventRecorder
+	Clock    clock.WithTicker
+	Logger   *slog.Logger
 	// Pressure is how often memory, disk and processes are looked at.
 	// Default: 10 s.
 	Pressure time.Duration

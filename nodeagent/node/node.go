@@ -89,6 +89,7 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
+	n.tell("Starting", "Starting kubelet.")
 	n.Changed()
 	ticker := n.Clock.NewTicker(n.Pressure)
 	defer ticker.Stop()
@@ -120,7 +121,6 @@ func (n *Node) sync(ctx context.Context) {
 }
 
 func (n *Node) once(ctx context.Context) error {
-	n.startNetwork(ctx)
 	m, err := n.Machine(n.DataDir)
 	if err != nil {
 		return err
@@ -136,6 +136,10 @@ func (n *Node) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The network comes before the status, so that an agent which starts anew
+	// does not take a node that was ready out of it.
+	n.take(have.Spec.PodCIDR)
+	n.startNetwork(ctx)
 	want := have.DeepCopy()
 	want.Status = statusOf(&n.Config, m, images, n.Network.Ready(), &have.Status, n.Clock.Now())
 	if !equality.Semantic.DeepEqual(have.Status, want.Status) {
@@ -145,6 +149,7 @@ func (n *Node) once(ctx context.Context) error {
 			}
 			return fmt.Errorf("patch status: %w", err)
 		}
+		n.tellConditions(have.Status.Conditions, want.Status.Conditions)
 	}
 	n.wrote(last, want)
 	return nil
@@ -175,6 +180,7 @@ func (n *Node) registered(ctx context.Context, m Machine, last *corev1.Node) (*c
 		if err = n.Client.Create(ctx, have); err != nil {
 			return nil, fmt.Errorf("register: %w", err)
 		}
+		n.tellConditions(nil, have.Status.Conditions)
 		return have, nil
 	}
 	if err != nil {
@@ -241,15 +247,22 @@ func (n *Node) set(_ context.Context, o *corev1.Node) {
 		return
 	}
 	n.remember(o)
-	if cidr, err := netip.ParsePrefix(o.Spec.PodCIDR); err == nil {
-		n.mu.Lock()
-		if !n.cidr.IsValid() {
-			n.cidr = cidr
-		}
-		n.mu.Unlock()
-	}
+	n.take(o.Spec.PodCIDR)
 	// Somebody may have written our fields: look, and write only if so.
 	n.Changed()
+}
+
+// take remembers the node's pod range, which never changes.
+func (n *Node) take(text string) {
+	cidr, err := netip.ParsePrefix(text)
+	if err != nil {
+		return // it has none yet
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.cidr.IsValid() {
+		n.cidr = cidr
+	}
 }
 
 func (n *Node) gone(o *corev1.Node) {

@@ -107,6 +107,9 @@ type ContainerConfig struct {
 	// Create finds a container again by pod, name and attempt.
 	Name    string
 	Attempt int
+	// Target is the ID of a running container whose processes this one shall
+	// see (ephemeral containers); empty: none.
+	Target string
 	// Image is the digest or reference of a present image.
 	Image string
 	// Command and Args replace the image's ENTRYPOINT and CMD as in a Pod.

@@ -5,6 +5,7 @@
 //	GET,POST /exec/{namespace}/{pod}[/{uid}]/{container}
 //	GET,POST /attach/{namespace}/{pod}[/{uid}]/{container}
 //	GET,POST /portForward/{namespace}/{pod}[/{uid}]
+//	GET      /pods
 //	GET      /healthz
 //
 // Everything but /healthz needs a client certificate that the Authorizer lets

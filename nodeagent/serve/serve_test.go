@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
@@ -29,6 +31,10 @@ type pods struct{ pod serve.Pod }
 
 func (p pods) Find(namespace, name string, _ types.UID) (serve.Pod, bool) {
 	return p.pod, namespace == "default" && name == "web"
+}
+
+func (p pods) All() []corev1.Pod {
+	return []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}}
 }
 
 type echo struct{}
@@ -95,6 +101,8 @@ func TestLogsAndAccess(t *testing.T) {
 		body       string
 	}{
 		"health":      {"", "/healthz", 200, "ok"},
+		"pods":        {"kube-apiserver", "/pods", 200, ""},
+		"all pods":    {"system:node:n2", "/pods", 403, ""},
 		"nobody":      {"", "/containerLogs/default/web/done", 401, ""},
 		"another":     {"system:node:n2", "/containerLogs/default/web/done", 403, ""},
 		"log":         {"kube-apiserver", "/containerLogs/default/web/done", 200, "hello\nworld\n"},

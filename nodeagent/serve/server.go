@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"net/http"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headway-sh/headway/nodeagent/runtime"
@@ -19,6 +22,9 @@ import (
 type Pods interface {
 	// Find gives a pod; uid may be empty.
 	Find(namespace, name string, uid types.UID) (Pod, bool)
+	// All gives every pod of the node with its present status. Nobody changes
+	// what it returns.
+	All() []corev1.Pod
 }
 
 // Pod is what is served of a pod.
@@ -126,6 +132,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.Handle("GET /containerLogs/{namespace}/{pod}/{container}", s.allow("get", "log", s.logs))
+	mux.Handle("GET /pods", s.allow("get", "proxy", s.list))
 	for _, method := range []string{"GET ", "POST "} {
 		for _, uid := range []string{"", "/{uid}"} {
 			mux.Handle(method+"/exec/{namespace}/{pod}"+uid+"/{container}", s.allow("create", "proxy", s.exec))
@@ -150,6 +157,15 @@ func (s *Server) allow(verb, subresource string, next http.HandlerFunc) http.Han
 		}
 		next(w, r)
 	})
+}
+
+// list answers with the node's pods.
+func (s *Server) list(w http.ResponseWriter, _ *http.Request) {
+	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: s.Pods.All()}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(&list); err != nil {
+		s.Logger.Debug("pods not served", "err", err) // the client is gone
+	}
 }
 
 // find looks up what the path names, or answers that it is not there.

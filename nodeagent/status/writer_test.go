@@ -1,6 +1,7 @@
 package status_test
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/headway-sh/headway/nodeagent/status"
 )
@@ -62,5 +64,44 @@ func TestWriterPutsRightWhatWasOverwritten(t *testing.T) {
 	set()
 	if after := get().ResourceVersion; after != before {
 		t.Errorf("the same status again was written: %s, then %s", before, after)
+	}
+}
+
+// The same while a write is under way: its answer comes later than the news of
+// what was written over it.
+func TestWriterPutsRightWhatWasOverwrittenMeanwhile(t *testing.T) {
+	t.Parallel()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}}
+	want := &corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	var w *status.Writer
+	patches := 0
+	c := fake.NewClientBuilder().WithObjects(pod).WithStatusSubresource(pod).WithInterceptorFuncs(interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
+			if err := c.SubResource(sub).Patch(ctx, o, patch, options...); err != nil {
+				return err
+			}
+			if patches++; patches > 1 {
+				return nil
+			}
+			foreign := o.DeepCopyObject().(*corev1.Pod)
+			foreign.Status.Conditions[0].Status = corev1.ConditionFalse
+			if err := c.Status().Update(ctx, foreign); err != nil {
+				return err
+			}
+			w.Set(ctx, foreign, want)
+			return nil
+		},
+	}).Build()
+	w = status.NewWriter(c, clock.RealClock{}, slog.New(slog.DiscardHandler))
+	w.Set(t.Context(), pod, want)
+	if err := w.Flush(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	var have corev1.Pod
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(pod), &have); err != nil {
+		t.Fatal(err)
+	}
+	if have.Status.Conditions[0].Status != corev1.ConditionTrue {
+		t.Errorf("Ready stays %q after %d writes", have.Status.Conditions[0].Status, patches)
 	}
 }

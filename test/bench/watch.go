@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -35,6 +37,8 @@ func watchAll(ctx context.Context, c client.WithWatch, list client.ObjectList, o
 		for e := range w.ResultChan() {
 			if o, ok := e.Object.(client.Object); ok {
 				one.seen <- seen{time.Now(), o, e.Type == watch.Deleted}
+			} else {
+				fmt.Fprintln(os.Stderr, "bench: watch:", apierrors.FromObject(e.Object))
 			}
 		}
 	}()

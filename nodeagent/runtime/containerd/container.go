@@ -90,8 +90,13 @@ func (r *Runtime) create(ctx context.Context, id string, config runtime.Containe
 	if err != nil {
 		return err
 	}
+	target, err := r.target(ctx, config.Target)
+	if err != nil {
+		return err
+	}
 	spec, err := buildSpec(ctx, specInput{
-		id: id, config: config, image: image.config.Config, user: user,
+		target: target,
+		id:     id, config: config, image: image.config.Config, user: user,
 		sandbox: sandbox, podDir: r.podDir(sandbox.PodUID), host: r.host,
 	})
 	if err != nil {
@@ -109,6 +114,22 @@ func (r *Runtime) create(ctx context.Context, id string, config runtime.Containe
 	defer r.mu.Unlock()
 	r.known[id], r.rootfs[id] = m, rootfs
 	return nil
+}
+
+// target is the first process of the container whose processes another shall
+// see; 0 when none is asked for.
+func (r *Runtime) target(ctx context.Context, id string) (int, error) {
+	if id == "" {
+		return 0, nil
+	}
+	t, err := r.task(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if t == nil || t.stopped || t.pid == 0 {
+		return 0, errors.New("the target container does not run")
+	}
+	return t.pid, nil
 }
 
 func (r *Runtime) register(ctx context.Context, id string, m *meta, image string, spec *specs.Spec) error {

@@ -42,7 +42,9 @@ type specInput struct {
 	user    specs.User
 	sandbox runtime.SandboxConfig
 	podDir  string
-	host    hostFacts
+	// target is the process whose pid namespace the container joins; 0: none.
+	target int
+	host   hostFacts
 }
 
 // buildSpec is the OCI runtime specification of a container.
@@ -226,6 +228,8 @@ func cgroupPath(s runtime.SandboxConfig, id string) string {
 func linuxNamespaces(in specInput) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	switch {
+	case in.target != 0 && !in.sandbox.HostPID:
+		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", in.target)})
 	case sharesPID(in.sandbox):
 		list = append(list, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: filepath.Join(in.podDir, "pid")})
 	case !in.sandbox.HostPID:

@@ -25,8 +25,10 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	controllerconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -302,7 +304,7 @@ func testManager(t *testing.T, config *rest.Config) {
 	set := clientset(t, config)
 	namespace(t, set, "manager")
 	m, err := ctrl.NewManager(config, ctrl.Options{
-		Metrics: metricsserver.Options{BindAddress: "0"}, LeaderElection: true, LeaderElectionID: "operator", LeaderElectionNamespace: "manager",
+		Metrics: metricsserver.Options{BindAddress: "0"}, Controller: controllerconfig.Controller{SkipNameValidation: ptr.To(true)}, LeaderElection: true, LeaderElectionID: "operator", LeaderElectionNamespace: "manager",
 	})
 	if err != nil {
 		t.Fatal(err)
