@@ -97,6 +97,11 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.certificate != nil {
+		if err := s.watchOthers(background); err != nil {
+			return fmt.Errorf("watch what other servers write: %w", err)
+		}
+	}
 	if err := s.bootstrap(ctx); err != nil {
 		return fmt.Errorf("write what every cluster begins with: %w", err)
 	}

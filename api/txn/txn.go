@@ -168,6 +168,8 @@ type Epoch struct {
 
 // Write is one committed change as observers see it.
 type Write struct {
+	// Identity is who wrote; its Name is empty when the write went through
+	// another server.
 	Identity Identity
 	Ref      Ref
 	// Subresource that was written through; empty for the object itself.
@@ -223,7 +225,8 @@ type Interface interface {
 	Acquire(ctx context.Context, name string) (Epoch, error)
 
 	// Observe calls f for every write in the order of revisions, from now on,
-	// until stop is called. f runs on one goroutine and must not block for
+	// until stop is called; those that went through other servers may come a
+	// little later. f runs on one goroutine and must not block for
 	// long: it shares a bounded buffer, and an observer that falls behind it
 	// gets a call with a zero Write and must read a View anew.
 	Observe(f func(Write)) (stop func())

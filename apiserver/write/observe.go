@@ -14,18 +14,30 @@ const observerBuffer = 1024
 // revisions. A transaction takes a ticket before it starts; its writes go out
 // once every transaction that began before it ended has ended too: whatever
 // begins later has a higher revision.
+//
+// Among several servers, writes that went through another one are told too
+// (Foreign). They come with the store's watch, which also brings the own ones:
+// those are told apart by revision once everything that was running has ended.
+// They are in order among themselves, but may come after newer own ones.
 type feed struct {
 	mu        sync.Mutex // guards all below
 	next      int64
 	running   map[int64]struct{}
 	finished  finished
 	observers map[*observer]struct{}
+	own       map[int64]struct{} // the last revisions that were written here; nil: nobody asks
+	ownOrder  []int64
 }
+
+// ownRevisions is how many own revisions are remembered: how far the watch may
+// lag behind.
+const ownRevisions = 16 << 10
 
 type observer struct {
 	queue chan []txn.Write
 	// lagged is set when the queue was full: what follows has a gap before it.
 	lagged bool
+	from   int64 // foreign writes up to here are the past
 	done   chan struct{}
 }
 
@@ -35,6 +47,7 @@ type ended struct {
 	revision int64
 	before   int64 // tickets below this one must have ended
 	writes   []txn.Write
+	foreign  bool
 }
 
 type finished []ended
@@ -73,23 +86,60 @@ func (f *feed) end(ticket, revision int64, writes []txn.Write, unknown bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.running, ticket)
+	f.remember(revision)
 	switch {
 	case unknown:
-		f.publish([]txn.Write{{}})
+		f.publish([]txn.Write{{}}, false)
 	case len(writes) > 0:
-		heap.Push(&f.finished, ended{revision, f.next + 1, writes})
+		heap.Push(&f.finished, ended{revision, f.next + 1, writes, false})
 	}
+	f.flush()
+}
+
+// foreign takes what the store's watch has brought.
+func (f *feed) foreign(w txn.Write) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.observers) == 0 {
+		return
+	}
+	heap.Push(&f.finished, ended{w.Revision, f.next + 1, []txn.Write{w}, true})
+	f.flush()
+}
+
+// remember notes a revision as written here. The caller holds mu.
+func (f *feed) remember(revision int64) {
+	if f.own == nil || revision == 0 {
+		return
+	}
+	f.own[revision] = struct{}{}
+	if f.ownOrder = append(f.ownOrder, revision); len(f.ownOrder) > ownRevisions {
+		delete(f.own, f.ownOrder[0])
+		f.ownOrder = f.ownOrder[1:]
+	}
+}
+
+// flush publishes what nothing older can come before any more. The caller
+// holds mu.
+func (f *feed) flush() {
 	oldest := f.next + 1
 	for t := range f.running {
 		oldest = min(oldest, t)
 	}
 	for len(f.finished) > 0 && f.finished[0].before <= oldest {
-		f.publish(heap.Pop(&f.finished).(ended).writes)
+		done := heap.Pop(&f.finished).(ended)
+		if _, own := f.own[done.revision]; done.foreign && own {
+			continue
+		}
+		f.publish(done.writes, done.foreign)
 	}
 }
 
-func (f *feed) publish(writes []txn.Write) {
+func (f *feed) publish(writes []txn.Write, foreign bool) {
 	for o := range f.observers {
+		if foreign && writes[0].Revision <= o.from {
+			continue
+		}
 		batch := writes
 		if o.lagged {
 			batch = append([]txn.Write{{}}, writes...)
@@ -117,7 +167,7 @@ func (f *feed) missed(o *observer) bool {
 // Observe calls fn for every write, in order, until stop is called. It
 // implements txn.Interface.
 func (p *Path) Observe(fn func(txn.Write)) (stop func()) {
-	o := &observer{queue: make(chan []txn.Write, observerBuffer), done: make(chan struct{})}
+	o := &observer{queue: make(chan []txn.Write, observerBuffer), done: make(chan struct{}), from: p.Store.Latest().Revision()}
 	f := p.feed
 	f.mu.Lock()
 	f.observers[o] = struct{}{}
@@ -140,4 +190,23 @@ func (p *Path) Observe(fn func(txn.Write)) (stop func()) {
 		f.mu.Unlock()
 		<-o.done
 	})
+}
+
+// Shared says, before anything is written, that others write to the store as
+// well, and that Foreign and Missed will be called for what they do.
+func (p *Path) Shared() {
+	p.feed.mu.Lock()
+	defer p.feed.mu.Unlock()
+	p.feed.own = map[int64]struct{}{}
+}
+
+// Foreign tells the observers of a write that the store has seen, unless it was
+// made here. It is called in the order of revisions.
+func (p *Path) Foreign(w txn.Write) { p.feed.foreign(w) }
+
+// Missed tells the observers that writes of others were missed.
+func (p *Path) Missed() {
+	p.feed.mu.Lock()
+	defer p.feed.mu.Unlock()
+	p.feed.publish([]txn.Write{{}}, false)
 }

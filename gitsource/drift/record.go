@@ -45,6 +45,9 @@ type Record struct {
 
 // Who says who it was, and on whose behalf.
 func (r *Record) Who() string {
+	if r.User == "" {
+		return "somebody (through another server)"
+	}
 	if r.Impersonator != "" {
 		return r.User + " (by " + r.Impersonator + ")"
 	}

@@ -106,6 +106,18 @@ func TestThreeServersSurviveOne(t *testing.T) {
 		index = map[string]int{"s1": 0, "s2": 1, "s3": 2}[all[0].holder("gitsource")]
 		return ""
 	})
+	// What goes through another server is seen all the same.
+	other := all[(index+1)%3]
+	check(t, other.as("jane", "system:masters").Patch(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}},
+		client.RawPatch("application/merge-patch+json", []byte(`{"data":{"key":"hers"}}`))))
+	other.awaitValues("one", "a")
+	check(t, other.client.Create(t.Context(), &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "second"}, Spec: v1alpha1.GitSourceSpec{URL: r.bare(), Suspend: &v1alpha1.Suspension{Reason: "test"}}}))
+	eventually(t, "the second source", func() string {
+		if s := other.source("second").Status; len(s.Conditions) == 0 {
+			return "nobody looks at it"
+		}
+		return ""
+	})
 	all[index].kill()
 	left := append(append([]*server{}, all[:index]...), all[index+1:]...)
 	eventually(t, "a write through another server", func() string {
