@@ -2,11 +2,12 @@ package kinds
 
 import (
 	"fmt"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"maps"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -84,7 +85,8 @@ func csrStatusText(o *certificatesv1.CertificateSigningRequest) string {
 	return status
 }
 
-// approveCSR takes the conditions and nothing else from what is written.
+// approveCSR takes the conditions, labels and annotations and nothing else from
+// what is written.
 func approveCSR(o, parameter txn.Object, now time.Time) (txn.Object, error) {
 	written, ok := parameter.(*certificatesv1.CertificateSigningRequest)
 	if !ok {
@@ -92,6 +94,7 @@ func approveCSR(o, parameter txn.Object, now time.Time) (txn.Object, error) {
 	}
 	c := o.DeepCopyObject().(*certificatesv1.CertificateSigningRequest)
 	c.ResourceVersion, c.ManagedFields = written.ResourceVersion, written.ManagedFields
+	c.Labels, c.Annotations = maps.Clone(written.Labels), maps.Clone(written.Annotations)
 	c.Status.Conditions = written.DeepCopy().Status.Conditions
 	for i := range c.Status.Conditions {
 		condition := &c.Status.Conditions[i]

@@ -163,6 +163,7 @@ func TestApproval(t *testing.T) {
 	sub := k.Subresources["approval"]
 	written := csr.DeepCopy()
 	written.Spec.Username = "mallory"
+	written.Annotations = map[string]string{"why": "asked"}
 	written.Status.Certificate = []byte("x")
 	written.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue}}
 	got, err := sub.Set(csr, written, goldenTime)
@@ -171,6 +172,9 @@ func TestApproval(t *testing.T) {
 	}
 	sub.Prepare(got, csr)
 	o := got.(*certificatesv1.CertificateSigningRequest)
+	if o.Annotations["why"] != "asked" {
+		t.Errorf("approval dropped the annotations: %v", o.Annotations)
+	}
 	if errs := sub.Validate(o, csr); len(errs) > 0 {
 		t.Fatal(errs.ToAggregate())
 	}

@@ -125,8 +125,8 @@ func (w *upWatch) lookAtCommit(ctx context.Context, r client.Reader) error {
 		w.commit = true
 		return nil
 	}
-	if len(s.Problems) > 0 && s.AppliedCommit != s.ObservedCommit {
-		return exitCode{exitRejected, fmt.Errorf("commit %.12s: %s", s.ObservedCommit, s.Problems[0])}
+	if w.node && len(s.Problems) > 0 && s.AppliedCommit != s.ObservedCommit {
+		return exitCode{exitRejected, fmt.Errorf("the cluster works, but commit %.12s is refused: %s", s.ObservedCommit, s.Problems[0])}
 	}
 	if s.AppliedCommit == s.ObservedCommit && w.told != s.AppliedCommit {
 		w.told = s.AppliedCommit

@@ -47,11 +47,12 @@ type world struct {
 	asked    int           // requests to join
 	lifetime time.Duration // of certificates
 	signed   []string      // signers
+	settled  map[string]*certificatesv1.CertificateSigningRequest
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{alive: map[string]bool{}, lifetime: time.Hour}
+	w := &world{alive: map[string]bool{}, settled: map[string]*certificatesv1.CertificateSigningRequest{}, lifetime: time.Hour}
 	for name, ca := range map[string]**pki.CA{"api": &w.api, "client": &w.clients, "nodes": &w.nodes} {
 		made, err := pki.LoadOrCreateCA(t.TempDir(), name, time.Now())
 		if err != nil {
@@ -108,18 +109,18 @@ func (w *world) config(dir string) join.Config {
 type signer struct {
 	client.WithWatch // all other calls are not expected
 	world            *world
-	settled          *certificatesv1.CertificateSigningRequest
 }
 
 func (s *signer) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
 	csr := o.(*certificatesv1.CertificateSigningRequest)
-	csr.Name = csr.GenerateName + "x"
-	s.settled = csr.DeepCopy()
 	w := s.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	csr.Name = fmt.Sprint(csr.GenerateName, len(w.settled))
+	settled := csr.DeepCopy()
+	w.settled[csr.Name] = settled
 	if w.deny != "" {
-		s.settled.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateDenied, Message: w.deny}}
+		settled.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateDenied, Message: w.deny}}
 		return nil
 	}
 	block, _ := pem.Decode(csr.Spec.Request)
@@ -132,14 +133,17 @@ func (s *signer) Create(_ context.Context, o client.Object, _ ...client.CreateOp
 		ca = w.nodes
 	}
 	w.signed = append(w.signed, csr.Spec.SignerName)
-	s.settled.Status.Certificate, err = ca.Sign(request.PublicKey, pki.Request{CommonName: request.Subject.CommonName, Organizations: request.Subject.Organization,
+	settled.Status.Certificate, err = ca.Sign(request.PublicKey, pki.Request{CommonName: request.Subject.CommonName, Organizations: request.Subject.Organization,
 		DNSNames: request.DNSNames, IPs: request.IPAddresses, Client: ca == w.clients, Server: ca == w.nodes, Lifetime: w.lifetime}, time.Now())
 	return err
 }
 
-func (s *signer) Watch(context.Context, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+func (s *signer) Watch(_ context.Context, _ client.ObjectList, options ...client.ListOption) (watch.Interface, error) {
+	name, _ := (&client.ListOptions{}).ApplyOptions(options).FieldSelector.RequiresExactMatch("metadata.name")
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
 	events := watch.NewFakeWithChanSize(1, false)
-	events.Modify(s.settled)
+	events.Modify(s.world.settled[name])
 	return events, nil
 }
 
@@ -258,14 +262,19 @@ func TestCertificatesAreSignedAndRenewed(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Run(ctx) }()
-	deadline := time.Now().Add(10 * time.Second)
-	for signed := 0; signed < 3 && time.Now().Before(deadline); {
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	serving, err := agent.Serving(nil)
+	for signed := 0; (signed < 3 || err != nil) && deadline != nil; serving, err = agent.Serving(nil) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			deadline = nil
+		}
 		w.mu.Lock()
 		signed = len(w.signed)
 		w.mu.Unlock()
-	}
-	serving, err := agent.Serving(nil)
-	for ; err != nil && time.Now().Before(deadline); serving, err = agent.Serving(nil) {
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -26,7 +26,7 @@ import (
 const (
 	port = "6443"
 	// patience is for anything at all to happen on a busy machine.
-	patience = 2 * time.Minute
+	patience = 30 * time.Second
 	// pollEvery is the resolution of what cannot be watched.
 	pollEvery = time.Millisecond
 )

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -63,19 +64,30 @@ func (w *watcher) await(ctx context.Context, what string, wanted func(client.Obj
 func (w *watcher) next(ctx context.Context, what string, wanted func(seen) bool) (time.Time, error) {
 	late := time.NewTimer(patience)
 	defer late.Stop()
+	var last client.Object
 	for {
 		select {
 		case s, ok := <-w.seen:
 			if !ok {
 				return time.Time{}, fmt.Errorf("wait for %s: the watch has ended", what)
 			}
+			last = s.object
 			if wanted(s) {
 				return s.at, nil
 			}
 		case <-late.C:
-			return time.Time{}, fmt.Errorf("wait for %s: nothing within %v", what, patience)
+			return time.Time{}, fmt.Errorf("wait for %s: not within %v; last seen: %s", what, patience, dump(last))
 		case <-ctx.Done():
 			return time.Time{}, ctx.Err()
 		}
 	}
+}
+
+// dump shows the last object of a vain wait.
+func dump(o client.Object) string {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }

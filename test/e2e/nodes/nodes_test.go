@@ -39,6 +39,7 @@ func TestNodes(t *testing.T) {
 	c.deploy(t)
 	t.Run("pods reach each other", func(t *testing.T) { reach(t, c) })
 	t.Run("a lost node is noticed", func(t *testing.T) { lose(t, c) })
+	t.Run("an agent starts without a server", func(t *testing.T) { away(t, c) })
 	t.Run("who may join", func(t *testing.T) { admission(t, c) })
 }
 
@@ -158,6 +159,28 @@ func lose(t *testing.T, c *cluster) {
 		if longest := took[len(took)-1]; longest > noticed {
 			t.Errorf("%s: noticed after %v, more than %v", how, longest, noticed)
 		}
+	}
+}
+
+// away starts an agent while the only server is away, and the server later.
+func away(t *testing.T, c *cluster) {
+	containers := c.processes(t, "node-2")
+	c.dev(t, "kill", "server-1")
+	c.dev(t, "kill", "node-2")
+	c.dev(t, "heal", "node-2")
+	c.dev(t, "--nodes", "2", "--cidr", cidr) // starts what does not run: the server
+	// Exec goes through the agent, and names come from what it has watched.
+	deadline := time.Now().Add(patience)
+	got, err := c.exec(t, "peer-2", "get", "http://peers")
+	for ; err != nil && time.Now().Before(deadline); got, err = c.exec(t, "peer-2", "get", "http://peers") {
+	}
+	if err != nil || !strings.HasPrefix(got, "peer-") {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+	c.awaitNode(t, "node-2", true)
+	c.awaitEndpoints(t, 2)
+	if now := c.processes(t, "node-2"); now != containers {
+		t.Errorf("containers were %s and are %s", containers, now)
 	}
 }
 
