@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -77,8 +80,20 @@ func (s *server) holder(name string) string {
 
 var singletons = []string{"kube-scheduler", "kube-controller-manager", "gitsource"}
 
+// leads tells whether the server's etcd member is the leader.
+func (s *server) leads() bool {
+	s.t.Helper()
+	endpoint := "unix://" + filepath.Join(s.dir, "etcd", "client.sock")
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: patience})
+	check(s.t, err)
+	defer c.Close()
+	status, err := c.Status(s.t.Context(), endpoint)
+	check(s.t, err)
+	return status.Leader == status.Header.MemberId
+}
+
 // TestThreeServersSurviveOne writes through each of three servers, kills the
-// one that runs the singletons, and goes on through the others.
+// leader and then the one that applies commits, and goes on through the others.
 func TestThreeServersSurviveOne(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", configMap("a", "one"))
@@ -94,6 +109,30 @@ func TestThreeServersSurviveOne(t *testing.T) {
 		}
 	}
 	all[0].readyNode("n1")
+
+	// The leader of the store dies, and the others go on.
+	leader := slices.IndexFunc(all, (*server).leads)
+	if leader < 0 {
+		t.Fatal("nobody leads")
+	}
+	all[leader].kill()
+	for i := 1; i < 3; i++ {
+		s := all[(leader+i)%3]
+		eventually(t, "a write without the leader", func() string {
+			if err := s.client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("without-%d", i)}, Data: map[string]string{"key": "x"}}); err != nil && !apierrors.IsAlreadyExists(err) {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	for i := 1; i < 3; i++ {
+		if got := all[(leader+i)%3].values("by-0", "without-1", "without-2"); got != "x x x" {
+			t.Errorf("without the leader a server sees %q", got)
+		}
+	}
+	all[leader].start()
+	all[leader].ready()
+	all[leader].awaitValues("x x x", "by-0", "without-1", "without-2")
 
 	// The one that applies commits dies, and with it whatever else it leads.
 	index := -1
