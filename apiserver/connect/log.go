@@ -21,6 +21,9 @@ func (d debugging) Enabled(ctx context.Context, _ slog.Level) bool {
 }
 
 func (d debugging) Handle(ctx context.Context, r slog.Record) error {
+	if !d.Enabled(ctx, r.Level) {
+		return nil // errors come without being asked for
+	}
 	r.Level = slog.LevelDebug
 	return d.Handler.Handle(ctx, r)
 }
