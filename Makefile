@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 GO ?= go
 UP ?=
+BENCH ?=
 
 .PHONY: help
 help: ## list the targets
@@ -40,10 +41,14 @@ e2e: ## the built binary from outside: the tour, kubectl, several machines
 	HEADWAY_BIN=$(CURDIR)/bin/headway HEADWAY_E2E_RUNS=20 $(GO) test -count=1 -p 1 -v -timeout 15m ./test/e2e/...
 
 .PHONY: bench
-bench: ## measure the built binary from outside, one line a figure
-	hack/deps node test
+bench: ## the built binary's figures, one a line (BENCH="flags of test/bench")
+	hack/deps node
 	$(MAKE) build
 	$(GO) run ./test/bench $(BENCH)
+
+.PHONY: bench-go
+bench-go: ## run the benchmarks of every component
+	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -v /test/e2e)
 
 .PHONY: lint
 lint: ## formatting, vet and the laws of the repository; works offline

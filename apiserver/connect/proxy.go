@@ -63,7 +63,7 @@ func (c *Connector) proxy(w http.ResponseWriter, r *http.Request, info *rest.Req
 	}
 	target.RawPath, target.RawQuery = info.Tail, r.URL.RawQuery
 	handler := utilproxy.NewUpgradeAwareHandler(target, transport, true, false, c.responder())
-	handler.ServeHTTP(hijacker{w}, withoutCredentials(r.Context(), r))
+	handler.ServeHTTP(hijacker{w}, withoutCredentials(c.quietly(r.Context()), r))
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (c *Connector) stream(w http.ResponseWriter, r *http.Request, subresource, 
 	upgrade := utilproxy.NewUpgradeAwareHandler(target, transport, false, true, c.responder())
 	upgrade.UseLocationHost = true
 	query := r.URL.Query()
-	r = withoutCredentials(r.Context(), r)
+	r = withoutCredentials(c.quietly(r.Context()), r)
 	switch {
 	case subresource == "portforward" && wsstream.IsWebSocketRequestWithTunnelingProtocol(r):
 		proxy.NewTunnelingHandler(upgrade).ServeHTTP(w, r)

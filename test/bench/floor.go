@@ -14,37 +14,31 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 )
 
-const floors = 10
-
-// measureFloor times what containerd and runc need for one container without
+// floors times what containerd and runc need for one container without
 // network, volumes or anything else around it: the least that a pod can take.
-func measureFloor(ctx context.Context, b *bench) error {
-	c, err := b.up(ctx)
-	if err != nil {
-		return err
-	}
+// It is taken beside what it is compared with, on a machine as busy.
+type floors struct {
+	runtime *containerd.Client
+	image   containerd.Image
+	all     []time.Duration
+}
+
+func newFloors(ctx context.Context, c *cluster) (*floors, error) {
 	runtime, err := containerd.New(filepath.Join(c.dir, "run", "containerd", "containerd.sock"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer runtime.Close()
-	ctx = namespaces.WithNamespace(ctx, "headway")
-	image, err := runtime.GetImage(ctx, c.image)
+	image, err := runtime.GetImage(namespaces.WithNamespace(ctx, "headway"), c.image)
 	if err != nil {
-		return err
+		return nil, errors.Join(err, runtime.Close())
 	}
-	var all []time.Duration
-	for i := range floors + 1 {
-		took, err := floor(ctx, runtime, image, fmt.Sprintf("floor-%d", i))
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			all = append(all, took)
-		}
-	}
-	b.report.times("containerd + runc alone, one container", all, "70–90 ms", "")
-	return nil
+	return &floors{runtime: runtime, image: image}, nil
+}
+
+func (f *floors) take(ctx context.Context) error {
+	took, err := floor(namespaces.WithNamespace(ctx, "headway"), f.runtime, f.image, fmt.Sprintf("floor-%d", len(f.all)))
+	f.all = append(f.all, took)
+	return err
 }
 
 func floor(ctx context.Context, runtime *containerd.Client, image containerd.Image, id string) (_ time.Duration, err error) {

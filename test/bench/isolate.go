@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
-	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -132,18 +132,16 @@ func links() error {
 	return netlink.RouteAdd(&netlink.Route{LinkIndex: up.Attrs().Index, Gw: net.ParseIP(gateway)})
 }
 
-// removeAll removes a directory in which shims may still be unmounting.
+// removeAll removes a directory and what is mounted below it.
 func removeAll(dir string) error {
-	var err error
-	for range 50 {
-		if err = os.RemoveAll(dir); err == nil {
-			return nil
-		}
-		mounts, _ := filepath.Glob(filepath.Join(dir, "*", "run", "pods", "*", "*"))
-		for _, path := range mounts {
-			_ = unix.Unmount(path, unix.MNT_DETACH) // most are no mounts
-		}
-		time.Sleep(20 * time.Millisecond)
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		return fmt.Errorf("read mounts: %w", err)
 	}
-	return err
+	for _, m := range mounts {
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("unmount %s: %w", m.Mountpoint, err)
+		}
+	}
+	return os.RemoveAll(dir)
 }

@@ -34,7 +34,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/headway", "binary to measure")
 	flag.StringVar(&o.image, "image", "bin/images/hello.tar", "archive of an image whose container runs until it is stopped")
-	flag.StringVar(&o.only, "only", "", "comma-separated groups to run: start, floor, idle, push, pods, drift (default: all)")
+	flag.StringVar(&o.only, "only", "", "comma-separated groups to run: start, idle, push, pods, drift (default: all)")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch an idle cluster")
 	flag.BoolVar(&o.keep, "keep", false, "keep the temporary directory with the server's log")
 	flag.BoolVar(&o.verbose, "v", false, "let the server log on stderr")
@@ -68,7 +68,6 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"start", measureStart},
-		{"floor", measureFloor},
 		{"idle", measureIdle},
 		{"push", measurePush},
 		{"drift", measureDrift},

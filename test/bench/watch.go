@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +23,8 @@ type seen struct {
 type watcher struct {
 	watch watch.Interface
 	seen  chan seen
+	// failed is why the watch has ended, when seen is closed.
+	failed error
 }
 
 // watchAll begins a watch; it has begun when this returns.
@@ -32,15 +33,15 @@ func watchAll(ctx context.Context, c client.WithWatch, list client.ObjectList, o
 	if err != nil {
 		return nil, fmt.Errorf("watch %T: %w", list, err)
 	}
-	one := &watcher{w, make(chan seen, 1024)}
+	one := &watcher{watch: w, seen: make(chan seen, 1024)}
 	go func() {
 		defer close(one.seen)
 		for e := range w.ResultChan() {
 			if o, ok := e.Object.(client.Object); ok {
 				one.seen <- seen{time.Now(), o, e.Type == watch.Deleted}
-			} else {
-				fmt.Fprintln(os.Stderr, "bench: watch:", apierrors.FromObject(e.Object))
+				continue
 			}
+			one.failed = apierrors.FromObject(e.Object)
 		}
 	}()
 	return one, nil
@@ -69,7 +70,7 @@ func (w *watcher) next(ctx context.Context, what string, wanted func(seen) bool)
 		select {
 		case s, ok := <-w.seen:
 			if !ok {
-				return time.Time{}, fmt.Errorf("wait for %s: the watch has ended", what)
+				return time.Time{}, fmt.Errorf("wait for %s: the watch has ended: %w", what, w.failed)
 			}
 			last = s.object
 			if wanted(s) {
