@@ -31,7 +31,7 @@ import (
 // components are the parts of a server in the order in which they start; each
 // is stopped before the ones above it.
 func (s *server) components(ctx context.Context) ([]component, error) {
-	all := []component{{"apiserver", s.api.Run}, {"gossip", s.gossip.Run}}
+	all := append(profiles(), component{"apiserver", s.api.Run}, component{"gossip", s.gossip.Run})
 	if s.options.enabled("scheduler") {
 		all = append(all, component{"scheduler", s.runScheduler})
 	}
