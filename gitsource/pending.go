@@ -28,10 +28,6 @@ func (p *pending) write(w txn.Write) {
 	}
 }
 
-func (p *pending) empty() bool {
-	return p.object == nil && !p.refs && !p.opened && !p.all && len(p.writes) == 0 && len(p.plans) == 0
-}
-
 // tell changes what is pending and wakes the source. It never blocks for long.
 func (s *source) tell(f func(*pending)) {
 	s.mu.Lock()

@@ -12,9 +12,6 @@ const GroupName = "gitops.headway.sh"
 // SchemeGroupVersion is the group and version of the package.
 var SchemeGroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1alpha1"}
 
-// Kind qualifies a kind of the package.
-func Kind(kind string) schema.GroupKind { return SchemeGroupVersion.WithKind(kind).GroupKind() }
-
 // Resource qualifies a resource of the package.
 func Resource(resource string) schema.GroupResource {
 	return SchemeGroupVersion.WithResource(resource).GroupResource()
