@@ -72,6 +72,7 @@ func secure(config *runtime.ContainerConfig, pod *corev1.Pod, c *corev1.Containe
 	if s := pod.Spec.SecurityContext; s != nil {
 		config.RunAsUser, config.RunAsGroup = s.RunAsUser, s.RunAsGroup
 		config.SupplementalGroups = append(config.SupplementalGroups, s.SupplementalGroups...)
+		config.StrictGroups = s.SupplementalGroupsPolicy != nil && *s.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict
 		if s.FSGroup != nil {
 			config.SupplementalGroups = append(config.SupplementalGroups, *s.FSGroup)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -48,11 +49,13 @@ func (w *worker) image(ctx context.Context, c *corev1.Container) (runtime.Image,
 			return image, nil
 		}
 		if !errors.Is(err, runtime.ErrImageNotFound) {
-			return runtime.Image{}, &startFailure{reason: "ImageInspectError", message: err.Error(), event: "InspectFailed", again: true}
+			w.event1(c.Name, corev1.EventTypeWarning, "InspectFailed", fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err))
+			return runtime.Image{}, &startFailure{reason: "ImageInspectError", message: fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err), again: true}
 		}
 		if c.ImagePullPolicy == corev1.PullNever {
-			return runtime.Image{}, &startFailure{reason: "ErrImageNeverPull", event: "ErrImageNeverPull", again: true,
-				message: fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)}
+			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+			w.event1(c.Name, corev1.EventTypeWarning, "ErrImageNeverPull", message)
+			return runtime.Image{}, &startFailure{reason: "ErrImageNeverPull", message: message, again: true}
 		}
 	}
 	return w.pull(ctx, c)
@@ -63,9 +66,11 @@ func (w *worker) pull(ctx context.Context, c *corev1.Container) (runtime.Image, 
 	start := w.agent.Clock.Now()
 	image, err := w.agent.Runtime.Pull(ctx, c.Image, w.credentials(ctx, c.Image))
 	if err != nil {
-		return runtime.Image{}, &startFailure{reason: "ErrImagePull", message: err.Error(), event: "Failed", again: true}
+		w.event1(c.Name, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
+		return runtime.Image{}, &startFailure{reason: "ErrImagePull", message: err.Error(), again: true}
 	}
-	w.event1(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %s", c.Image, w.agent.Clock.Since(start)))
+	w.event1(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%[2]v including waiting). Image size: %d bytes.",
+		c.Image, w.agent.Clock.Since(start).Truncate(time.Millisecond), image.Size))
 	return image, nil
 }
 

@@ -56,9 +56,12 @@ func (w *worker) killContainer(ctx context.Context, a plan.Action) {
 		return
 	}
 	message := "Stopping container " + a.Container
-	if a.Reason == plan.Resized {
+	switch {
+	case a.Reason == plan.Resized:
 		message = "Container " + a.Container + " resize requires restart"
-	} else if a.Message != "" {
+	case a.Message == "FailedPostStartHook":
+		message = a.Message
+	case a.Message != "":
 		message = "Container " + a.Container + " failed " + a.Message + ", will be restarted"
 	}
 	w.event1(a.Container, corev1.EventTypeNormal, "Killing", message)
@@ -113,7 +116,9 @@ func (w *worker) preStop(ctx context.Context, c *corev1.Container, id string, k 
 		case err := <-done:
 			timer.Stop()
 			if err != nil && ctx.Err() == nil {
-				w.event1(c.Name, corev1.EventTypeWarning, "FailedPreStopHook", err.Error())
+				// What the hook has written may be secret: the event does not repeat it.
+				w.event1(c.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+				w.agent.Logger.Info("preStop hook failed", "pod", podName(w.current()), "container", c.Name, "err", err)
 			}
 			return
 		case <-k.sooner:

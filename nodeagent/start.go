@@ -23,7 +23,8 @@ import (
 type startFailure struct {
 	reason, message string
 	event           string
-	// again waits by the back-off of image pulls rather than a moment.
+	// again waits by the back-off of image pulls rather than a moment. What has
+	// happened is told already: the event names the reason alone.
 	again bool
 	// exited says that the runtime has made an attempt that counts as ended.
 	exited   bool
@@ -73,7 +74,9 @@ func (w *worker) started(c *corev1.Container, a *attempt, err error, canceled bo
 	if !errors.As(err, &failure) {
 		failure = &startFailure{reason: "RunContainerError", message: err.Error(), event: "Failed"}
 	}
-	w.event1(c.Name, corev1.EventTypeWarning, failure.event, "Error: "+failure.message)
+	if !failure.again {
+		w.event1(c.Name, corev1.EventTypeWarning, failure.event, "Error: "+failure.message)
+	}
 	now := w.agent.Clock.Now()
 	switch {
 	case failure.exited:
@@ -87,8 +90,10 @@ func (w *worker) started(c *corev1.Container, a *attempt, err error, canceled bo
 		reason := failure.reason
 		if w.pulls[c.Name] > 1 && reason == "ErrImagePull" {
 			reason = "ImagePullBackOff"
-			failure.message = fmt.Sprintf("Back-off pulling image %q: %s", c.Image, failure.message)
+			w.event1(c.Name, corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
+			failure.message = fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", c.Image, failure.message)
 		}
+		w.event1(c.Name, corev1.EventTypeWarning, "Failed", "Error: "+reason)
 		o.Waiting = &status.Waiting{Reason: reason, Message: failure.message}
 	default:
 		w.pulls[c.Name]++
@@ -189,7 +194,9 @@ func (a *attempt) postStart(ctx context.Context, id string) error {
 	if err == nil || ctx.Err() != nil {
 		return nil
 	}
-	w.event1(a.spec.Name, corev1.EventTypeWarning, "FailedPostStartHook", err.Error())
+	// What the hook has written may be secret: the event does not repeat it.
+	w.event1(a.spec.Name, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+	w.agent.Logger.Info("postStart hook failed", "pod", podName(w.current()), "container", a.spec.Name, "err", err)
 	w.post(func() {
 		w.unhealthy[a.spec.Name] = plan.Verdict{Message: "FailedPostStartHook", Grace: plan.Grace(w.current())}
 	})

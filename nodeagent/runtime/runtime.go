@@ -127,7 +127,9 @@ type ContainerConfig struct {
 	RunAsUser, RunAsGroup *int64
 	RunAsUserName         string
 	SupplementalGroups    []int64
-	CapAdd, CapDrop       []string
+	// StrictGroups leaves out the groups that the image's files give the user.
+	StrictGroups    bool
+	CapAdd, CapDrop []string
 	// MaskedPaths and ReadonlyPs are the runtime's defaults when nil, and none
 	// when empty but not nil (procMount: Unmasked).
 	MaskedPaths, ReadonlyPs []string

@@ -55,6 +55,9 @@ func options(m *corev1.VolumeMount) []string {
 		case corev1.MountPropagationNone:
 		}
 	}
+	if r := m.RecursiveReadOnly; m.ReadOnly && r != nil && *r != corev1.RecursiveReadOnlyDisabled {
+		return append(all, "rro")
+	}
 	if m.ReadOnly {
 		return append(all, "ro")
 	}

@@ -31,6 +31,7 @@ func TestResolveUser(t *testing.T) {
 		{name: "name in the image", image: "app", want: specs.User{UID: 1000, GID: 100, AdditionalGids: []uint32{100, 2000}}},
 		{name: "number in the image", image: "1000", want: specs.User{UID: 1000, GID: 100, AdditionalGids: []uint32{100, 2000}}},
 		{name: "group by name", image: "app:extra", want: specs.User{UID: 1000, GID: 2000, AdditionalGids: []uint32{2000}}},
+		{name: "strict groups", image: "app", config: runtime.ContainerConfig{StrictGroups: true}, want: specs.User{UID: 1000, GID: 100, AdditionalGids: []uint32{100}}},
 		{name: "unknown number", image: "7:8", want: specs.User{UID: 7, GID: 8, AdditionalGids: []uint32{8}}},
 		{name: "unknown name", image: "nobody", wantErr: `user "nobody"`},
 		{name: "unknown group", image: "0:none", wantErr: `group "none"`},

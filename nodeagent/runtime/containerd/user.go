@@ -104,6 +104,9 @@ func resolveUser(c runtime.ContainerConfig, imageUser string, files userFiles) (
 	}
 	user.AdditionalGids = []uint32{user.GID}
 	for _, g := range entries(files.group, 4) {
+		if c.StrictGroups {
+			break
+		}
 		if gid, ok := number(g[2]); ok && login != "" && slices.Contains(strings.Split(g[3], ","), login) {
 			user.AdditionalGids = append(user.AdditionalGids, gid)
 		}
