@@ -11,7 +11,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-const drifts = 30
+const (
+	drifts = 24
+	// perCommit is how often an edit of a field is put back before the source
+	// takes it for a fight and waits for the next commit.
+	perCommit = 4
+)
 
 // measureDrift times from the answer to a foreign write until a watch sees
 // what git says again.
@@ -20,17 +25,19 @@ func measureDrift(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	const value = 1 << 20
-	if _, _, err := c.repo.push(ctx, map[string]string{"settings.yaml": settingsFile(value)}); err != nil {
-		return err
-	}
+	value := 1 << 20
 	w, err := watchAll(ctx, c.client, &corev1.ConfigMapList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "settings"})
 	if err != nil {
 		return err
 	}
 	defer w.stop()
 	right := func(o client.Object) bool { return o.(*corev1.ConfigMap).Data["value"] == fmt.Sprint(value) }
-	if _, err := w.await(ctx, "the pushed ConfigMap", right); err != nil {
+	push := func() error {
+		value++
+		if _, _, err := c.repo.push(ctx, map[string]string{"settings.yaml": settingsFile(value)}); err != nil {
+			return err
+		}
+		_, err := w.await(ctx, "the pushed ConfigMap", right)
 		return err
 	}
 	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "settings"}}
@@ -47,7 +54,12 @@ func measureDrift(ctx context.Context, b *bench) error {
 		{"drift → corrected, a deleted ConfigMap", remove, func(s seen) bool { return s.deleted }},
 	} {
 		var all []time.Duration
-		for range drifts {
+		for i := range drifts {
+			if i%perCommit == 0 {
+				if err := push(); err != nil {
+					return err
+				}
+			}
 			if err := c.settled(ctx); err != nil {
 				return err
 			}

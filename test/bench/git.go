@@ -37,8 +37,8 @@ func git(ctx context.Context, dir string, args ...string) error {
 	return nil
 }
 
-// push commits files, of which empty ones are removed, and pushes them; it gives
-// when the push began and returned.
+// push commits files, of which empty ones are removed whatever share of all that
+// is, and pushes them; it gives when the push began and returned.
 func (r *repository) push(ctx context.Context, files map[string]string) (began, returned time.Time, err error) {
 	for name, text := range files {
 		path := filepath.Join(r.clone, name)
@@ -55,7 +55,7 @@ func (r *repository) push(ctx context.Context, files map[string]string) (began, 
 			return began, returned, err
 		}
 	}
-	for _, args := range [][]string{{"add", "-A"}, {"commit", "--quiet", "-m", "change"}} {
+	for _, args := range [][]string{{"add", "-A"}, {"commit", "--quiet", "-m", "change\n\nAllow-Delete: all"}} {
 		if err := git(ctx, r.clone, args...); err != nil {
 			return began, returned, err
 		}
