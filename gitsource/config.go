@@ -36,6 +36,8 @@ type Config struct {
 	// Key is the key of the digests over desired objects. Empty: one is made
 	// and kept in DataDir.
 	Key []byte
+	// Observing, when not nil, is called when every write is seen from then on.
+	Observing func()
 	// Clock may be nil for the real one.
 	Clock clock.Clock
 	// Logger may be nil for none.

@@ -70,7 +70,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	defer e.cfg.Txn.Guard(&drift.Guard{Self: e.cfg.Identity.Name, Inventories: e.owners, Clock: e.cfg.Clock})()
 	defer e.cfg.Txn.Observe(e.observe)()
-	e.cfg.Logger.Debug("writes are observed", "epoch", epoch.Number)
+	if e.cfg.Observing != nil {
+		e.cfg.Observing()
+	}
 	view, err := e.cfg.Txn.View(ctx)
 	if err != nil {
 		return fmt.Errorf("view: %w", err)

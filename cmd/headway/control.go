@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
+	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/gitsource"
 	"github.com/headway-sh/headway/internal/leader"
 	"github.com/headway-sh/headway/internal/pki"
@@ -112,12 +114,32 @@ func (s *server) runGitSource(ctx context.Context) error {
 		engine, err := gitsource.New(gitsource.Config{
 			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Kinds(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
+			Observing: func() { s.observing.Store(true) },
 		})
 		if err != nil {
 			return err
 		}
 		return engine.Run(ctx) // which begins an epoch of its own, on top of the one here
 	})
+}
+
+// checks are what /readyz asks. A server that is alone is ready when what is
+// changed behind git's back is seen; among several, another one may see to it.
+func (s *server) checks() []rest.Check {
+	if !s.options.enabled("gitsource") {
+		return nil
+	}
+	return []rest.Check{{Name: "gitsource", Check: func(context.Context) error {
+		select {
+		case <-s.started:
+		default:
+			return errors.New("the server starts")
+		}
+		if s.observing.Load() || !s.api.Alone() {
+			return nil
+		}
+		return errors.New("sources do not see writes yet")
+	}}}
 }
 
 // signer signs what the certificate controller has approved, each signer's

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -106,16 +107,18 @@ func (o *serverOptions) enabled(component string) bool { return !slices.Contains
 
 // server is the process under construction.
 type server struct {
-	options  serverOptions
-	api      *apiserver.Server
-	beats    *heartbeat.Server
-	gossip   *membership.Membership
-	started  chan struct{} // closed once api and gossip are there
-	podCIDR  netip.Prefix
-	services netip.Prefix
-	address  netip.Addr
-	log      *slog.Logger
-	clock    clock.WithTicker
+	options serverOptions
+	api     *apiserver.Server
+	beats   *heartbeat.Server
+	gossip  *membership.Membership
+	started chan struct{} // closed once api and gossip are there
+	// observing says that a source's engine sees every write.
+	observing atomic.Bool
+	podCIDR   netip.Prefix
+	services  netip.Prefix
+	address   netip.Addr
+	log       *slog.Logger
+	clock     clock.WithTicker
 }
 
 func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
@@ -157,7 +160,7 @@ func (s *server) start(ctx context.Context) error {
 	s.api, err = apiserver.Start(ctx, apiserver.Config{
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
 		ServiceCIDR: s.services, ClusterName: s.options.clusterName, Etcd: member,
-		Routes: s.routes(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
+		Routes: s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
 		return err

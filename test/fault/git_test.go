@@ -288,12 +288,7 @@ func TestRepositoryGone(t *testing.T) {
 	s.kill()
 	s.start()
 	s.ready()
-	eventually(t, "the source looks at what is written", func() string {
-		if strings.Count(tail(s.logPath(), 10_000), "writes are observed") < 2 {
-			return "not yet"
-		}
-		return ""
-	})
+	change() // a server that is ready sees what is changed
 	check(t, s.client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "other"}}))
 	eventually(t, "the source says so", func() string {
 		c := meta.FindStatusCondition(s.source("main").Status.Conditions, v1alpha1.ConditionFetched)

@@ -250,8 +250,7 @@ func (s *server) wait() {
 
 // kubectl runs the kubectl in the program as the administrator.
 func (s *server) kubectl(args ...string) (string, error) {
-	cmd := exec.CommandContext(s.t.Context(), binary, append([]string{"kubectl"}, args...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(s.dir, "admin.kubeconfig"))
+	cmd := exec.CommandContext(s.t.Context(), binary, append([]string{"kubectl", "--kubeconfig", filepath.Join(s.dir, "admin.kubeconfig")}, args...)...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
