@@ -249,3 +249,20 @@ func TestRejectedPodIsNotStarted(t *testing.T) {
 	n.remove("two")
 	n.await("the pod to be gone", func() bool { return n.pod("two") == nil })
 }
+
+func TestPodThatCannotStartGoesAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.create(newPod("web", "web:v1", func(p *corev1.Pod) {
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "s", Path: "/"}}}}
+	}))
+	tries := 0
+	n.stepUntil(30*time.Second, "several tries", func() bool {
+		if n.seen("FailedMount") {
+			tries++
+		}
+		return tries > 6
+	})
+	n.remove("web")
+	n.await("the end without waiting for the next try", func() bool { return n.called("RemoveSandbox") > 0 })
+}

@@ -74,7 +74,7 @@ func TestResizeThatDoesNotFit(t *testing.T) {
 		return func(p *corev1.Pod) bool {
 			for _, c := range p.Status.Conditions {
 				if c.Type == corev1.PodResizePending {
-					return c.Reason == reason && p.Status.ContainerStatuses[0].Resources.Requests.Cpu().String() == "400m"
+					return c.Reason == reason && p.Status.ContainerStatuses[0].Resources != nil && p.Status.ContainerStatuses[0].Resources.Requests.Cpu().String() == "400m"
 				}
 			}
 			return false

@@ -273,6 +273,8 @@ func (w *worker) end(grace time.Duration, remove bool) {
 	deadline := w.agent.Clock.Now().Add(grace)
 	if w.ending == nil {
 		w.ending = &plan.Ending{Deadline: deadline}
+		// A set-up that waited for its next try does not hold up the end.
+		w.retry, w.failures = time.Time{}, 0
 	}
 	if deadline.Before(w.ending.Deadline) {
 		w.ending.Deadline = deadline
