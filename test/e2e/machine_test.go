@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -55,6 +56,8 @@ func newMachine(t *testing.T) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A group of its own, so that another node's pods are not in the way.
+	t.Setenv("HEADWAY_CGROUP", fmt.Sprintf("headway-tour%d", os.Getpid()))
 	m := &machine{t: t, program: program, data: filepath.Join(dir, "d"), clone: filepath.Join(dir, "clone")}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // the test's own has ended
