@@ -6,6 +6,7 @@
 //	GET,POST /attach/{namespace}/{pod}[/{uid}]/{container}
 //	GET,POST /portForward/{namespace}/{pod}[/{uid}]
 //	GET      /pods
+//	GET      /metrics
 //	GET      /healthz
 //
 // Everything but /healthz needs a client certificate that the Authorizer lets

@@ -102,6 +102,7 @@ func TestLogsAndAccess(t *testing.T) {
 	}{
 		"health":      {"", "/healthz", 200, "ok"},
 		"pods":        {"kube-apiserver", "/pods", 200, ""},
+		"metrics":     {"kube-apiserver", "/metrics", 200, ""},
 		"all pods":    {"system:node:n2", "/pods", 403, ""},
 		"nobody":      {"", "/containerLogs/default/web/done", 401, ""},
 		"another":     {"system:node:n2", "/containerLogs/default/web/done", 403, ""},

@@ -47,7 +47,7 @@ type Container struct {
 }
 
 // Authorizer decides who may do what with the node. verb is a Kubernetes verb
-// (get, create), subresource one of "log", "proxy".
+// (get, create), subresource one of "log", "metrics", "proxy".
 type Authorizer interface {
 	Authorize(ctx context.Context, user string, groups []string, verb, subresource string) error
 }
@@ -133,6 +133,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.Handle("GET /containerLogs/{namespace}/{pod}/{container}", s.allow("get", "log", s.logs))
 	mux.Handle("GET /pods", s.allow("get", "proxy", s.list))
+	mux.Handle("GET /metrics", s.allow("get", "metrics", s.metrics()))
 	for _, method := range []string{"GET ", "POST "} {
 		for _, uid := range []string{"", "/{uid}"} {
 			mux.Handle(method+"/exec/{namespace}/{pod}"+uid+"/{container}", s.allow("create", "proxy", s.exec))
