@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -42,6 +43,8 @@ type Writer interface {
 	Do(ctx context.Context, identity txn.Identity, change txn.Change, options write.Options) (write.Done, error)
 	// DeleteCollection deletes what is selected and gives the last states.
 	DeleteCollection(ctx context.Context, identity txn.Identity, c write.Collection, options write.Options) ([]txn.Object, []string, error)
+	// Evict deletes a pod as its disruption budget allows.
+	Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, eviction *policyv1.Eviction, options write.Options) error
 }
 
 // Authenticator finds out who sent a request.

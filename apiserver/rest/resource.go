@@ -87,6 +87,9 @@ func (h *Handler) serveSubresource(w http.ResponseWriter, r *http.Request, c *ca
 	if info.Subresource == "token" && info.Group == "" && info.Resource == "serviceaccounts" {
 		return h.serveToken(w, r, c)
 	}
+	if info.Subresource == "eviction" && info.Group == "" && info.Resource == "pods" {
+		return h.serveEviction(w, r, c)
+	}
 	if sub.Connect {
 		return h.serveConnect(w, r, c)
 	}
