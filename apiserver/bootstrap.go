@@ -2,10 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"crypto/rand"
-	"fmt"
-	"math/big"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -17,7 +13,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/headway-sh/headway/api/txn"
-	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz/policy"
 )
 
@@ -147,57 +142,4 @@ func sameEndpoints(have, want txn.Object) bool {
 		return equality.Semantic.DeepEqual(h.Endpoints, w.Endpoints) && equality.Semantic.DeepEqual(h.Ports, w.Ports)
 	}
 	return false
-}
-
-// JoinToken describes a token that admits agents.
-type JoinToken struct {
-	// ID is public, Secret is not.
-	ID, Secret string
-	// TTL is how long it works; 0: until revoked.
-	TTL time.Duration
-}
-
-// NewJoinToken draws a token at random.
-func NewJoinToken(ttl time.Duration) (JoinToken, error) {
-	draw := func(n int) (string, error) {
-		const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-		out := make([]byte, n)
-		for i := range out {
-			k, err := rand.Int(rand.Reader, big.NewInt(int64(len(letters))))
-			if err != nil {
-				return "", err
-			}
-			out[i] = letters[k.Int64()]
-		}
-		return string(out), nil
-	}
-	id, err := draw(6)
-	if err != nil {
-		return JoinToken{}, err
-	}
-	secret, err := draw(16)
-	return JoinToken{ID: id, Secret: secret, TTL: ttl}, err
-}
-
-// Text is what a person hands to an agent: the token, and the hash that pins
-// the API's authority on first contact.
-func (t JoinToken) Text(api *Authorities) string {
-	return fmt.Sprintf("%s.%s.%s", t.ID, t.Secret, api.API.Hash())
-}
-
-// Object is the Secret that stands for the token.
-func (t JoinToken) Object(now time.Time) *corev1.Secret {
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: authn.JoinTokenNamespace, Name: authn.JoinTokenName(t.ID)},
-		Type:       authn.JoinTokenType,
-		Data: map[string][]byte{
-			"token-id": []byte(t.ID), "token-secret": []byte(t.Secret),
-			"usage-bootstrap-authentication": []byte("true"), "usage-bootstrap-signing": []byte("false"),
-			"auth-extra-groups": []byte(authn.GroupJoin),
-		},
-	}
-	if t.TTL > 0 {
-		secret.Data["expiration"] = []byte(now.Add(t.TTL).UTC().Format(time.RFC3339))
-	}
-	return secret
 }

@@ -63,7 +63,11 @@ func joinToken(view txn.View, id, secret string, now time.Time) (txn.Identity, e
 			return txn.Identity{}, refused
 		}
 	}
-	groups := []string{GroupBootstrappers}
+	counted, err := countedGroups(stored, now)
+	if err != nil {
+		return txn.Identity{}, err
+	}
+	groups := append([]string{GroupBootstrappers}, counted...)
 	for group := range strings.SplitSeq(string(stored.Data["auth-extra-groups"]), ",") {
 		group = strings.TrimSpace(group)
 		if group == "" {
@@ -71,6 +75,9 @@ func joinToken(view txn.View, id, secret string, now time.Time) (txn.Identity, e
 		}
 		if !strings.HasPrefix(group, GroupBootstrappers+":") {
 			return txn.Identity{}, fmt.Errorf("join token %s names the group %q, which is not below %s", id, group, GroupBootstrappers)
+		}
+		if strings.HasPrefix(group, GroupAdmitted) {
+			return txn.Identity{}, fmt.Errorf("join token %s names the group %q, which only a counted use gives", id, group)
 		}
 		groups = append(groups, group)
 	}

@@ -1,59 +1,15 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/apiserver"
 )
-
-// tokenCommand makes tokens that admit agents.
-func tokenCommand() *cobra.Command {
-	token := &cobra.Command{Use: "token", Short: "Make tokens that admit agents"}
-	var ttl time.Duration
-	var dataDir string
-	create := &cobra.Command{
-		Use:   "create",
-		Short: "Make a token and print it",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if ttl <= 0 {
-				return fmt.Errorf("--ttl must be more than 0, such as 1h")
-			}
-			authorities, err := apiserver.LoadAuthorities(dataDir, clock.RealClock{})
-			if err != nil {
-				return err
-			}
-			config, err := clientConfig(cmd)
-			if err != nil {
-				return err
-			}
-			c, err := client.New(config, client.Options{})
-			if err != nil {
-				return err
-			}
-			t, err := apiserver.NewJoinToken(ttl)
-			if err != nil {
-				return err
-			}
-			if err := c.Create(cmd.Context(), t.Object(time.Now())); err != nil {
-				return fmt.Errorf("store the token: %w", err)
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), t.Text(authorities))
-			return nil
-		},
-	}
-	create.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token admits agents")
-	create.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "the server's data directory")
-	token.AddCommand(create)
-	return token
-}
 
 // userCommand gives people access.
 func userCommand() *cobra.Command {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
@@ -34,7 +36,7 @@ func (s *server) listenGossip(bind netip.Addr) error {
 // joining answers machines that join.
 func (s *server) joining() http.Handler {
 	return join.NewServer(join.ServerConfig{
-		Identify: s.joiner, Logger: s.log,
+		Identify: s.joiner, Logger: s.log, Admit: s.admitted,
 		Alive: func(node string) bool { return s.beats.State(node).Alive },
 		Answer: func() join.Answer {
 			api := hostPort(s.address, s.api.Address().Port())
@@ -53,9 +55,18 @@ func (s *server) joiner(r *http.Request) (join.Caller, error) {
 	if err != nil {
 		return join.Caller{}, err
 	}
-	caller := join.Caller{Name: id.Name, Token: slices.Contains(id.Groups, authn.GroupJoin)}
+	caller := join.Caller{Name: id.Name, Token: authn.MayJoin(id.Groups)}
 	caller.Node, _ = authz.NodeName(id)
 	return caller, nil
+}
+
+// admitted counts a use of the caller's join token.
+func (s *server) admitted(ctx context.Context, caller join.Caller, node string) error {
+	err := s.api.UseJoinToken(ctx, caller.Name, node)
+	if errors.Is(err, authn.ErrUsedUp) {
+		return fmt.Errorf("%w: %w", join.ErrRefused, err)
+	}
+	return err
 }
 
 // afterStart holds requests off that come while the server is still starting.

@@ -309,6 +309,9 @@ func TestServer(t *testing.T) {
 		"bad credentials":     {"POST", `{"node":"n1"}`, join.Caller{}, errors.New("no"), 401},
 		"token":               {"POST", `{"node":"n1"}`, join.Caller{Name: "t", Token: true}, nil, 200},
 		"token, living node":  {"POST", `{"node":"live"}`, join.Caller{Name: "t", Token: true}, nil, 409},
+		"used up":             {"POST", `{"node":"third"}`, join.Caller{Name: "t", Token: true}, nil, 403},
+		"not counted":         {"POST", `{"node":"unlucky"}`, join.Caller{Name: "t", Token: true}, nil, 503},
+		"node is not counted": {"POST", `{"node":"third"}`, join.Caller{Name: "system:node:third", Node: "third"}, nil, 200},
 		"no JSON":             {"POST", `node`, join.Caller{Name: "t", Token: true}, nil, 400},
 		"huge":                {"POST", `{"node":"` + strings.Repeat("a", 1<<20) + `"}`, join.Caller{Name: "t", Token: true}, nil, 400},
 		"path as name":        {"POST", `{"node":"../x"}`, join.Caller{Name: "t", Token: true}, nil, 400},
@@ -320,7 +323,10 @@ func TestServer(t *testing.T) {
 				Identify: func(*http.Request) (join.Caller, error) { return c.caller, c.err },
 				Alive:    func(node string) bool { return node == "live" },
 				Answer:   func() join.Answer { return join.Answer{GossipKey: []byte("secret")} },
-				Logger:   slog.New(slog.DiscardHandler),
+				Admit: func(_ context.Context, _ join.Caller, node string) error {
+					return map[string]error{"third": join.ErrRefused, "unlucky": errors.New("conflict")}[node]
+				},
+				Logger: slog.New(slog.DiscardHandler),
 			})
 			out := httptest.NewRecorder()
 			s.ServeHTTP(out, httptest.NewRequestWithContext(t.Context(), c.method, join.Path, strings.NewReader(c.body)))

@@ -1,7 +1,9 @@
 package join
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -25,6 +27,9 @@ type ServerConfig struct {
 	Identify func(*http.Request) (Caller, error)
 	// Alive tells whether a node of the name is heard.
 	Alive func(node string) bool
+	// Admit counts a join with a token before it is answered; an error that is
+	// ErrRefused says that the token admits nobody any more. nil: not counted.
+	Admit func(ctx context.Context, caller Caller, node string) error
 	// Answer is what nodes are told now.
 	Answer func() Answer
 	Logger *slog.Logger
@@ -74,6 +79,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if caller.Token {
+		if !s.admit(w, r, caller, request.Node) {
+			return
+		}
 		s.config.Logger.Info("node joins", "node", request.Node, "user", caller.Name, "address", r.RemoteAddr)
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -81,6 +89,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(s.config.Answer()); err != nil {
 		s.config.Logger.Debug("join answer not sent", "node", request.Node, "error", err)
 	}
+}
+
+// admit counts a token's use, or answers itself.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, caller Caller, node string) bool {
+	if s.config.Admit == nil {
+		return true
+	}
+	err := s.config.Admit(r.Context(), caller, node)
+	switch {
+	case errors.Is(err, ErrRefused):
+		s.refuse(w, r, http.StatusForbidden, "the join token has no use left", "user", caller.Name, "node", node, "error", err)
+	case err != nil:
+		// Another machine may have used the token at the same moment.
+		s.refuse(w, r, http.StatusServiceUnavailable, "the join token's use could not be counted; try again", "user", caller.Name, "node", node, "error", err)
+	}
+	return err == nil
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, reason string, args ...any) {

@@ -17,6 +17,7 @@ const (
 	nodeGroup      = "system:nodes"
 	nodeUserPrefix = "system:node:"
 	bootstrapGroup = "system:bootstrappers"
+	admittedGroup  = bootstrapGroup + ":headway:admitted:"
 )
 
 // errUndecided says that a request is well formed, but that it is for a person
@@ -126,10 +127,20 @@ func Approve(c *certificatesv1.CertificateSigningRequest, request *x509.Certific
 	if !slices.Contains(c.Spec.Groups, bootstrapGroup) {
 		return errUndecided
 	}
+	if !admits(c.Spec.Groups, node) {
+		return fmt.Errorf("the join token was used for another name than %q", node)
+	}
 	if known != nil && alive {
 		return fmt.Errorf("node %q is alive; remove it before another machine joins under its name", node)
 	}
 	return nil
+}
+
+// admits tells whether a token with the groups may ask for the node's
+// certificate: one whose uses are counted names the nodes that took them.
+func admits(groups []string, node string) bool {
+	counted := slices.ContainsFunc(groups, func(g string) bool { return strings.HasPrefix(g, admittedGroup) })
+	return !counted || slices.Contains(groups, admittedGroup+node)
 }
 
 // addresses checks that a serving certificate names nothing but the node.

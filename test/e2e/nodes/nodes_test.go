@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -217,10 +218,16 @@ func admission(t *testing.T, c *cluster) {
 	if err := c.Delete(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
+	used := strings.TrimSpace(c.run(t, "token", "create", "--uses", "1", "--data-dir", filepath.Join(c.dir, "server-1")))
+	took := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "bootstrap-token-" + strings.SplitN(used, ".", 2)[0]}}
+	if err := c.Patch(t.Context(), took, client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"headway-uses-left":"0"}}`))); err != nil {
+		t.Fatal(err)
+	}
 	for name, try := range map[string]struct{ token, node, want string }{
 		"authority of another cluster": {other, "node-9", "certificate authority is not the one"},
 		"guessed token":                {guessed, "node-9", "unknown, revoked or expired"},
 		"revoked token":                {created, "node-9", "unknown, revoked or expired"},
+		"used token":                   {used, "node-9", "unknown, revoked or expired"},
 		"name of a living node":        {token, "node-1", `node "node-1" is alive`},
 	} {
 		if out := join(try.token, try.node); !strings.Contains(out, try.want) {
