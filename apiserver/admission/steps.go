@@ -56,6 +56,7 @@ func Steps(c Config) []write.Step {
 		priority(),
 		runtimeClass(),
 		defaultTolerations(),
+		limitRanger(),
 		serviceAddresses(c),
 	}
 }
