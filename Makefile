@@ -40,6 +40,12 @@ e2e: ## the built binary from outside: the tour, kubectl, several machines
 	$(MAKE) build
 	HEADWAY_BIN=$(CURDIR)/bin/headway HEADWAY_E2E_RUNS=20 $(GO) test -count=1 -p 1 -v -timeout 15m ./test/e2e/...
 
+.PHONY: test-vm
+test-vm: ## the tour and a reboot in an emulated machine with systemd and cgroup v2 (slow)
+	hack/deps node vm
+	$(MAKE) build
+	HEADWAY_VM=1 $(GO) test -count=1 -v -timeout 60m ./test/vm/...
+
 .PHONY: bench
 bench: ## the built binary's figures, one a line (BENCH="flags of test/bench")
 	hack/deps node
@@ -48,7 +54,7 @@ bench: ## the built binary's figures, one a line (BENCH="flags of test/bench")
 
 .PHONY: bench-go
 bench-go: ## run the benchmarks of every component
-	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -v /test/e2e)
+	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -Ev '/test/(e2e|vm)')
 
 .PHONY: lint
 lint: ## formatting, vet and the laws of the repository; works offline
