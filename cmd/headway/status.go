@@ -121,14 +121,16 @@ func stateOfSource(o *v1alpha1.GitSource, releases []v1alpha1.Release) sourceSta
 	if st.AppliedTime != nil {
 		out.Since = &st.AppliedTime.Time
 	}
-	switch {
-	case st.ObservedCommit == "":
-		out.Sync = "Unknown"
-		for _, c := range st.Conditions {
-			if c.Type == v1alpha1.ConditionFetched && c.Status != "True" {
-				out.Problems = append(out.Problems, v1alpha1.Problem{Message: c.Message})
-			}
+	fetched := true
+	for _, c := range st.Conditions {
+		if c.Type == v1alpha1.ConditionFetched && c.Status != "True" {
+			fetched = false
+			out.Problems = append(slices.Clip(out.Problems), v1alpha1.Problem{Message: c.Message})
 		}
+	}
+	switch {
+	case st.ObservedCommit == "" || !fetched:
+		out.Sync = "Unknown" // what the repository has now cannot be seen
 	case st.ObservedCommit == st.AppliedCommit:
 		out.Sync = "Synced"
 	}
