@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/repo"
 	"github.com/headway-sh/headway/gitsource/watch"
+	"github.com/headway-sh/headway/internal/failpoint"
 )
 
 type pushFunc = func(context.Context, *repo.Repository, string) error
@@ -84,8 +86,9 @@ func (s *source) follow(ctx context.Context) {
 	f := &follower{stop: stop}
 	s.follower = f
 	if path := localPath(s.object.Spec.URL); path != "" {
+		_, absent := os.Lstat(path)
 		f.repo, f.err = repo.Open(path)
-		s.watchLocal(ctx, f, path)
+		s.watchLocal(ctx, f, path, absent != nil)
 	} else {
 		sum := sha256.Sum256([]byte(s.object.Spec.URL))
 		f.repo, f.err = repo.OpenMirror(filepath.Join(s.engine.cfg.DataDir, "mirrors", hex.EncodeToString(sum[:12])+".git"))
@@ -99,8 +102,9 @@ func (s *source) follow(ctx context.Context) {
 }
 
 // watchLocal tells the source when references move, and when a repository that
-// is missing may have come.
-func (s *source) watchLocal(ctx context.Context, f *follower, path string) {
+// is missing may have come. absent says that nothing was at the path before it
+// was opened.
+func (s *source) watchLocal(ctx context.Context, f *follower, path string, absent bool) {
 	gitDir, commonDir := path, path
 	if f.repo != nil {
 		gitDir, commonDir = f.repo.Dirs()
@@ -110,8 +114,16 @@ func (s *source) watchLocal(ctx context.Context, f *follower, path string) {
 		changed := func() {
 			s.tell(func(p *pending) { p.refs, p.opened = true, p.opened || missing })
 		}
-		err := watch.Refs(ctx, gitDir, commonDir, func() { s.tell(func(p *pending) { p.refs = true }) }, changed)
-		if err != nil {
+		ready := func() {
+			// What came after it was looked for and before it was watched for
+			// tells of itself no more.
+			_, gone := os.Lstat(path)
+			s.tell(func(p *pending) { p.refs, p.opened = true, p.opened || absent && gone == nil })
+		}
+		if failpoint.Hit(ctx, "gitsource.watch.before") != nil {
+			return
+		}
+		if err := watch.Refs(ctx, gitDir, commonDir, ready, changed); err != nil {
 			s.log.Error("pushes are not seen", "error", err)
 		}
 	})
