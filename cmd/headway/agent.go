@@ -182,21 +182,22 @@ func remoteNode(o *agentOptions, joined *join.Agent, addresses []netip.Addr, log
 	return &nodeProcess{dirs: nodeDirs{o.dataDir}, nodeOptions: nodeOptions{
 		name: o.nodeName, dataDir: o.dataDir, addresses: addresses, runtimeEndpoint: o.runtimeEndpoint, cgroup: o.cgroup,
 		podCIDR: cluster.PodCIDR, clusterDNS: cluster.ClusterDNS, clusterDomain: cluster.ClusterDomain, proxy: len(o.disable) == 0,
-		client: api, cache: watched, heartbeat: beats{joined, log}, serving: joined.Serving, clients: joined.Clients(), log: log,
+		client: api, cache: watched, heartbeat: newBeats(joined, log), serving: joined.Serving, clients: joined.Clients(), log: log,
 	}}, nil
 }
 
 // beats sends the node's heartbeats over HTTPS.
-type beats struct {
-	joined *join.Agent
-	log    *slog.Logger
+type beats struct{ client *heartbeat.Client }
+
+func newBeats(joined *join.Agent, log *slog.Logger) beats {
+	return beats{&heartbeat.Client{HTTP: joined.Heartbeats(), Servers: joined.Servers, Clock: clock.RealClock{}, Logger: log}}
 }
 
 // Run implements the node's Heartbeat. Whose beats they are, the certificate says.
-func (b beats) Run(ctx context.Context, _ string) error {
-	c := heartbeat.Client{HTTP: b.joined.Heartbeats(), Servers: b.joined.Servers, Clock: clock.RealClock{}, Logger: b.log}
-	return c.Run(ctx)
-}
+func (b beats) Run(ctx context.Context, _ string) error { return b.client.Run(ctx) }
+
+// Heard implements the node's Heartbeat.
+func (b beats) Heard(ctx context.Context) error { return b.client.Heard(ctx) }
 
 // nodeClient makes the client of an agent. It asks nothing of the server, so that
 // an agent starts while there is none.

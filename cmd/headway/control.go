@@ -94,7 +94,7 @@ func (s *server) runReconciler(ctx context.Context) error {
 				return s.api.Peer(authn.ServiceAccount("kube-system", account)).Bound(epoch).LocalClient()
 			},
 			Client: peer.LocalClient(), Cache: cache, Clock: s.clock, Logger: s.log,
-			RootCA: string(s.api.Authorities().API.PEM), Signer: signer{s.api.Authorities()}, Liveness: newLiveness(ctx, s.beats),
+			RootCA: string(s.api.Authorities().API.PEM), Signer: signer{s.api.Authorities()}, Liveness: newLiveness(ctx, s.beats, s.gossip, s.clock),
 			ClusterCIDR: s.podCIDR, Kinds: kinds,
 		})
 		if err != nil {
@@ -158,25 +158,6 @@ func (s signer) Sign(_ context.Context, name string, request *x509.CertificateRe
 	}
 	return ca.Sign(request.PublicKey, r, time.Now())
 }
-
-// liveness tells the node-life controller whom the heartbeat server hears.
-type liveness struct {
-	beats   *heartbeat.Server
-	changes chan string
-}
-
-func newLiveness(ctx context.Context, beats *heartbeat.Server) liveness {
-	l := liveness{beats: beats, changes: make(chan string, 4096)}
-	context.AfterFunc(ctx, beats.Watch(l.changes))
-	return l
-}
-
-func (l liveness) Alive(node string) (alive, known bool) {
-	state := l.beats.State(node)
-	return state.Alive, !state.Since.IsZero()
-}
-
-func (l liveness) Changes() <-chan string { return l.changes }
 
 // nodeOf is the node whose stream a heartbeat request is.
 func (s *server) nodeOf(r *http.Request) (string, bool) {

@@ -118,7 +118,7 @@ type server struct {
 	services  netip.Prefix
 	address   netip.Addr
 	log       *slog.Logger
-	clock     clock.WithTicker
+	clock     clock.WithTickerAndDelayedExecution
 }
 
 func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {

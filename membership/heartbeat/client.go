@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -23,11 +24,50 @@ type Client struct {
 	Servers func() []string
 	Clock   clock.WithTicker
 	Logger  *slog.Logger
+
+	mu sync.Mutex // guards heard
+	// heard is closed while a server echoes; nil before anybody asked or beat.
+	heard chan struct{}
+}
+
+// Heard returns when a server hears the beats, or ctx ends.
+func (c *Client) Heard(ctx context.Context) error {
+	c.mu.Lock()
+	if c.heard == nil {
+		c.heard = make(chan struct{})
+	}
+	heard := c.heard
+	c.mu.Unlock()
+	select {
+	case <-heard:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// echoed says that a stream works, or that it ended.
+func (c *Client) echoed(works bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.heard == nil {
+		c.heard = make(chan struct{})
+	}
+	select {
+	case <-c.heard:
+		if !works {
+			c.heard = make(chan struct{})
+		}
+	default:
+		if works {
+			close(c.heard)
+		}
+	}
 }
 
 // Run keeps a stream open until ctx ends.
 func (c *Client) Run(ctx context.Context) error {
-	const longest = 5 * time.Second
+	const longest = 2 * time.Second
 	wait := Interval / 4
 	for n := 0; ; n++ {
 		servers := c.Servers()
@@ -79,12 +119,14 @@ func (c *Client) stream(ctx context.Context, server string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server answered %s", response.Status)
 	}
+	defer c.echoed(false)
 	echo := make([]byte, 1)
 	for {
 		if _, err := io.ReadFull(response.Body, echo); err != nil {
 			return cause(ctx, err)
 		}
 		silent.Reset(Patience)
+		c.echoed(true)
 	}
 }
 

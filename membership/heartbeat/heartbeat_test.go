@@ -71,6 +71,9 @@ func TestLifeAndDeath(t *testing.T) {
 	}
 	stop()
 	await(t, server, "n1", false)
+	if state := server.State("n1"); !state.Reset || state.Heard.IsZero() {
+		t.Errorf("after a stream was ended: %+v, want it reset", state)
+	}
 }
 
 func TestClientGoesToTheNextServer(t *testing.T) {
@@ -103,6 +106,31 @@ func TestStrangerIsRefused(t *testing.T) {
 	}
 }
 
+func TestClientKnowsWhetherItIsHeard(t *testing.T) {
+	t.Parallel()
+	_, front := serve(t)
+	client := &heartbeat.Client{HTTP: &http.Client{Transport: named{"n1", front.Client().Transport}},
+		Servers: func() []string { return []string{front.URL} }, Clock: clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := client.Heard(ended); err == nil {
+		t.Error("heard before it beat")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- client.Run(ctx) }()
+	if err := client.Heard(t.Context()); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := client.Heard(ended); err == nil {
+		t.Error("heard after its end")
+	}
+}
+
 // A peer that opens a stream and falls silent is noticed.
 func TestSilenceIsNoticed(t *testing.T) {
 	t.Parallel()
@@ -115,6 +143,9 @@ func TestSilenceIsNoticed(t *testing.T) {
 	request.Header.Set("Node", "n1")
 	response, err := front.Client().Do(request)
 	await(t, server, "n1", false)
+	if server.State("n1").Reset {
+		t.Error("silence is taken for a reset")
+	}
 	close(body.closed)
 	if err == nil {
 		response.Body.Close()

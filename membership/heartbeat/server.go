@@ -24,6 +24,10 @@ type State struct {
 	Alive bool
 	// Since is when Alive became what it is.
 	Since time.Time
+	// Reset says that the last stream was broken off rather than fell silent.
+	Reset bool
+	// Heard is when the last beat came; zero for a node in the server's process.
+	Heard time.Time
 }
 
 // Server receives the streams. It is safe for concurrent use.
@@ -91,17 +95,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.open(node)
-	defer s.closed(node)
+	deadline := s.clock.Now().Add(Patience)
+	// What ends before its deadline was broken off.
+	defer func() { s.closed(node, s.clock.Now().Before(deadline)) }()
 	w.WriteHeader(http.StatusOK)
 	beat := make([]byte, 1)
 	for {
-		deadline := s.clock.Now().Add(Patience)
+		deadline = s.clock.Now().Add(Patience)
 		if control.SetReadDeadline(deadline) != nil || control.SetWriteDeadline(deadline) != nil {
 			return
 		}
 		if _, err := r.Body.Read(beat); err != nil {
 			return
 		}
+		s.heard(node)
 		if _, err := w.Write(beat); err != nil {
 			return
 		}
@@ -120,6 +127,9 @@ func (s *Server) Run(ctx context.Context, node string) error {
 	return nil
 }
 
+// Heard returns at once: the server hears its own process.
+func (s *Server) Heard(context.Context) error { return nil }
+
 func (s *Server) open(node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,11 +142,18 @@ func (s *Server) open(node string) {
 	s.set(node, e, true)
 }
 
-func (s *Server) closed(node string) {
+func (s *Server) heard(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states[node].State.Heard = s.clock.Now()
+}
+
+func (s *Server) closed(node string, reset bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.states[node]
 	if e.streams--; e.streams == 0 {
+		e.Reset = reset
 		s.set(node, e, false)
 	}
 }
@@ -146,7 +163,8 @@ func (s *Server) set(node string, e *entry, alive bool) {
 	if e.Alive == alive && !e.Since.IsZero() {
 		return
 	}
-	e.State = State{Alive: alive, Since: s.clock.Now()}
+	e.Alive, e.Since = alive, s.clock.Now()
+	e.Reset = e.Reset && !alive
 	for _, ch := range s.watch {
 		select {
 		case ch <- node:

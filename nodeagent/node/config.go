@@ -28,6 +28,8 @@ type Network interface {
 // by itself when one is lost.
 type Heartbeat interface {
 	Run(ctx context.Context, node string) error
+	// Heard returns when a server hears the node, or ctx ends.
+	Heard(ctx context.Context) error
 }
 
 // Images lists what images are present.

@@ -21,6 +21,8 @@ import (
 const (
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 10 * time.Second
+	// heardPatience is how long a node that is ready again waits to be heard.
+	heardPatience = 10 * time.Second
 )
 
 // Node keeps the agent's Node object.
@@ -143,6 +145,7 @@ func (n *Node) once(ctx context.Context) error {
 	want := have.DeepCopy()
 	want.Status = statusOf(&n.Config, m, images, n.Network.Ready(), &have.Status, n.Clock.Now())
 	if !equality.Semantic.DeepEqual(have.Status, want.Status) {
+		n.awaitHeard(ctx, have, want)
 		if err := n.Client.Status().Patch(ctx, want, client.StrategicMergeFrom(have)); err != nil {
 			if apierrors.IsNotFound(err) {
 				n.forget()
@@ -153,6 +156,28 @@ func (n *Node) once(ctx context.Context) error {
 	}
 	n.wrote(last, want)
 	return nil
+}
+
+// awaitHeard holds back the word that a node is ready again until its beats are
+// heard: the servers would take an unheard one out at once.
+func (n *Node) awaitHeard(ctx context.Context, have, want *corev1.Node) {
+	if n.Heartbeat == nil || isReady(have) || !isReady(want) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, heardPatience)
+	defer cancel()
+	if err := n.Heartbeat.Heard(ctx); err != nil {
+		n.Logger.Info("no server hears the node; its status is told nevertheless", "err", err)
+	}
+}
+
+func isReady(o *corev1.Node) bool {
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // wrote remembers what was written, unless the watch has told something since:

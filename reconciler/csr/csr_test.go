@@ -61,6 +61,8 @@ func TestSettle(t *testing.T) {
 	}{
 		{"joins", clientSigner, "system:bootstrap:abc", bootstrap, node, nil, certificatesv1.UsageClientAuth, false, "Approved"},
 		{"joins under a living name", clientSigner, "system:bootstrap:abc", bootstrap, node, nil, certificatesv1.UsageClientAuth, true, "Denied"},
+		{"joins by the use of a token", clientSigner, "system:bootstrap:abc", append([]string{"system:bootstrappers:headway:admitted:n1"}, bootstrap...), node, nil, certificatesv1.UsageClientAuth, false, "Approved"},
+		{"joins by another's use of a token", clientSigner, "system:bootstrap:abc", append([]string{"system:bootstrappers:headway:admitted:n2"}, bootstrap...), node, nil, certificatesv1.UsageClientAuth, false, "Denied"},
 		{"renews", clientSigner, "system:node:n1", itself, node, nil, certificatesv1.UsageClientAuth, true, "Approved"},
 		{"another node's name", clientSigner, "system:node:n2", itself, node, nil, certificatesv1.UsageClientAuth, false, ""},
 		{"masters", clientSigner, "system:bootstrap:abc", bootstrap, pkix.Name{CommonName: "system:node:n1", Organization: []string{"system:masters"}}, nil, certificatesv1.UsageClientAuth, false, "Denied"},
