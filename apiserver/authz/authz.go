@@ -18,7 +18,7 @@ type Attributes struct {
 	// Path is set, and the resource fields are empty, for requests that are not
 	// about resources.
 	Path string
-	// FieldSelector and LabelSelector narrow a list or watch; may be empty.
+	// FieldSelector narrows a list or watch; may be empty.
 	FieldSelector string
 }
 

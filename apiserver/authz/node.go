@@ -2,9 +2,9 @@ package authz
 
 import (
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -34,7 +34,7 @@ func authorizeNode(view txn.View, node string, a Attributes) (decided, allowed b
 	case a.Group == "" && a.Resource == "serviceaccounts" && a.Subresource == "token":
 		return true, a.Verb == "create" && usesAccount(view, node, a.Namespace, a.Name)
 	case a.Group == "" && a.Resource == "pods" && slices.Contains([]string{"list", "watch", "deletecollection"}, a.Verb):
-		return true, a.Verb != "deletecollection" && a.Name == "" && strings.Contains(","+a.FieldSelector+",", ",spec.nodeName="+node+",") ||
+		return true, a.Verb != "deletecollection" && a.Name == "" && selectsNode(a.FieldSelector, node) ||
 			a.Name != "" && ownPod(view, node, a.Namespace, a.Name)
 	case a.Group == "" && a.Resource == "pods" && a.Verb != "create":
 		return true, slices.Contains([]string{"get", "patch", "update", "delete"}, a.Verb) && ownPod(view, node, a.Namespace, a.Name)
@@ -42,6 +42,17 @@ func authorizeNode(view txn.View, node string, a Attributes) (decided, allowed b
 		return true, a.Namespace == corev1.NamespaceNodeLease && (a.Name == node || a.Verb == "create" && a.Name == "")
 	}
 	return false, false
+}
+
+// selectsNode tells whether a field selector lets through pods of the node
+// only. It is parsed, not searched: a value may contain escaped commas.
+func selectsNode(selector, node string) bool {
+	parsed, err := fields.ParseSelector(selector)
+	if err != nil {
+		return false
+	}
+	value, exact := parsed.RequiresExactMatch(IndexNodeName)
+	return exact && value == node
 }
 
 func ownPod(view txn.View, node, namespace, name string) bool {

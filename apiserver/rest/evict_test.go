@@ -7,6 +7,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -54,7 +55,14 @@ func TestEviction(t *testing.T) {
 	budget.Status = policyv1.PodDisruptionBudgetStatus{ObservedGeneration: budget.Generation, DisruptionsAllowed: 1, CurrentHealthy: 2, DesiredHealthy: 1, ExpectedPods: 2}
 	_, err = client.PolicyV1().PodDisruptionBudgets("shop").UpdateStatus(ctx, budget, metav1.UpdateOptions{})
 	check(t, err)
-	check(t, evict("a"))
+	elsewhere := ptr.To(types.UID("of-another-life"))
+	err = client.CoreV1().RESTClient().Post().Namespace("shop").Resource("pods").Name("a").SubResource("eviction").
+		Body(&policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "a"}, DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: elsewhere}}}).
+		MaxRetries(0).Do(ctx).Error()
+	if !apierrors.IsConflict(err) {
+		t.Errorf("the pod of another life: %v", err)
+	}
+	check(t, evict("a")) // for which the budget still has one
 	err = evict("b")
 	if !apierrors.IsTooManyRequests(err) || !apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause) {
 		t.Errorf("with nothing left of the budget: %v", err)

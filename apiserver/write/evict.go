@@ -40,6 +40,10 @@ func (p *Path) Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, ev
 			return err
 		}
 		if budget != nil {
+			// What may not be deleted anyway must not cost the budget anything.
+			if _, err := p.do(ctx, identity, deletion, Options{DryRun: true, Epoch: options.Epoch}, true); err != nil {
+				return err
+			}
 			err = p.spend(ctx, identity, budget, pod.Name, options)
 		}
 		switch {
