@@ -85,7 +85,7 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		if stage.Custom {
 			continue
 		}
-		result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, stage.Changes)
+		result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(stage.Changes))
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
 		}

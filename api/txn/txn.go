@@ -68,9 +68,23 @@ type Change struct {
 	Propagation *metav1.DeletionPropagation
 	GracePeriod *int64
 
+	// DryRun says that the change is planned only: admission webhooks are told
+	// so, and Commit refuses a Result that has one.
+	DryRun bool
+
 	// Origin says where the change is written down, as "apps/web.yaml:12".
 	// Errors about it carry it.
 	Origin string
+}
+
+// DryRun gives the same changes as ones that are asked about only.
+func DryRun(changes []Change) []Change {
+	out := make([]Change, len(changes))
+	for i, c := range changes {
+		c.DryRun = true
+		out[i] = c
+	}
+	return out
 }
 
 // Operation is what a planned change does to the store.

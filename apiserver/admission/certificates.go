@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
@@ -23,7 +24,7 @@ var requestsResource = schema.GroupResource{Group: certificatesv1.GroupName, Res
 func certificateRequester() write.Step {
 	return write.Step{
 		Name: "CertificateRequester",
-		Mutate: func(_ txn.View, r *write.Request) error {
+		Mutate: func(_ context.Context, _ txn.View, r *write.Request) error {
 			if !creates(r, requestsResource) {
 				return nil
 			}
@@ -37,7 +38,7 @@ func certificateRequester() write.Step {
 			}
 			return nil
 		},
-		Validate: func(_ txn.View, r *write.Request) error {
+		Validate: func(_ context.Context, _ txn.View, r *write.Request) error {
 			if !creates(r, requestsResource) {
 				return nil
 			}
@@ -64,7 +65,7 @@ func asksForMasters(request []byte) bool {
 // whole domain.
 func signers() write.Step {
 	resource := schema.GroupResource{Group: requestsResource.Group, Resource: "signers"}
-	return write.Step{Name: "CertificateSigners", Validate: func(view txn.View, r *write.Request) error {
+	return write.Step{Name: "CertificateSigners", Validate: func(_ context.Context, view txn.View, r *write.Request) error {
 		if r.Ref.Resource != requestsResource {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +17,7 @@ const tolerated = 300
 
 // defaultTolerations lets pods outlast short troubles of their node.
 func defaultTolerations() write.Step {
-	return write.Step{Name: "DefaultTolerationSeconds", Mutate: func(_ txn.View, r *write.Request) error {
+	return write.Step{Name: "DefaultTolerationSeconds", Mutate: func(_ context.Context, _ txn.View, r *write.Request) error {
 		// An update that leaves them out gets them again: they may not be taken away.
 		update := r.Operation == write.OperationUpdate && r.Subresource == "" && r.Ref.Resource == podsResource && r.Object != nil
 		if !update && !creates(r, podsResource) {

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,7 @@ var everything = []rbacv1.PolicyRule{
 // its rules or may "escalate" it, who writes a binding holds the rules behind
 // it or may "bind" the role.
 func escalation() write.Step {
-	return write.Step{Name: "RBACEscalation", Validate: func(view txn.View, r *write.Request) error {
+	return write.Step{Name: "RBACEscalation", Validate: func(_ context.Context, view txn.View, r *write.Request) error {
 		if r.Operation == write.OperationDelete || r.Subresource != "" {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +29,7 @@ var (
 func limitRanger() write.Step {
 	return write.Step{
 		Name: "LimitRanger",
-		Mutate: func(view txn.View, r *write.Request) error {
+		Mutate: func(_ context.Context, view txn.View, r *write.Request) error {
 			if !creates(r, podsResource) {
 				return nil
 			}
@@ -38,7 +39,7 @@ func limitRanger() write.Step {
 			}
 			return nil
 		},
-		Validate: func(view txn.View, r *write.Request) error {
+		Validate: func(_ context.Context, view txn.View, r *write.Request) error {
 			if r.Object == nil || r.Ref.Resource != podsResource && r.Ref.Resource != claims {
 				return nil
 			}

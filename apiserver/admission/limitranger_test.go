@@ -75,10 +75,10 @@ func TestLimitRanger(t *testing.T) {
 			resourceOf = corev1.Resource("persistentvolumeclaims")
 		}
 		r := &write.Request{Operation: write.OperationCreate, Ref: txn.Ref{Resource: resourceOf, Namespace: "shop", Name: c.o.GetName()}, Object: c.o}
-		if err := step.Mutate(view, r); err != nil {
+		if err := step.Mutate(t.Context(), view, r); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		err := step.Validate(view, r)
+		err := step.Validate(t.Context(), view, r)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -86,7 +86,7 @@ func TestLimitRanger(t *testing.T) {
 
 	defaulted := pod(corev1.ResourceRequirements{}).(*corev1.Pod)
 	r := &write.Request{Operation: write.OperationCreate, Ref: txn.Ref{Resource: corev1.Resource("pods"), Namespace: "shop", Name: "p"}, Object: defaulted}
-	if err := step.Mutate(view, r); err != nil {
+	if err := step.Mutate(t.Context(), view, r); err != nil {
 		t.Fatal(err)
 	}
 	have := defaulted.Spec.Containers[0].Resources

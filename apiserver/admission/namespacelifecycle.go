@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -21,7 +22,7 @@ func namespaceLifecycle() write.Step {
 	namespaces := corev1.Resource("namespaces")
 	return write.Step{
 		Name: "NamespaceLifecycle",
-		Mutate: func(view txn.View, r *write.Request) error {
+		Mutate: func(_ context.Context, view txn.View, r *write.Request) error {
 			if r.Operation == write.OperationDelete && r.Ref.Resource == namespaces && slices.Contains(immortal, r.Ref.Name) {
 				return forbidden(r, "this namespace may not be deleted")
 			}

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ var (
 
 // nodeRestriction lets an agent write only what its own node needs.
 func nodeRestriction() write.Step {
-	return write.Step{Name: "NodeRestriction", Validate: func(_ txn.View, r *write.Request) error {
+	return write.Step{Name: "NodeRestriction", Validate: func(_ context.Context, _ txn.View, r *write.Request) error {
 		node, ok := nodeOf(r.Identity)
 		if !ok {
 			return nil

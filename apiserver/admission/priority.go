@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -21,7 +22,7 @@ func priority() write.Step {
 	classes := schema.GroupResource{Group: schedulingv1.GroupName, Resource: "priorityclasses"}
 	return write.Step{
 		Name: "Priority",
-		Mutate: func(view txn.View, r *write.Request) error {
+		Mutate: func(_ context.Context, view txn.View, r *write.Request) error {
 			if r.Ref.Resource != podsResource || r.Subresource != "" || r.Object == nil {
 				return nil
 			}
@@ -43,7 +44,7 @@ func priority() write.Step {
 			pod.Spec.Priority, pod.Spec.PreemptionPolicy = &value, &policy
 			return nil
 		},
-		Validate: func(view txn.View, r *write.Request) error {
+		Validate: func(_ context.Context, view txn.View, r *write.Request) error {
 			if r.Ref.Resource != classes || r.Object == nil || !r.Object.(*schedulingv1.PriorityClass).GlobalDefault {
 				return nil
 			}

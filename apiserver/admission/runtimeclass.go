@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +17,7 @@ import (
 // and refuses one whose class does not exist.
 func runtimeClass() write.Step {
 	classes := schema.GroupResource{Group: nodev1.GroupName, Resource: "runtimeclasses"}
-	return write.Step{Name: "RuntimeClass", Mutate: func(view txn.View, r *write.Request) error {
+	return write.Step{Name: "RuntimeClass", Mutate: func(_ context.Context, view txn.View, r *write.Request) error {
 		if !creates(r, podsResource) {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -29,7 +30,7 @@ const (
 
 // serviceAccount gives pods an account and the token's volume.
 func serviceAccount() write.Step {
-	return write.Step{Name: "ServiceAccount", Mutate: func(view txn.View, r *write.Request) error {
+	return write.Step{Name: "ServiceAccount", Mutate: func(_ context.Context, view txn.View, r *write.Request) error {
 		if !creates(r, podsResource) {
 			return nil
 		}

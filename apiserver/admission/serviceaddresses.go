@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 
@@ -36,7 +37,7 @@ func serviceAddresses(c Config) write.Step {
 	ports := portRange{first: c.FirstNodePort, last: c.LastNodePort}
 	return write.Step{
 		Name: "ServiceAddresses",
-		Mutate: func(view txn.View, r *write.Request) error {
+		Mutate: func(_ context.Context, view txn.View, r *write.Request) error {
 			if r.Ref.Resource != servicesResource || r.Subresource != "" || r.Object == nil {
 				return nil
 			}
@@ -52,7 +53,7 @@ func serviceAddresses(c Config) write.Step {
 			}
 			return nil
 		},
-		Gone: func(view txn.View, r *write.Request) error {
+		Gone: func(_ context.Context, view txn.View, r *write.Request) error {
 			if r.Ref.Resource != servicesResource {
 				return nil
 			}

@@ -98,12 +98,12 @@ func step(t testing.TB, name string, v txn.View, r *write.Request) error {
 			continue
 		}
 		if s.Mutate != nil {
-			if err := s.Mutate(v, r); err != nil {
+			if err := s.Mutate(t.Context(), v, r); err != nil {
 				return err
 			}
 		}
 		if s.Validate != nil {
-			return s.Validate(v, r)
+			return s.Validate(t.Context(), v, r)
 		}
 		return nil
 	}

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,7 +13,7 @@ import (
 // taintNewNodes keeps pods off a node until it was seen to be ready.
 func taintNewNodes() write.Step {
 	taint := corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}
-	return write.Step{Name: "TaintNodesByCondition", Mutate: func(_ txn.View, r *write.Request) error {
+	return write.Step{Name: "TaintNodesByCondition", Mutate: func(_ context.Context, _ txn.View, r *write.Request) error {
 		if !creates(r, nodesResource) {
 			return nil
 		}

@@ -48,7 +48,7 @@ type planned struct {
 // plan runs one change through the pipeline on a View.
 func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, change txn.Change, authorized bool) planned {
 	a := &attempt{path: p, view: view, identity: identity, change: change, now: p.Clock.Now(), authorized: authorized}
-	err := a.run()
+	err := a.run(ctx)
 	if err == nil {
 		err = a.guard(ctx)
 	}
@@ -61,7 +61,7 @@ func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, c
 	return a.planned
 }
 
-func (a *attempt) run() error {
+func (a *attempt) run(ctx context.Context) error {
 	if err := a.resolve(); err != nil {
 		return err
 	}
@@ -75,17 +75,17 @@ func (a *attempt) run() error {
 	switch a.change.Verb {
 	case txn.Create:
 		if a.sub != nil {
-			return a.createSubresource()
+			return a.createSubresource(ctx)
 		}
-		return a.create()
+		return a.create(ctx)
 	case txn.Update:
-		return a.update()
+		return a.update(ctx)
 	case txn.Patch:
-		return a.patch()
+		return a.patch(ctx)
 	case txn.Apply:
-		return a.apply()
+		return a.apply(ctx)
 	case txn.Delete:
-		return a.delete()
+		return a.delete(ctx)
 	}
 	return apierrors.NewMethodNotSupported(a.change.Ref.Resource, string(a.change.Verb))
 }
@@ -157,28 +157,28 @@ func (a *attempt) allowed(verb, name string) error {
 func (a *attempt) request(operation Operation, o txn.Object) *Request {
 	return &Request{
 		Identity: a.identity, Operation: operation, Kind: a.kind, Ref: a.change.Ref, Subresource: a.change.Subresource,
-		Object: o, Old: a.old, FieldManager: a.change.FieldManager, Now: a.now,
+		Object: o, Old: a.old, FieldManager: a.change.FieldManager, DryRun: a.change.DryRun, Now: a.now,
 	}
 }
 
-func (a *attempt) mutate(r *Request) error {
+func (a *attempt) mutate(ctx context.Context, r *Request) error {
 	for _, s := range a.path.Steps {
 		if s.Mutate == nil {
 			continue
 		}
-		if err := s.Mutate(a.view, r); err != nil {
+		if err := s.Mutate(ctx, a.view, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *attempt) validate(r *Request) error {
+func (a *attempt) validate(ctx context.Context, r *Request) error {
 	for _, s := range a.path.Steps {
 		if s.Validate == nil {
 			continue
 		}
-		if err := s.Validate(a.view, r); err != nil {
+		if err := s.Validate(ctx, a.view, r); err != nil {
 			return err
 		}
 	}
@@ -187,13 +187,13 @@ func (a *attempt) validate(r *Request) error {
 }
 
 // gone lets the steps clean up behind an object that leaves the store.
-func (a *attempt) gone() error {
+func (a *attempt) gone(ctx context.Context) error {
 	r := a.request(OperationDelete, nil)
 	for _, s := range a.path.Steps {
 		if s.Gone == nil {
 			continue
 		}
-		if err := s.Gone(a.view, r); err != nil {
+		if err := s.Gone(ctx, a.view, r); err != nil {
 			return err
 		}
 	}

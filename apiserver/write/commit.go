@@ -15,6 +15,9 @@ var errForeign = errors.New("commit: the result was not planned here; plan the c
 // errHypothetical refuses a Result that relies on changes nobody has written.
 var errHypothetical = errors.New("commit: the result was planned on top of pending changes; plan on the store's own view")
 
+// errDryRun refuses a Result that admission was told would not be written.
+var errDryRun = errors.New("commit: the changes were planned as a dry run; plan them without it")
+
 // Commit writes a planned Result in one transaction. It implements
 // txn.Interface.
 func (p *Path) Commit(ctx context.Context, result *txn.Result, options txn.CommitOptions) (*txn.Committed, error) {
@@ -24,6 +27,9 @@ func (p *Path) Commit(ctx context.Context, result *txn.Result, options txn.Commi
 	}
 	if record.hypothetical {
 		return nil, errHypothetical
+	}
+	if record.dryRun {
+		return nil, errDryRun
 	}
 	b, err := newBatch(record, options)
 	if err != nil {

@@ -1,6 +1,7 @@
 package write
 
 import (
+	"context"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,7 +18,7 @@ const (
 	generateTries = 8
 )
 
-func (a *attempt) create() error {
+func (a *attempt) create(ctx context.Context) error {
 	o, err := a.decode(a.change.Object)
 	if err != nil {
 		return err
@@ -37,7 +38,7 @@ func (a *attempt) create() error {
 		return a.sameName(o)
 	}
 	a.system(o)
-	return a.insert(o, func() error {
+	return a.insert(ctx, o, func() error {
 		return a.path.Fields.Update(a.kind, nil, o, a.writer())
 	})
 }
@@ -70,7 +71,7 @@ func (a *attempt) generate(o txn.Object) {
 
 // insert brings a new object, whose managedFields own writes, through the
 // rest of the pipeline.
-func (a *attempt) insert(o txn.Object, own func() error) error {
+func (a *attempt) insert(ctx context.Context, o txn.Object, own func() error) error {
 	existing := a.old
 	a.old = nil
 	if a.kind.Default != nil {
@@ -80,7 +81,7 @@ func (a *attempt) insert(o txn.Object, own func() error) error {
 		return fmt.Errorf("update managed fields: %w", err)
 	}
 	r := a.request(OperationCreate, o)
-	if err := a.mutate(r); err != nil {
+	if err := a.mutate(ctx, r); err != nil {
 		return err
 	}
 	if a.kind.Prepare != nil {
@@ -96,7 +97,7 @@ func (a *attempt) insert(o txn.Object, own func() error) error {
 	if a.kind.Warnings != nil {
 		a.warn(a.kind.Warnings(o, nil)...)
 	}
-	if err := a.validate(r); err != nil {
+	if err := a.validate(ctx, r); err != nil {
 		return err
 	}
 	if existing != nil {
@@ -123,7 +124,7 @@ func (a *attempt) invalid(o txn.Object, errs field.ErrorList) error {
 
 // createSubresource folds a posted parameter, such as a Binding, into the
 // stored object.
-func (a *attempt) createSubresource() error {
+func (a *attempt) createSubresource(ctx context.Context) error {
 	if a.sub.Set == nil {
 		return apierrors.NewMethodNotSupported(a.change.Ref.Resource, "create")
 	}
@@ -152,13 +153,13 @@ func (a *attempt) createSubresource() error {
 	}
 	r := a.request(OperationCreate, o)
 	r.Parameter = parameter
-	if err := a.mutate(r); err != nil {
+	if err := a.mutate(ctx, r); err != nil {
 		return err
 	}
 	if err := a.check(o); err != nil {
 		return err
 	}
-	if err := a.validate(r); err != nil {
+	if err := a.validate(ctx, r); err != nil {
 		return err
 	}
 	a.settle(o)

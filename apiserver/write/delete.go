@@ -1,6 +1,7 @@
 package write
 
 import (
+	"context"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,7 +11,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
-func (a *attempt) delete() error {
+func (a *attempt) delete(ctx context.Context) error {
 	if a.old == nil {
 		return a.notFound()
 	}
@@ -25,10 +26,10 @@ func (a *attempt) delete() error {
 	}
 	r := a.request(OperationDelete, nil)
 	r.Delete = options
-	if err := a.mutate(r); err != nil {
+	if err := a.mutate(ctx, r); err != nil {
 		return err
 	}
-	if err := a.validate(r); err != nil {
+	if err := a.validate(ctx, r); err != nil {
 		return err
 	}
 	outcome := &a.planned.outcome
@@ -36,7 +37,7 @@ func (a *attempt) delete() error {
 	switch outcome.After {
 	case nil:
 		outcome.Operation = txn.Deleted
-		return a.gone()
+		return a.gone(ctx)
 	case a.old:
 		outcome.Operation = txn.Unchanged
 	default:

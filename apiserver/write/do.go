@@ -49,6 +49,8 @@ func (p *Path) Do(ctx context.Context, identity txn.Identity, change txn.Change,
 }
 
 func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change, options Options, authorized bool) (Done, error) {
+	change.DryRun = change.DryRun || options.DryRun
+	options.DryRun = change.DryRun
 	view, current := p.Store.Latest(), false
 	for round := 1; ; round++ {
 		one := p.plan(ctx, view, identity, change, authorized)

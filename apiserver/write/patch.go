@@ -1,6 +1,7 @@
 package write
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func copyOf(o txn.Object) txn.Object { return o.DeepCopyObject().(txn.Object) }
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
-func (a *attempt) patch() error {
+func (a *attempt) patch(ctx context.Context) error {
 	if a.old == nil {
 		return a.notFound()
 	}
@@ -59,7 +60,7 @@ func (a *attempt) patch() error {
 	if err := a.sameName(o); err != nil {
 		return err
 	}
-	return a.replace(o)
+	return a.replace(ctx, o)
 }
 
 func (a *attempt) patched(before map[string]any, typed txn.Object) (map[string]any, error) {
@@ -153,7 +154,7 @@ func strategicPatch(before map[string]any, patch []byte, typed txn.Object) (map[
 }
 
 // apply is server-side apply: it creates the object where there is none.
-func (a *attempt) apply() error {
+func (a *attempt) apply(ctx context.Context) error {
 	config, ok := a.change.Object.(*unstructured.Unstructured)
 	if !ok {
 		return apierrors.NewBadRequest("apply takes the manager's fields as an unstructured object")
@@ -175,7 +176,7 @@ func (a *attempt) apply() error {
 		return err // unknown fields and wrong types, by name
 	}
 	if a.old != nil {
-		return a.applyTo(config)
+		return a.applyTo(ctx, config)
 	}
 	if a.sub != nil {
 		return a.notFound()
@@ -192,7 +193,7 @@ func (a *attempt) apply() error {
 	}
 	o.GetObjectKind().SetGroupVersionKind(a.kind.GVK)
 	a.system(o)
-	return a.insert(o, func() error { return nil })
+	return a.insert(ctx, o, func() error { return nil })
 }
 
 func (a *attempt) applyCreates() error {
@@ -202,7 +203,7 @@ func (a *attempt) applyCreates() error {
 	return a.allowed(string(txn.Create), "")
 }
 
-func (a *attempt) applyTo(config *unstructured.Unstructured) error {
+func (a *attempt) applyTo(ctx context.Context, config *unstructured.Unstructured) error {
 	if err := a.preconditions(config.GetResourceVersion()); err != nil {
 		return err
 	}
@@ -214,7 +215,7 @@ func (a *attempt) applyTo(config *unstructured.Unstructured) error {
 	if err != nil {
 		return err
 	}
-	return a.modify(o, nil, func() error { return nil })
+	return a.modify(ctx, o, nil, func() error { return nil })
 }
 
 func (a *attempt) required(what, text string) error {

@@ -82,7 +82,10 @@ func (p *Path) Plan(ctx context.Context, view txn.View, identity txn.Identity, c
 		result.Outcomes[i] = one.outcome
 	}
 	result.Compares = compares(view, all)
-	p.plans.remember(result, &sealed{base: view, identity: identity, planned: all, compares: result.Compares, hypothetical: !p.Store.Owns(view)})
+	p.plans.remember(result, &sealed{
+		base: view, identity: identity, planned: all, compares: result.Compares, hypothetical: !p.Store.Owns(view),
+		dryRun: slices.ContainsFunc(changes, func(c txn.Change) bool { return c.DryRun }),
+	})
 	return result, nil
 }
 
@@ -125,6 +128,8 @@ type sealed struct {
 	// hypothetical marks a plan on top of somebody's pending changes: what it
 	// relied on is not in the store, so it can be looked at but not committed.
 	hypothetical bool
+	// dryRun marks a plan with changes that were asked about only.
+	dryRun bool
 }
 
 // plans remembers the records for as long as their Results live.

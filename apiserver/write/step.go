@@ -1,6 +1,7 @@
 package write
 
 import (
+	"context"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +42,9 @@ type Request struct {
 	Delete *metav1.DeleteOptions
 	// FieldManager of the request; may be empty.
 	FieldManager string
-	Now          time.Time
+	// DryRun says that the request will not be written whatever the answer.
+	DryRun bool
+	Now    time.Time
 
 	warnings []string
 	decides  []txn.Ref
@@ -70,15 +73,16 @@ func (r *Request) Also(ref txn.Ref, object txn.Object) {
 }
 
 // Step is one admission step. Its functions may be nil. They read nothing but
-// the View and the request, and return API status errors.
+// the View and the request, and return API status errors. The context is the
+// request's: a step that asks somebody outside gives up when it ends.
 type Step struct {
 	// Name as users know it, such as ServiceAccount.
 	Name string
 	// Mutate may change r.Object; it runs before the object is validated.
-	Mutate func(view txn.View, r *Request) error
+	Mutate func(ctx context.Context, view txn.View, r *Request) error
 	// Validate must not change r.Object; it runs after every mutation.
-	Validate func(view txn.View, r *Request) error
+	Validate func(ctx context.Context, view txn.View, r *Request) error
 	// Gone runs when the write takes r.Old out of the store, be it by a
 	// deletion or by the removal of the last finalizer.
-	Gone func(view txn.View, r *Request) error
+	Gone func(ctx context.Context, view txn.View, r *Request) error
 }

@@ -1,6 +1,7 @@
 package write
 
 import (
+	"context"
 	"fmt"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -10,7 +11,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 )
 
-func (a *attempt) update() error {
+func (a *attempt) update(ctx context.Context) error {
 	o, err := a.decode(a.change.Object)
 	if err != nil {
 		return err
@@ -21,12 +22,12 @@ func (a *attempt) update() error {
 	if a.old == nil {
 		return a.notFound()
 	}
-	return a.replace(o)
+	return a.replace(ctx, o)
 }
 
 // replace brings what a writer wants in place of the stored object, or of the
 // subresource's own kind, through the rest of the pipeline.
-func (a *attempt) replace(o txn.Object) error {
+func (a *attempt) replace(ctx context.Context, o txn.Object) error {
 	if err := a.preconditions(o.GetResourceVersion()); err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func (a *attempt) replace(o txn.Object) error {
 		}
 	}
 	own := func() error { return a.path.Fields.Update(a.kind, a.old, o, a.writer()) }
-	return a.modify(o, parameter, own)
+	return a.modify(ctx, o, parameter, own)
 }
 
 // preconditions compares what the change and the object it carries say about
@@ -64,7 +65,7 @@ func (a *attempt) preconditions(resourceVersion string) error {
 
 // modify brings a private object that is to replace the stored one through
 // defaulting, ownership, admission and validation.
-func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
+func (a *attempt) modify(ctx context.Context, o, parameter txn.Object, own func() error) error {
 	a.inherit(o)
 	if a.kind.Default != nil {
 		a.kind.Default(o)
@@ -74,7 +75,7 @@ func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
 	}
 	r := a.request(OperationUpdate, o)
 	r.Parameter = parameter
-	if err := a.mutate(r); err != nil {
+	if err := a.mutate(ctx, r); err != nil {
 		return err
 	}
 	if err := a.check(o); err != nil {
@@ -83,12 +84,12 @@ func (a *attempt) modify(o, parameter txn.Object, own func() error) error {
 	if a.kind.Warnings != nil && a.sub == nil {
 		a.warn(a.kind.Warnings(o, a.old)...)
 	}
-	if err := a.validate(r); err != nil {
+	if err := a.validate(ctx, r); err != nil {
 		return err
 	}
 	if a.completesDeletion(o) {
 		a.planned.outcome.Operation, a.planned.outcome.After = txn.Deleted, nil
-		return a.gone()
+		return a.gone(ctx)
 	}
 	a.settle(o)
 	return nil

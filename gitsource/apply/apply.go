@@ -129,7 +129,7 @@ func (a *Applier) check(ctx context.Context, view txn.View, p *plan.Plan) error 
 			all = append(all, s.Changes...)
 		}
 	}
-	result, err := a.Txn.Plan(ctx, view, a.Identity, all)
+	result, err := a.Txn.Plan(ctx, view, a.Identity, txn.DryRun(all))
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}

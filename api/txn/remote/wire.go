@@ -36,6 +36,7 @@ type Change struct {
 	Preconditions   *metav1.Preconditions       `json:"preconditions,omitempty"`
 	Propagation     *metav1.DeletionPropagation `json:"propagation,omitempty"`
 	GracePeriod     *int64                      `json:"gracePeriod,omitempty"`
+	DryRun          bool                        `json:"dryRun,omitempty"`
 	Origin          string                      `json:"origin,omitempty"`
 }
 
@@ -188,7 +189,7 @@ func (c Codec) EncodeChange(from txn.Change) (Change, error) {
 	_, asMap := from.Object.(*unstructured.Unstructured)
 	return Change{Verb: from.Verb, Ref: from.Ref, Version: from.Version, Subresource: from.Subresource, Object: object, Unstructured: asMap,
 		Patch: from.Patch, PatchType: from.PatchType, FieldManager: from.FieldManager, Force: from.Force, FieldValidation: from.FieldValidation,
-		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, Origin: from.Origin}, nil
+		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, DryRun: from.DryRun, Origin: from.Origin}, nil
 }
 
 // DecodeChange takes a change off the wire.
@@ -199,7 +200,7 @@ func (c Codec) DecodeChange(from Change) (txn.Change, error) {
 	}
 	return txn.Change{Verb: from.Verb, Ref: from.Ref, Version: from.Version, Subresource: from.Subresource, Object: object,
 		Patch: from.Patch, PatchType: from.PatchType, FieldManager: from.FieldManager, Force: from.Force, FieldValidation: from.FieldValidation,
-		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, Origin: from.Origin}, nil
+		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, DryRun: from.DryRun, Origin: from.Origin}, nil
 }
 
 // EncodeError gives the Status of an error; nil for nil.

@@ -27,6 +27,11 @@ func (s *Store) Commit(ctx context.Context, result *txn.Result, options txn.Comm
 		return nil, errors.New("commit: the result was not planned here")
 	}
 	delete(s.plans, result)
+	for _, p := range plan {
+		if p.outcome.Change.DryRun {
+			return nil, fmt.Errorf("commit %s: it was planned as a dry run", p.outcome.Change.Ref)
+		}
+	}
 	if s.conflicts > 0 {
 		s.conflicts--
 		return nil, &txn.ConflictError{Refs: refs(plan)}

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) txn.Interface) {
 		"observers see writes in order":          observers,
 		"guards refuse, and add notes":           guards,
 		"unchanged objects are not written":      unchanged,
+		"a dry run is not committed":             dryRun,
 		"apply owns and gives back fields":       ownership,
 		"independent outcomes fail by their own": independent,
 	} {
@@ -262,6 +263,21 @@ func unchanged(t *testing.T, db txn.Interface) {
 	o, _ := mustView(t, db).Get(cm("a"))
 	if o.GetResourceVersion() != first.Objects[0].GetResourceVersion() {
 		t.Fatal("it was written again")
+	}
+}
+
+func dryRun(t *testing.T, db txn.Interface) {
+	asked := create("a", "1")
+	asked.DryRun = true
+	r := mustPlan(t, db, asked)
+	if r.Err() != nil || r.Outcomes[0].Operation != txn.Created {
+		t.Fatalf("planned %s, %v", r.Outcomes[0].Operation, r.Err())
+	}
+	if _, err := db.Commit(t.Context(), r, txn.CommitOptions{}); err == nil {
+		t.Fatal("a dry run was committed")
+	}
+	if _, ok := mustView(t, db).Get(cm("a")); ok {
+		t.Fatal("a dry run was written")
 	}
 }
 
