@@ -46,6 +46,7 @@ var list = []entry{
 	}},
 	{"deployment", deployment.Name, plain(deployment.New)},
 	{"replicaset", replicaset.Name, plain(replicaset.New)},
+	{"replicationcontroller", replicaset.ControllersName, plain(replicaset.Controllers.New)},
 	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
 	{"endpointslicemirroring", endpointslicemirroring.Name, plain(endpointslicemirroring.New)},
 	{"endpoints", endpoints.Name, plain(endpoints.New)},

@@ -30,7 +30,7 @@ func Named(namespace, name string) reconcile.Request {
 func Present[T client.Object](objects ...T) []T {
 	var present []T
 	for _, o := range objects {
-		if !reflect.ValueOf(o).IsNil() {
+		if v := reflect.ValueOf(o); v.IsValid() && !v.IsNil() { // T may be an interface too
 			present = append(present, o)
 		}
 	}

@@ -39,7 +39,7 @@ func newStory(t *testing.T, d *appsv1.Deployment) *story {
 	clk := clocktesting.NewFakeClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 	api := fakecluster.New(clk, d)
 	deps := controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}
-	return &story{T: t, api: api, clock: clk, roll: &deployment.Reconciler{Deps: deps}, keep: &replicaset.Reconciler{Deps: deps}}
+	return &story{T: t, api: api, clock: clk, roll: &deployment.Reconciler{Deps: deps}, keep: &replicaset.Reconciler{Deps: deps, Kind: replicaset.Sets}}
 }
 
 func web(replicas int32) *appsv1.Deployment {

@@ -1,6 +1,7 @@
-// Package replicaset keeps as many pods as a ReplicaSet asks for. It writes
-// pods (their existence and controller reference) and the status of
-// ReplicaSets.
+// Package replicaset keeps as many pods as a ReplicaSet or a
+// ReplicationController asks for. It writes pods (their existence and
+// controller reference) and the status of the sets. Both kinds have the one
+// reconciler: kind.go says what they differ in.
 //
 //	claim     adopt matching orphans, release owned pods that no longer match
 //	diff      active pods against spec.replicas

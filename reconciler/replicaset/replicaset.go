@@ -10,7 +10,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -24,23 +23,26 @@ import (
 	"github.com/headway-sh/headway/reconciler/podstate"
 )
 
-// Name is the controller's, and its service account's in kube-system.
-const Name = "replicaset-controller"
-
 // burst is how many pods one pass creates or deletes at most.
 const burst = 500
 
-var kind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+// Reconciler brings one set at a time to its replicas.
+type Reconciler struct {
+	controller.Deps
+	// Kind says what the sets are.
+	Kind Kind
+}
 
-// Reconciler brings one ReplicaSet at a time to its replicas.
-type Reconciler struct{ controller.Deps }
+// New returns the controller of ReplicaSets.
+func New(deps controller.Deps) (controller.Runnable, error) { return Sets.New(deps) }
 
-// New returns the controller.
-func New(deps controller.Deps) (controller.Runnable, error) {
-	return controller.New(Name, deps, 5, &Reconciler{deps},
-		controller.Self(deps.Cache, &appsv1.ReplicaSet{}),
-		controller.Owner(deps.Cache, &corev1.Pod{}, "ReplicaSet"),
-		controller.On(deps.Cache, &corev1.Pod{}, (&Reconciler{deps}).orphan))
+// New returns the controller of a kind of sets.
+func (k Kind) New(deps controller.Deps) (controller.Runnable, error) {
+	r := &Reconciler{deps, k}
+	return controller.New(k.Name, deps, 5, r,
+		controller.Self(deps.Cache, k.Empty()),
+		controller.Owner(deps.Cache, &corev1.Pod{}, k.GVK.Kind),
+		controller.On(deps.Cache, &corev1.Pod{}, r.orphan))
 }
 
 // orphan asks the sets that may want a pod without a controller.
@@ -48,27 +50,35 @@ func (r *Reconciler) orphan(ctx context.Context, _, pod *corev1.Pod) []reconcile
 	if pod == nil || metav1.GetControllerOf(pod) != nil || len(pod.Labels) == 0 {
 		return nil
 	}
-	var sets appsv1.ReplicaSetList
-	if err := r.Cache.List(ctx, &sets, client.InNamespace(pod.Namespace)); err != nil {
-		r.Logger.Warn("list replica sets", "err", err)
+	sets, err := r.Kind.List(ctx, r.Cache, pod.Namespace)
+	if err != nil {
+		r.Logger.Warn("list sets", "kind", r.Kind.GVK.Kind, "err", err)
 		return nil
 	}
 	var requests []reconcile.Request
-	for i := range sets.Items {
-		selector, err := metav1.LabelSelectorAsSelector(sets.Items[i].Spec.Selector)
+	for _, rs := range sets {
+		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
-			requests = append(requests, controller.Request(&sets.Items[i]))
+			requests = append(requests, controller.Request(rs))
 		}
 	}
 	return requests
 }
 
+// set is one set on its way through a pass: what it asks for as a ReplicaSet,
+// and the object itself, which events and the status belong to.
+type set struct {
+	*appsv1.ReplicaSet
+	self client.Object
+}
+
 // Reconcile does one pass over one set.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	rs := &appsv1.ReplicaSet{}
-	if err := r.Client.Get(ctx, req.NamespacedName, rs); err != nil {
+	self := r.Kind.Empty()
+	if err := r.Client.Get(ctx, req.NamespacedName, self); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	rs := set{r.Kind.Set(self), self}
 	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 	if err != nil || selector.Empty() {
 		return reconcile.Result{}, nil // validation refuses it; retrying cannot help
@@ -77,7 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := r.Client.List(ctx, &list, client.InNamespace(rs.Namespace)); err != nil {
 		return reconcile.Result{}, fmt.Errorf("list pods: %w", err)
 	}
-	pods, err := claim.Objects(ctx, r.Client, rs, kind, selector, pointers(list.Items), podstate.IsActive)
+	pods, err := claim.Objects(ctx, r.Client, self, r.Kind.GVK, selector, pointers(list.Items), podstate.IsActive)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -86,10 +96,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if rs.DeletionTimestamp == nil {
 		pods, failure, scaleErr = r.scale(ctx, rs, pods, list.Items)
 	}
-	next, wait := status(rs, pods, failure, r.Clock.Now())
-	if !equality.Semantic.DeepEqual(next, rs.Status) {
-		rs.Status = next
-		if err := r.Client.Status().Update(ctx, rs); err != nil {
+	next, wait := status(rs.ReplicaSet, pods, failure, r.Clock.Now())
+	if r.Kind.SetStatus(self, next) {
+		if err := r.Client.Status().Update(ctx, self); err != nil {
 			return reconcile.Result{}, errors.Join(scaleErr, fmt.Errorf("write status: %w", err))
 		}
 	}
@@ -98,7 +107,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 
 // scale creates or deletes towards spec.replicas and returns the pods as they
 // are afterwards.
-func (r *Reconciler) scale(ctx context.Context, rs *appsv1.ReplicaSet, pods []*corev1.Pod, all []corev1.Pod) ([]*corev1.Pod, *appsv1.ReplicaSetCondition, error) {
+func (r *Reconciler) scale(ctx context.Context, rs set, pods []*corev1.Pod, all []corev1.Pod) ([]*corev1.Pod, *appsv1.ReplicaSetCondition, error) {
 	var active []*corev1.Pod
 	for _, p := range pods {
 		if podstate.IsActive(p) {
@@ -114,14 +123,14 @@ func (r *Reconciler) scale(ctx context.Context, rs *appsv1.ReplicaSet, pods []*c
 	if surplus == 0 {
 		return pods, nil, nil
 	}
-	victims := Victims(active, min(surplus, burst), perNode(rs, all), r.Clock.Now())
+	victims := Victims(active, min(surplus, burst), r.perNode(rs, all), r.Clock.Now())
 	gone, err := r.remove(ctx, rs, victims)
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p *corev1.Pod) bool { return gone[p.UID] })
 	return pods, failed("FailedDelete", err), err
 }
 
 // perNode counts the active pods of the set and its siblings by node.
-func perNode(rs *appsv1.ReplicaSet, all []corev1.Pod) map[string]int {
+func (r *Reconciler) perNode(rs set, all []corev1.Pod) map[string]int {
 	prefix := rs.Name
 	if owner := metav1.GetControllerOf(rs); owner != nil {
 		prefix = owner.Name
@@ -129,7 +138,7 @@ func perNode(rs *appsv1.ReplicaSet, all []corev1.Pod) map[string]int {
 	count := map[string]int{}
 	for i := range all {
 		owner := metav1.GetControllerOf(&all[i])
-		if owner == nil || owner.Kind != "ReplicaSet" || !podstate.IsActive(&all[i]) {
+		if owner == nil || owner.Kind != r.Kind.GVK.Kind || !podstate.IsActive(&all[i]) {
 			continue
 		}
 		if owner.Name == rs.Name || strings.HasPrefix(owner.Name, prefix+"-") {
@@ -141,7 +150,7 @@ func perNode(rs *appsv1.ReplicaSet, all []corev1.Pod) map[string]int {
 
 // create makes n pods, the first alone, then twice as many each time; the
 // first batch with an error is the last.
-func (r *Reconciler) create(ctx context.Context, rs *appsv1.ReplicaSet, n int) ([]*corev1.Pod, error) {
+func (r *Reconciler) create(ctx context.Context, rs set, n int) ([]*corev1.Pod, error) {
 	var made []*corev1.Pod
 	for size := 1; n > 0; size *= 2 {
 		size = min(size, n)
@@ -164,34 +173,34 @@ func (r *Reconciler) create(ctx context.Context, rs *appsv1.ReplicaSet, n int) (
 	return made, nil
 }
 
-func (r *Reconciler) createOne(ctx context.Context, rs *appsv1.ReplicaSet) (*corev1.Pod, error) {
+func (r *Reconciler) createOne(ctx context.Context, rs set) (*corev1.Pod, error) {
 	pod := &corev1.Pod{ObjectMeta: *rs.Spec.Template.ObjectMeta.DeepCopy(), Spec: *rs.Spec.Template.Spec.DeepCopy()}
 	pod.Name, pod.GenerateName, pod.Namespace = "", rs.Name+"-", rs.Namespace
-	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(rs, kind)}
+	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(rs, r.Kind.GVK)}
 	if err := r.Client.Create(ctx, pod); err != nil {
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return nil, nil // the set itself is about to go
 		}
-		r.Events.Eventf(rs, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+		r.Events.Eventf(rs.self, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
 		return nil, fmt.Errorf("create pod: %w", err)
 	}
-	r.Events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
+	r.Events.Eventf(rs.self, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
 	return pod, nil
 }
 
 // remove deletes the pods and returns which are gone.
-func (r *Reconciler) remove(ctx context.Context, rs *appsv1.ReplicaSet, victims []*corev1.Pod) (map[types.UID]bool, error) {
+func (r *Reconciler) remove(ctx context.Context, rs set, victims []*corev1.Pod) (map[types.UID]bool, error) {
 	gone := map[types.UID]bool{}
 	var errs []error
 	for _, p := range victims {
 		err := r.Client.Delete(ctx, p, client.Preconditions{UID: &p.UID})
 		if client.IgnoreNotFound(err) != nil {
-			r.Events.Eventf(rs, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+			r.Events.Eventf(rs.self, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
 			errs = append(errs, fmt.Errorf("delete pod %q: %w", p.Name, err))
 			continue
 		}
 		gone[p.UID] = true
-		r.Events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", p.Name)
+		r.Events.Eventf(rs.self, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", p.Name)
 	}
 	return gone, errors.Join(errs...)
 }
@@ -205,10 +214,10 @@ func failed(reason string, err error) *appsv1.ReplicaSetCondition {
 	}
 }
 
-func pointers(pods []corev1.Pod) []*corev1.Pod {
-	all := make([]*corev1.Pod, len(pods))
-	for i := range pods {
-		all[i] = &pods[i]
+func pointers[T any](items []T) []*T {
+	all := make([]*T, len(items))
+	for i := range items {
+		all[i] = &items[i]
 	}
 	return all
 }

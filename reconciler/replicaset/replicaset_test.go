@@ -1,7 +1,10 @@
 package replicaset_test
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/headway-sh/headway/internal/fakecluster"
 	"github.com/headway-sh/headway/reconciler/controller"
@@ -79,7 +83,7 @@ func TestAdoptReleaseAndMinReady(t *testing.T) {
 	api := fakecluster.New(clk, set(2), pod("orphan"), stray, pod("foreign", func(p *corev1.Pod) {
 		p.OwnerReferences = []metav1.OwnerReference{{UID: "other", Kind: "ReplicaSet", APIVersion: "apps/v1", Name: "other", Controller: ptr.To(true)}}
 	}))
-	r := &replicaset.Reconciler{Deps: controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}}
+	r := &replicaset.Reconciler{Deps: controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}, Kind: replicaset.Sets}
 	result, err := r.Reconcile(t.Context(), controller.Named("shop", "web"))
 	if err != nil {
 		t.Fatal(err)
@@ -116,5 +120,97 @@ func TestAdoptReleaseAndMinReady(t *testing.T) {
 	want := appsv1.ReplicaSetStatus{Replicas: 2, FullyLabeledReplicas: 2, ReadyReplicas: 1, TerminatingReplicas: ptr.To[int32](0), ObservedGeneration: 1}
 	if diff := cmp.Diff(want, rs.Status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+func TestReplicationController(t *testing.T) {
+	t.Parallel()
+	clk := clocktesting.NewFakeClock(start.Add(time.Minute))
+	labels := map[string]string{"app": "web"}
+	rc := &corev1.ReplicationController{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "rc"},
+		Spec: corev1.ReplicationControllerSpec{Replicas: ptr.To[int32](2), Selector: labels,
+			Template: &corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}},
+	}
+	owned := func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{{UID: "rc", Kind: "ReplicationController", APIVersion: "v1", Name: "web", Controller: ptr.To(true)}}
+	}
+	stray := pod("stray", owned, func(p *corev1.Pod) { p.Labels = map[string]string{"app": "debug"} })
+	api := fakecluster.New(clk, rc, pod("orphan"), stray, pod("ofset", func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{{UID: "rs", Kind: "ReplicaSet", APIVersion: "apps/v1", Name: "web", Controller: ptr.To(true)}}
+	}))
+	seen := &record.FakeRecorder{Events: make(chan string, 10)}
+	r := &replicaset.Reconciler{Deps: controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: seen}, Kind: replicaset.Controllers}
+	pass := func() {
+		t.Helper()
+		if _, err := r.Reconcile(t.Context(), controller.Named("shop", "web")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass()
+	got := map[string]string{}
+	var pods corev1.PodList
+	if err := api.List(t.Context(), &pods); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods.Items {
+		name := p.Name
+		if p.GenerateName != "" {
+			name = "made from " + p.GenerateName
+		}
+		if got[name] = ""; metav1.GetControllerOf(&p) != nil {
+			got[name] = metav1.GetControllerOf(&p).APIVersion + " " + metav1.GetControllerOf(&p).Kind
+		}
+	}
+	want := map[string]string{"orphan": "v1 ReplicationController", "stray": "", "ofset": "apps/v1 ReplicaSet", "made from web-": "v1 ReplicationController"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("owners (-want +got):\n%s", diff)
+	}
+	if event := <-seen.Events; !strings.HasPrefix(event, "Normal SuccessfulCreate Created pod: web-") {
+		t.Errorf("event %q", event)
+	}
+	status := func() corev1.ReplicationControllerStatus {
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(rc), rc); err != nil {
+			t.Fatal(err)
+		}
+		return rc.Status
+	}
+	if diff := cmp.Diff(corev1.ReplicationControllerStatus{Replicas: 2, FullyLabeledReplicas: 2, ReadyReplicas: 1, AvailableReplicas: 1, ObservedGeneration: 1}, status()); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	rc.Spec.Replicas = ptr.To[int32](0)
+	if err := api.Update(t.Context(), rc); err != nil {
+		t.Fatal(err)
+	}
+	pass()
+	if got := status(); got.Replicas != 0 || got.ObservedGeneration != rc.Generation {
+		t.Errorf("status after scaling to nothing: %+v", got)
+	}
+}
+
+func TestReplicationControllerReportsFailure(t *testing.T) {
+	t.Parallel()
+	clk := clocktesting.NewFakeClock(start)
+	labels := map[string]string{"app": "web"}
+	rc := &corev1.ReplicationController{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "rc"},
+		Spec: corev1.ReplicationControllerSpec{Replicas: ptr.To[int32](1), Selector: labels,
+			Template: &corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}},
+	}
+	api := fakecluster.New(clk, rc)
+	refusing := interceptor.NewClient(api, interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+		return errors.New("exceeded quota: few")
+	}})
+	r := &replicaset.Reconciler{Deps: controller.Deps{Client: refusing, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}, Kind: replicaset.Controllers}
+	if _, err := r.Reconcile(t.Context(), controller.Named("shop", "web")); err == nil {
+		t.Fatal("a pass that could not create its pod was no error")
+	}
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(rc), rc); err != nil {
+		t.Fatal(err)
+	}
+	want := []corev1.ReplicationControllerCondition{{Type: corev1.ReplicationControllerReplicaFailure, Status: corev1.ConditionTrue,
+		LastTransitionTime: metav1.NewTime(start), Reason: "FailedCreate", Message: "create pod: exceeded quota: few"}}
+	if diff := cmp.Diff(want, rc.Status.Conditions); diff != "" {
+		t.Errorf("conditions (-want +got):\n%s", diff)
 	}
 }
