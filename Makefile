@@ -52,6 +52,10 @@ bench: ## the built binary's figures, one a line (BENCH="flags of test/bench")
 	$(MAKE) build
 	$(GO) run ./test/bench $(BENCH)
 
+.PHONY: bench-api
+bench-api: build ## the API server's figures, one a line (BENCH="flags of test/bench/api")
+	$(GO) run ./test/bench/api $(BENCH)
+
 .PHONY: bench-go
 bench-go: ## run the benchmarks of every component
 	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -Ev '/test/(e2e|vm)')

@@ -76,7 +76,7 @@ func measureDrift(ctx context.Context, b *bench) error {
 			}
 			all = append(all, at.Sub(answered))
 		}
-		b.report.times(one.name, all, "Flux at 10 s: 5 s", "≤ 20 ms p50")
+		b.report.Times(one.name, all, "Flux at 10 s: 5 s", "≤ 20 ms p50")
 	}
 	return nil
 }

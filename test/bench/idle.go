@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/headway-sh/headway/test/bench/figure"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 func (c *cluster) settled(ctx context.Context) error {
 	end := time.Now().Add(quietMost)
 	for {
-		before, err := cpuTime(c.cmd.Process.Pid)
+		before, err := figure.CPUTime(c.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}
@@ -30,11 +32,11 @@ func (c *cluster) settled(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		after, err := cpuTime(c.cmd.Process.Pid)
+		after, err := figure.CPUTime(c.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}
-		if after-before <= time.Second/ticksPerSecond || time.Now().After(end) {
+		if after-before <= time.Second/figure.TicksPerSecond || time.Now().After(end) {
 			return nil
 		}
 	}
@@ -54,7 +56,7 @@ func measureIdle(ctx context.Context, b *bench) error {
 		return err
 	}
 	pid := c.cmd.Process.Pid
-	before, err := cpuTime(pid)
+	before, err := figure.CPUTime(pid)
 	if err != nil {
 		return err
 	}
@@ -62,7 +64,7 @@ func measureIdle(ctx context.Context, b *bench) error {
 	if err := wait(ctx, b.idle); err != nil {
 		return err
 	}
-	after, err := cpuTime(pid)
+	after, err := figure.CPUTime(pid)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func measureIdle(ctx context.Context, b *bench) error {
 	if err := b.memories(c); err != nil {
 		return err
 	}
-	b.report.value("idle CPU of server + agent, of one core", fmt.Sprintf("%.2f %%", percent), "Kubernetes: 4.1 % + 1 % a node", "≤ 0.5 %")
+	b.report.Value("idle CPU of server + agent, of one core", fmt.Sprintf("%.2f %%", percent), "Kubernetes: 4.1 % + 1 % a node", "≤ 0.5 %")
 	return b.fsyncs(ctx, pid)
 }
 
@@ -85,7 +87,7 @@ func (c *cluster) withDeployment(ctx context.Context) error {
 }
 
 func (b *bench) memories(c *cluster) error {
-	keeper, err := find("logkeeper", c.dir)
+	keeper, err := figure.Find("logkeeper", c.dir)
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func (b *bench) memories(c *cluster) error {
 		{"resident, server + agent in one process", "≤ 180 MB", c.cmd.Process.Pid},
 		{"resident, log keeper", "", keeper},
 	} {
-		total, anonymous, err := memory(one.pid)
+		total, anonymous, err := figure.Memory(one.pid)
 		if err != nil {
 			return err
 		}
@@ -104,8 +106,8 @@ func (b *bench) memories(c *cluster) error {
 		if one.aim != "" {
 			reference = "Kubernetes 1.36: 524 + 146 MB"
 		}
-		b.report.value(one.name, megabytes(total), reference, one.aim)
-		b.report.value("  of it anonymous", megabytes(anonymous), "", "")
+		b.report.Value(one.name, figure.Megabytes(total), reference, one.aim)
+		b.report.Value("  of it anonymous", figure.Megabytes(anonymous), "", "")
 	}
 	return nil
 }
@@ -113,7 +115,7 @@ func (b *bench) memories(c *cluster) error {
 // fsyncs counts by strace, apart from the CPU time that it would disturb.
 func (b *bench) fsyncs(ctx context.Context, pid int) error {
 	if _, err := exec.LookPath("strace"); err != nil {
-		b.report.value("idle fsyncs", "not counted: strace is not installed", "", "none")
+		b.report.Value("idle fsyncs", "not counted: strace is not installed", "", "none")
 		return nil
 	}
 	cmd := exec.Command("strace", "-f", "-c", "-e", "trace=fsync,fdatasync,sync_file_range,msync", "-p", strconv.Itoa(pid))
@@ -138,7 +140,7 @@ func (b *bench) fsyncs(ctx context.Context, pid int) error {
 		}
 		count += n
 	}
-	b.report.value(fmt.Sprintf("idle fsyncs in %v", b.idle), strconv.Itoa(count), "", "none")
+	b.report.Value(fmt.Sprintf("idle fsyncs in %v", b.idle), strconv.Itoa(count), "", "none")
 	return nil
 }
 

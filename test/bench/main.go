@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/headway-sh/headway/test/bench/figure"
 )
 
 // options are the program's flags.
@@ -93,7 +95,7 @@ func measure(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{options: o, dir: dir, report: newReport(os.Stdout)}
+	b := &bench{options: o, dir: dir, report: figure.NewReport(os.Stdout)}
 	err = b.all(ctx)
 	if o.keep {
 		fmt.Fprintln(os.Stderr, "kept", dir)
@@ -106,12 +108,12 @@ func measure(ctx context.Context, o options) error {
 type bench struct {
 	options
 	dir     string
-	report  *report
+	report  *figure.Report
 	cluster *cluster
 }
 
 func (b *bench) all(ctx context.Context) error {
-	b.report.header()
+	b.report.Header()
 	defer func() {
 		if b.cluster != nil {
 			b.cluster.stop()

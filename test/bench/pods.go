@@ -8,6 +8,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/test/bench/figure"
 )
 
 const deployments = 20
@@ -30,7 +32,7 @@ func measurePods(ctx context.Context, b *bench) error {
 	}
 	defer floor.runtime.Close()
 	var steps [4][]time.Duration
-	before, err := cpuTime(c.cmd.Process.Pid)
+	before, err := figure.CPUTime(c.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -49,21 +51,21 @@ func measurePods(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	after, err := cpuTime(c.cmd.Process.Pid)
+	after, err := figure.CPUTime(c.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
-	b.report.times("Deployment created → its pod Ready", steps[3], "Kubernetes 1.36: 0.69 s", "≤ 300 ms p50")
-	b.report.times("  until the pod is created", steps[0], "", "")
-	b.report.times("  until it is bound", steps[1], "", "")
-	b.report.times("  until it is Running", steps[2], "", "")
+	b.report.Times("Deployment created → its pod Ready", steps[3], "Kubernetes 1.36: 0.69 s", "≤ 300 ms p50")
+	b.report.Times("  until the pod is created", steps[0], "", "")
+	b.report.Times("  until it is bound", steps[1], "", "")
+	b.report.Times("  until it is Running", steps[2], "", "")
 	bound := make([]time.Duration, deployments)
 	for i := range bound {
 		bound[i] = steps[3][i] - steps[1][i]
 	}
-	b.report.times("  bound → Ready", bound, "", "≤ floor + 100 ms")
-	b.report.times("  containerd + runc alone, in between", floor.all, "70–90 ms", "")
-	b.report.value("  CPU time of the server for each", milliseconds((after-before)/deployments), "", "")
+	b.report.Times("  bound → Ready", bound, "", "≤ floor + 100 ms")
+	b.report.Times("  containerd + runc alone, in between", floor.all, "70–90 ms", "")
+	b.report.Value("  CPU time of the server for each", figure.Milliseconds((after-before)/deployments), "", "")
 	return nil
 }
 

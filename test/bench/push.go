@@ -54,8 +54,8 @@ func measurePush(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	b.report.times("git push returns → ConfigMap visible", visible, "Flux 1.9 by webhook: 0.6 s", "≤ 60 ms")
-	b.report.times("  from the start of git push", whole, "", "")
+	b.report.Times("git push returns → ConfigMap visible", visible, "Flux 1.9 by webhook: 0.6 s", "≤ 60 ms")
+	b.report.Times("  from the start of git push", whole, "", "")
 	return b.measurePodPush(ctx, c)
 }
 
@@ -85,7 +85,7 @@ func (b *bench) measurePodPush(ctx context.Context, c *cluster) error {
 			return err
 		}
 	}
-	b.report.times("git push returns → new pod Running", running, "", "≤ 500 ms")
+	b.report.Times("git push returns → new pod Running", running, "", "≤ 500 ms")
 	_, _, err = c.repo.push(ctx, removed)
 	return err
 }

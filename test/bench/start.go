@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"github.com/headway-sh/headway/test/bench/figure"
 )
 
 const starts = 5
@@ -26,7 +28,7 @@ func measureStart(ctx context.Context, b *bench) error {
 			}
 			*all = append(*all, at.Sub(begin))
 			if all == &fresh {
-				used, err := cpuTime(c.cmd.Process.Pid)
+				used, err := figure.CPUTime(c.cmd.Process.Pid)
 				if err != nil {
 					return err
 				}
@@ -42,8 +44,8 @@ func measureStart(ctx context.Context, b *bench) error {
 			}
 		}
 	}
-	b.report.times("exec → /readyz, fresh data directory", fresh, "Kubernetes 1.36: 2.7–3.1 s", "≤ 1 s")
-	b.report.times("  CPU time until then", work, "", "")
-	b.report.times("exec → /readyz, existing data directory", existing, "", "")
+	b.report.Times("exec → /readyz, fresh data directory", fresh, "Kubernetes 1.36: 2.7–3.1 s", "≤ 1 s")
+	b.report.Times("  CPU time until then", work, "", "")
+	b.report.Times("exec → /readyz, existing data directory", existing, "", "")
 	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package figure
 
 import (
 	"bytes"
@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// ticksPerSecond is USER_HZ, which is 100 on every architecture of Linux that
+// TicksPerSecond is USER_HZ, which is 100 on every architecture of Linux that
 // Go knows.
-const ticksPerSecond = 100
+const TicksPerSecond = 100
 
-// cpuTime is what a process has used so far, its threads included.
-func cpuTime(pid int) (time.Duration, error) {
+// CPUTime is what a process has used so far, its threads included.
+func CPUTime(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
@@ -28,12 +28,12 @@ func cpuTime(pid int) (time.Duration, error) {
 	}
 	user, err := strconv.ParseInt(fields[11], 10, 64)
 	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * time.Second / ticksPerSecond, errors.Join(err, err2)
+	return time.Duration(user+system) * time.Second / TicksPerSecond, errors.Join(err, err2)
 }
 
-// memory is a process's resident memory in kilobytes: all of it, and the part
+// Memory is a process's resident memory in kilobytes: all of it, and the part
 // that no file stands behind.
-func memory(pid int) (total, anonymous int64, err error) {
+func Memory(pid int) (total, anonymous int64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, 0, err
@@ -51,8 +51,8 @@ func memory(pid int) (total, anonymous int64, err error) {
 	return total, anonymous, nil
 }
 
-// find gives the process in this namespace whose command line holds all words.
-func find(words ...string) (int, error) {
+// Find gives the process in this namespace whose command line holds all words.
+func Find(words ...string) (int, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return 0, err
