@@ -42,6 +42,9 @@ type Config struct {
 	// Etcd configures the member in process; its DataDir is set from DataDir,
 	// and its PeerTLS from the authorities.
 	Etcd etcd.Config
+	// EncryptionConfig is a file with an EncryptionConfiguration; empty means
+	// the server's own, which seals Secrets.
+	EncryptionConfig string
 	// Kinds and Types add to the table and the scheme.
 	Kinds []*kind.Kind
 	Types []func(*runtime.Scheme) error

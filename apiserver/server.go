@@ -40,6 +40,7 @@ type Server struct {
 	authorities *Authorities
 	member      *etcd.Member
 	certificate *peerCertificate // nil when the member is alone
+	sealing     *sealing
 	store       *store.Store
 	table       *kinds.Table
 	path        *write.Path
@@ -90,6 +91,7 @@ func (s *Server) start(ctx context.Context) error {
 	s.stop = stop
 	s.serving, background = errgroup.WithContext(background)
 	s.serving.Go(func() error { return s.store.Run(background) })
+	s.serving.Go(func() error { return s.sealing.ring.Follow(background, s.sealing.path, s.config.Logger) })
 	if s.certificate != nil {
 		s.serving.Go(func() error { return s.certificate.Run(background) })
 	}
@@ -110,6 +112,7 @@ func (s *Server) start(ctx context.Context) error {
 			return err
 		}
 	}
+	s.serving.Go(func() error { s.finishRotation(background); return nil })
 	// The first write would wait for the schemas otherwise.
 	s.serving.Go(func() error { s.path.Fields.Warm(); return nil })
 	s.http = rest.Server(handler, s.authorities.serving(&s.config), s.config.Logger)
@@ -157,11 +160,14 @@ func (s *Server) openStore(ctx context.Context) error {
 		resources[i] = store.Resource{Resource: k.Resource(), Prefix: "/registry/" + k.StoragePrefix + "/", Namespaced: k.Namespaced,
 			Encode: k.Encode, Decode: k.Decode, Indexes: k.Indexes}
 	}
-	s.store, err = store.Open(ctx, store.Config{Backend: store.NewEtcd(s.member.Client()), Resources: resources, Logger: s.config.Logger, Clock: s.config.Clock})
+	if s.sealing, err = openSealing(&s.config); err != nil {
+		return err
+	}
+	s.store, err = store.Open(ctx, store.Config{Backend: store.NewEtcd(s.member.Client()), Resources: resources, Sealer: s.sealing.ring, Logger: s.config.Logger, Clock: s.config.Clock})
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	return nil
+	return s.sealing.check(s.store.Snapshot())
 }
 
 // assemble makes write path, in-process server and HTTP handler.
@@ -215,6 +221,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		},
 		Connector: connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
 		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.config.Checks,
+		Paths: map[string]http.Handler{EncryptionPath + "/": http.HandlerFunc(s.serveEncryption)},
 	})
 	if err != nil {
 		return nil, err

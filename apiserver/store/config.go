@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 )
 
@@ -26,6 +27,9 @@ type Config struct {
 	Backend Backend
 	// Resources to serve from the start.
 	Resources []Resource
+	// Sealer stands between the encodings and the backend; nil stores them as
+	// they are.
+	Sealer Sealer
 	// Logger hears about what is wrong. Required.
 	Logger *slog.Logger
 	// Clock for compaction's timing and bookmarks; nil: the real one.
@@ -37,6 +41,15 @@ type Config struct {
 	Snapshots        int
 	HistoryTime      time.Duration
 	HistoryRevisions int64
+}
+
+// Sealer makes values unreadable at rest. It may be called concurrently.
+type Sealer interface {
+	// Seal gives what to store of an object's encoding under a key.
+	Seal(resource schema.GroupResource, key string, plain []byte) ([]byte, error)
+	// Open gives the encoding back. It may be asked about values that were
+	// stored before there was a Sealer, and may return stored itself.
+	Open(resource schema.GroupResource, key string, stored []byte) ([]byte, error)
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -52,6 +53,7 @@ type catalog struct {
 	resources []*Resource // nil where one was removed; the position is the table's
 	numbers   map[groupResource]int
 	prefixes  map[string]int
+	sealer    Sealer // nil: values are stored as they are
 }
 
 // of finds the number of the resource whose prefix the key has. Prefixes have
@@ -69,6 +71,26 @@ func (c *catalog) of(key string) (int, bool) {
 		}
 	}
 	return 0, false
+}
+
+// encode gives what to store of an object.
+func (c *catalog) encode(r *Resource, key string, o txn.Object) ([]byte, error) {
+	b, err := r.Encode(o)
+	if err != nil || c.sealer == nil {
+		return b, err
+	}
+	return c.sealer.Seal(r.Resource, key, b)
+}
+
+// decode reads what encode gave.
+func (c *catalog) decode(r *Resource, key string, value []byte) (txn.Object, error) {
+	if c.sealer != nil {
+		var err error
+		if value, err = c.sealer.Open(r.Resource, key, value); err != nil {
+			return nil, fmt.Errorf("unseal: %w", err)
+		}
+	}
+	return r.Decode(value)
 }
 
 // with returns a catalog that has the resource too, and its number.
@@ -96,6 +118,7 @@ func (c *catalog) copy() *catalog {
 		resources: append(make([]*Resource, 0, len(c.resources)+1), c.resources...),
 		numbers:   make(map[groupResource]int, len(c.numbers)+1),
 		prefixes:  make(map[string]int, len(c.prefixes)+1),
+		sealer:    c.sealer,
 	}
 	for k, v := range c.numbers {
 		next.numbers[k] = v

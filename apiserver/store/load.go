@@ -151,7 +151,7 @@ func decode(c *catalog, change Change) decoded {
 	if change.Deleted {
 		return d
 	}
-	o, err := r.Decode(change.Value)
+	o, err := c.decode(r, change.Key, change.Value)
 	switch {
 	case err != nil:
 		d.err = err

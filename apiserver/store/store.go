@@ -25,6 +25,10 @@ type Store struct {
 	feeds []*feedSet   // by the catalog's numbers
 	ring  ring
 
+	// writing is read-held from a transaction's encoding until the backend has
+	// answered, so that Settle can wait for those that are under way.
+	writing sync.RWMutex
+
 	reads    reads
 	commands chan command // to the apply loop
 	unmarked chan int64   // batch revisions that nobody has marked yet
@@ -54,7 +58,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	s.reads.init()
 	s.ring.limit = config.Snapshots
-	c := &catalog{}
+	c := &catalog{sealer: config.Sealer}
 	for i := range config.Resources {
 		r := config.Resources[i]
 		if err := validate(c, &r); err != nil {

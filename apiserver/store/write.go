@@ -15,16 +15,9 @@ import (
 // outcome is unknown. When it returns, the store's snapshots include the write,
 // or what made it conflict.
 func (s *Store) Txn(ctx context.Context, t Txn) (*Done, error) {
-	request, err := s.request(&t)
+	request, response, err := s.send(ctx, &t)
 	if err != nil {
 		return nil, err
-	}
-	if err := failpoint.Hit(ctx, "store.txn.before"); err != nil {
-		return nil, err
-	}
-	response, err := s.backend.Txn(ctx, request)
-	if err != nil {
-		return nil, fmt.Errorf("write: %w", err)
 	}
 	if err := failpoint.Hit(ctx, "store.txn.after"); err != nil {
 		return nil, err
@@ -33,6 +26,24 @@ func (s *Store) Txn(ctx context.Context, t Txn) (*Done, error) {
 		return nil, s.refusal(ctx, &t, response.Revision)
 	}
 	return s.done(ctx, &t, request, response)
+}
+
+// send encodes a transaction and has the backend do it.
+func (s *Store) send(ctx context.Context, t *Txn) (Request, Response, error) {
+	s.writing.RLock()
+	defer s.writing.RUnlock()
+	request, err := s.request(t)
+	if err != nil {
+		return request, Response{}, err
+	}
+	if err := failpoint.Hit(ctx, "store.txn.before"); err != nil {
+		return request, Response{}, err
+	}
+	response, err := s.backend.Txn(ctx, request)
+	if err != nil {
+		return request, response, fmt.Errorf("write: %w", err)
+	}
+	return request, response, nil
 }
 
 // request translates a transaction; values are encoded here, outside of any
@@ -63,7 +74,7 @@ func (s *Store) request(t *Txn) (Request, error) {
 		keys[key] = true
 		op := Op{Key: key, Delete: w.Object == nil}
 		if w.Object != nil {
-			if op.Value, err = resource.Encode(w.Object); err != nil {
+			if op.Value, err = c.encode(resource, key, w.Object); err != nil {
 				return r, fmt.Errorf("encode %s: %w", w.Ref, err)
 			}
 		}

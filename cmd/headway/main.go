@@ -105,6 +105,6 @@ func newRoot() *cobra.Command {
 	}
 	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
 	add("git", statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand())
-	add("admin", imageCommand(), tokenCommand(), userCommand(), kubectlCommand())
+	add("admin", imageCommand(), tokenCommand(), userCommand(), secretsEncryptCommand(), kubectlCommand())
 	return root
 }

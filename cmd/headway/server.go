@@ -41,6 +41,7 @@ type serverOptions struct {
 	runtimeEndpoint, cgroup  string
 	gitToken, gitCA          string
 	gossipPort               uint16
+	encryption               string
 	etcd                     etcdOptions
 }
 
@@ -82,6 +83,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")
 	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
+	f.StringVar(&o.encryption, "encryption-provider-config", "", "file with an EncryptionConfiguration (default: an own one, which seals Secrets)")
 	o.etcd.flags(f)
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
@@ -160,7 +162,8 @@ func (s *server) start(ctx context.Context) error {
 	s.api, err = apiserver.Start(ctx, apiserver.Config{
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
 		ServiceCIDR: s.services, ClusterName: s.options.clusterName, Etcd: member,
-		Routes: s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
+		EncryptionConfig: s.options.encryption,
+		Routes:           s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
 		return err
