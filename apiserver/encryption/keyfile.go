@@ -51,9 +51,6 @@ func (f Keyfile) Begin(now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if key.Name == keys[0].Name {
-		key.Name += "b" // two rotations within a second
-	}
 	return f.write(append([]configv1.Key{key}, keys...))
 }
 
@@ -104,11 +101,13 @@ func (f Keyfile) write(keys []configv1.Key) ([]byte, error) {
 	return text, nil
 }
 
-// newKey makes a key that is named by its time.
+// newKey makes a key whose name tells when, and is nobody else's: a server that
+// lacks a key knows it by the name.
 func newKey(now time.Time) (configv1.Key, error) {
-	secret := make([]byte, keySize)
-	if _, err := rand.Read(secret); err != nil {
+	random := make([]byte, keySize+4)
+	if _, err := rand.Read(random); err != nil {
 		return configv1.Key{}, fmt.Errorf("make a key: %w", err)
 	}
-	return configv1.Key{Name: "key-" + now.UTC().Format("20060102T150405Z"), Secret: base64.StdEncoding.EncodeToString(secret)}, nil
+	name := fmt.Sprintf("key-%s-%x", now.UTC().Format("20060102T150405Z"), random[keySize:])
+	return configv1.Key{Name: name, Secret: base64.StdEncoding.EncodeToString(random[:keySize])}, nil
 }
