@@ -50,7 +50,10 @@ type Config struct {
 }
 
 // Authenticator identifies requests. It is safe for concurrent use.
-type Authenticator struct{ config Config }
+type Authenticator struct {
+	config   Config
+	verified verified
+}
 
 // New returns an Authenticator.
 func New(config Config) *Authenticator { return &Authenticator{config: config} }
@@ -119,23 +122,36 @@ func (a *Authenticator) proxied(r *http.Request) (txn.Identity, bool, error) {
 
 // certificate verifies the chain for client use and reads the user from it.
 func (a *Authenticator) certificate(chain []*x509.Certificate, roots *x509.CertPool) (txn.Identity, error) {
-	intermediates := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		intermediates.AddCert(c)
-	}
-	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots:         roots,
-		Intermediates: intermediates,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		CurrentTime:   a.config.Clock.Now(),
-	})
-	if err != nil {
+	if err := a.verify(chain, roots); err != nil {
 		return txn.Identity{}, fmt.Errorf("client certificate of %q: %w", chain[0].Subject.CommonName, err)
 	}
 	if chain[0].Subject.CommonName == "" {
 		return txn.Identity{}, errors.New("client certificate has no common name")
 	}
 	return txn.Identity{Name: chain[0].Subject.CommonName, Groups: slices.Clone(chain[0].Subject.Organization)}, nil
+}
+
+// verify follows a chain up to the roots, once for each certificate.
+func (a *Authenticator) verify(chain []*x509.Certificate, roots *x509.CertPool) error {
+	now, leaf := a.config.Clock.Now(), leafOf(chain[0], roots)
+	if a.verified.has(leaf, now) {
+		return nil
+	}
+	intermediates := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		intermediates.AddCert(c)
+	}
+	chains, err := chain[0].Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: intermediates,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		CurrentTime:   now,
+	})
+	if err != nil {
+		return err
+	}
+	a.verified.add(leaf, windowOf(chains))
+	return nil
 }
 
 // bearer finds the token of the Authorization header, or of a WebSocket's

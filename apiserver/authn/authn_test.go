@@ -232,6 +232,42 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// A certificate that was believed once is believed for its own authority and
+// its own time only.
+func TestVerifiedCertificateExpires(t *testing.T) {
+	t.Parallel()
+	clock := clocktesting.NewFakePassiveClock(now)
+	clients, other := newCA(t, "client"), newCA(t, "other")
+	certPEM, _, err := clients.Issue(pki.Request{CommonName: "jane", Client: true}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := pki.ParseCertificate(certPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := authn.New(authn.Config{Clients: clients.Pool(), FrontProxy: other.Pool(), Clock: clock})
+	r := httptest.NewRequest("GET", "/api", nil)
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
+	for range 2 {
+		if id, ok, err := a.Authenticate(txn.Empty{}, r); !ok || err != nil || id.Name != "jane" {
+			t.Fatalf("jane: %+v %v %v", id, ok, err)
+		}
+	}
+	r.Header.Set("X-Remote-User", "root")
+	if id, _, _ := a.Authenticate(txn.Empty{}, r); id.Name != "jane" {
+		t.Errorf("a client's certificate passes for a front proxy's: %q", id.Name)
+	}
+	clock.SetTime(cert.NotAfter.Add(time.Second))
+	if id, ok, err := a.Authenticate(txn.Empty{}, r); ok || err == nil {
+		t.Errorf("an expired certificate is believed because it was before: %+v", id)
+	}
+	clock.SetTime(cert.NotBefore.Add(-time.Second))
+	if id, ok, err := a.Authenticate(txn.Empty{}, r); ok || err == nil {
+		t.Errorf("a certificate is believed before its time: %+v", id)
+	}
+}
+
 func newCA(t *testing.T, name string) *pki.CA {
 	t.Helper()
 	ca, err := pki.LoadOrCreateCA(t.TempDir(), name, now)
