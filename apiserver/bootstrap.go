@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +21,7 @@ import (
 const bootstrapManager = "headway-bootstrap"
 
 // bootstrap writes what is missing: namespaces, priority classes, roles and
-// bindings, the API's own Service with its endpoints, and cluster DNS's. A
+// bindings, the range of services, the API's own Service with its endpoints, and cluster DNS's. A
 // second start writes nothing.
 func (s *Server) bootstrap(ctx context.Context) error {
 	// Namespaces first: what is in them is admitted on a View that has them.
@@ -67,10 +68,21 @@ func (s *Server) systemObjects(view txn.View) []txn.Change {
 			Description: "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."}),
 		create(classes, "v1", &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "system-node-critical"}, Value: 2_000_001_000,
 			Description: "Used for system critical pods that must not be moved from their current node."}),
+		create(schema.GroupResource{Group: networkingv1.GroupName, Resource: "servicecidrs"}, "v1", s.serviceCIDR()),
 		create(schema.GroupResource{Resource: "services"}, "v1", s.apiService()),
 		create(schema.GroupResource{Resource: "services"}, "v1", s.dnsService()),
 	})...)
 	return append(changes, s.apiEndpoints(view)...)
+}
+
+// serviceCIDR shows the server's own ranges to clients, under the name that
+// Kubernetes gives them.
+func (s *Server) serviceCIDR() *networkingv1.ServiceCIDR {
+	c := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{s.config.ServiceCIDR.Masked().String()}}}
+	if p := s.config.SecondaryServiceCIDR; p.IsValid() {
+		c.Spec.CIDRs = append(c.Spec.CIDRs, p.Masked().String())
+	}
+	return c
 }
 
 func (s *Server) apiService() *corev1.Service {

@@ -37,6 +37,9 @@ type Config struct {
 	Names []string
 	// ServiceCIDR is where service addresses come from.
 	ServiceCIDR netip.Prefix
+	// SecondaryServiceCIDR is a range of the other IP family, for dual-stack
+	// Services; invalid: there is none.
+	SecondaryServiceCIDR netip.Prefix
 	// ClusterName and ClusterDomain name the cluster to people and in DNS.
 	ClusterName, ClusterDomain string
 	// Etcd configures the member in process; its DataDir is set from DataDir,
@@ -74,8 +77,8 @@ func (c *Config) complete() error {
 	if !c.ServiceCIDR.IsValid() {
 		c.ServiceCIDR = netip.MustParsePrefix(admission.DefaultServiceCIDR)
 	}
-	if c.ServiceCIDR.Bits() > c.ServiceCIDR.Addr().BitLen()-4 {
-		return fmt.Errorf("apiserver: the service range %s has fewer than 16 addresses", c.ServiceCIDR)
+	if err := c.checkRanges(); err != nil {
+		return err
 	}
 	if c.ClusterName == "" {
 		c.ClusterName = DefaultClusterName
@@ -88,6 +91,18 @@ func (c *Config) complete() error {
 	}
 	if c.Advertise.IsUnspecified() {
 		c.Advertise = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return nil
+}
+
+func (c *Config) checkRanges() error {
+	for _, p := range []netip.Prefix{c.ServiceCIDR, c.SecondaryServiceCIDR} {
+		if p.IsValid() && p.Bits() > p.Addr().BitLen()-4 {
+			return fmt.Errorf("apiserver: the service range %s has fewer than 16 addresses", p)
+		}
+	}
+	if c.SecondaryServiceCIDR.IsValid() && c.SecondaryServiceCIDR.Addr().Is4() == c.ServiceCIDR.Addr().Is4() {
+		return fmt.Errorf("apiserver: the service ranges %s and %s are of one IP family: two must be of different ones", c.ServiceCIDR, c.SecondaryServiceCIDR)
 	}
 	return nil
 }

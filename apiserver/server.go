@@ -183,7 +183,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	}
 	log := s.config.Logger
 	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
-		Steps: admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR})})
+		Steps: admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR})})
 	if err != nil {
 		return nil, err
 	}

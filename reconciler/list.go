@@ -17,6 +17,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/replicaset"
 	"github.com/headway-sh/headway/reconciler/rootca"
 	"github.com/headway-sh/headway/reconciler/serviceaccount"
+	"github.com/headway-sh/headway/reconciler/servicecidr"
 )
 
 // entry is one controller of the list.
@@ -50,6 +51,7 @@ var list = []entry{
 	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
 	{"endpointslicemirroring", endpointslicemirroring.Name, plain(endpointslicemirroring.New)},
 	{"endpoints", endpoints.Name, plain(endpoints.New)},
+	{"servicecidr", servicecidr.Name, plain(servicecidr.New)},
 	{"nodelife", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
 		return nodelife.New(deps, c.Liveness)
 	}},

@@ -25,6 +25,9 @@ type Config struct {
 	// ServiceCIDR is the IPv4 or IPv6 range of service addresses; invalid:
 	// DefaultServiceCIDR.
 	ServiceCIDR netip.Prefix
+	// SecondaryServiceCIDR is a range of the other family; invalid: Services
+	// have addresses of one family only.
+	SecondaryServiceCIDR netip.Prefix
 	// FirstNodePort and LastNodePort bound node ports; 0: the defaults.
 	FirstNodePort, LastNodePort int32
 }
@@ -34,6 +37,9 @@ func (c Config) withDefaults() Config {
 		c.ServiceCIDR = netip.MustParsePrefix(DefaultServiceCIDR)
 	}
 	c.ServiceCIDR = c.ServiceCIDR.Masked()
+	if c.SecondaryServiceCIDR.IsValid() {
+		c.SecondaryServiceCIDR = c.SecondaryServiceCIDR.Masked()
+	}
 	if c.FirstNodePort == 0 {
 		c.FirstNodePort, c.LastNodePort = DefaultFirstNodePort, DefaultLastNodePort
 	}

@@ -93,7 +93,13 @@ func request(t testing.TB, o, old txn.Object) *write.Request {
 // step runs one step by name.
 func step(t testing.TB, name string, v txn.View, r *write.Request) error {
 	t.Helper()
-	for _, s := range admission.Steps(admission.Config{}) {
+	return stepOf(t, admission.Config{}, name, v, r)
+}
+
+// stepOf runs one step of a cluster's own configuration.
+func stepOf(t testing.TB, config admission.Config, name string, v txn.View, r *write.Request) error {
+	t.Helper()
+	for _, s := range admission.Steps(config) {
 		if s.Name != name {
 			continue
 		}

@@ -73,7 +73,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.names, "tls-name", nil, "further host names of the API's certificate")
 	f.StringVar(&o.clusterName, "cluster-name", apiserver.DefaultClusterName, "name of the cluster, also of its report branch")
 	f.StringVar(&o.podCIDR, "pod-cidr", defaultPodCIDR, "range of the pods' addresses")
-	f.StringVar(&o.serviceCIDR, "service-cidr", admission.DefaultServiceCIDR, "range of the services' addresses")
+	f.StringVar(&o.serviceCIDR, "service-cidr", admission.DefaultServiceCIDR, "range of the services' addresses; two of different IP families, separated by a comma, for dual-stack services")
 	f.StringVar(&o.repo, "repo", "", "git repository to follow: a path or an https:// URL")
 	f.StringVar(&o.branch, "branch", "", "branch to follow (default: the repository's own)")
 	f.StringVar(&o.path, "path", "", "directory of the repository to apply (default: all of it)")
@@ -118,9 +118,11 @@ type server struct {
 	observing atomic.Bool
 	podCIDR   netip.Prefix
 	services  netip.Prefix
-	address   netip.Addr
-	log       *slog.Logger
-	clock     clock.WithTickerAndDelayedExecution
+	// secondServices is the range of the other IP family; invalid: there is none.
+	secondServices netip.Prefix
+	address        netip.Addr
+	log            *slog.Logger
+	clock          clock.WithTickerAndDelayedExecution
 }
 
 func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
@@ -144,8 +146,14 @@ func (s *server) start(ctx context.Context) error {
 	if s.podCIDR, err = netip.ParsePrefix(s.options.podCIDR); err != nil {
 		return fmt.Errorf("--pod-cidr: %w", err)
 	}
-	if s.services, err = netip.ParsePrefix(s.options.serviceCIDR); err != nil {
+	first, second, two := strings.Cut(s.options.serviceCIDR, ",")
+	if s.services, err = netip.ParsePrefix(first); err != nil {
 		return fmt.Errorf("--service-cidr: %w", err)
+	}
+	if two {
+		if s.secondServices, err = netip.ParsePrefix(second); err != nil {
+			return fmt.Errorf("--service-cidr: %w", err)
+		}
 	}
 	bind, err := netip.ParseAddr(s.options.bind)
 	if err != nil {
@@ -161,7 +169,7 @@ func (s *server) start(ctx context.Context) error {
 	s.beats = heartbeat.NewServer(s.nodeOf, s.clock)
 	s.api, err = apiserver.Start(ctx, apiserver.Config{
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
-		ServiceCIDR: s.services, ClusterName: s.options.clusterName, Etcd: member,
+		ServiceCIDR: s.services, SecondaryServiceCIDR: s.secondServices, ClusterName: s.options.clusterName, Etcd: member,
 		EncryptionConfig: s.options.encryption,
 		Routes:           s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})

@@ -63,6 +63,11 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("update"), core, "endpoints/finalizers services/finalizers"),
 		rule(can("create delete get list update watch"), discovery, "endpointslices"),
 	},
+	"service-cidrs-controller": {
+		rule(can("get list patch update watch"), network, "servicecidrs"),
+		rule(can("patch update"), network, "servicecidrs/finalizers servicecidrs/status"),
+		rule(read, network, "ipaddresses"),
+	},
 	"namespace-controller": {
 		rule(can("delete get list watch"), core, "namespaces"),
 		rule(can("update"), core, "namespaces/finalize namespaces/status"),
