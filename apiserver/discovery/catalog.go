@@ -35,8 +35,10 @@ var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "
 func newCatalog(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource) *catalog {
 	c := &catalog{}
 	for _, k := range kinds {
-		v := c.version(k.GVK.GroupVersion())
-		v.resources = append(v.resources, resources(k)...)
+		for _, row := range k.Rows() {
+			v := c.version(row.GVK.GroupVersion())
+			v.resources = append(v.resources, resources(row)...)
+		}
 	}
 	for _, gv := range sortedKeys(extra) {
 		v := c.version(gv)
@@ -76,7 +78,8 @@ func resources(k *kind.Kind) []metav1.APIResource {
 	if verbs == nil {
 		verbs = allVerbs
 	}
-	sum := sha256.Sum256([]byte(k.GVK.Group + "/" + k.GVK.Version + "/" + k.Plural))
+	stored := k.Stored().GVK
+	sum := sha256.Sum256([]byte(stored.Group + "/" + stored.Version + "/" + stored.Kind))
 	list := []metav1.APIResource{{
 		Name: k.Plural, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.GVK.Kind,
 		Verbs: slices.Sorted(slices.Values(verbs)), ShortNames: k.ShortNames, Categories: k.Categories,

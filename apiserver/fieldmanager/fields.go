@@ -186,12 +186,16 @@ func unix(t *metav1.Time) int64 {
 }
 
 func (f *Fields) library(k *kind.Kind, w Writer) (*managedfields.FieldManager, error) {
-	gvk := w.Version.WithKind(k.GVK.Kind)
+	row, ok := k.In(w.Version)
+	if !ok {
+		return nil, fmt.Errorf("%s has no version %s", k.GVK.Kind, w.Version)
+	}
+	gvk := row.GVK
 	key := managerKey{gvk, w.Subresource}
 	if m, ok := f.managers.Load(key); ok {
 		return m.(*managedfields.FieldManager), nil
 	}
-	m, err := managedfields.NewDefaultFieldManager(f.converter(), runtime.UnsafeObjectConvertor(f.scheme), defaulter{k}, creator{k, f.scheme},
+	m, err := managedfields.NewDefaultFieldManager(f.converter(), versions{kind: k}, defaulter{k}, creator{k, f.scheme},
 		gvk, k.GVK.GroupVersion(), w.Subresource, resets(k, w))
 	if err != nil {
 		return nil, fmt.Errorf("make field manager of %s: %w", gvk, err)
@@ -218,7 +222,8 @@ func resets(k *kind.Kind, w Writer) map[fieldpath.APIVersion]fieldpath.Filter {
 type defaulter struct{ kind *kind.Kind }
 
 func (d defaulter) Default(o runtime.Object) {
-	if object, ok := o.(txn.Object); ok && d.kind.Default != nil {
+	// What is of another version is defaulted when it has been converted.
+	if object, ok := o.(txn.Object); ok && d.kind.Default != nil && o.GetObjectKind().GroupVersionKind() == d.kind.GVK {
 		d.kind.Default(object)
 	}
 }
@@ -229,8 +234,10 @@ type creator struct {
 }
 
 func (c creator) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
-	if gvk == c.kind.GVK {
-		return c.kind.New(), nil
+	if row, ok := c.kind.In(gvk.GroupVersion()); ok && gvk.Kind == row.GVK.Kind {
+		o := row.New()
+		o.GetObjectKind().SetGroupVersionKind(gvk)
+		return o, nil
 	}
 	return c.scheme.New(gvk)
 }

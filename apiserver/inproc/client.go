@@ -117,9 +117,9 @@ func (c peerClient) do(ctx context.Context, k *kind.Kind, change txn.Change, dry
 		if err != nil {
 			return err
 		}
-		return into(parameter, out, sub.GVK)
+		return into(made(sub.GVK), parameter, out)
 	}
-	return into(done.Object, out, k.GVK)
+	return into(k, done.Object, out)
 }
 
 // change begins a change of an object.
@@ -132,7 +132,8 @@ func (c peerClient) change(verb txn.Verb, o client.Object) (*kind.Kind, txn.Chan
 	if !k.Namespaced {
 		namespace = ""
 	}
-	return k, txn.Change{Verb: verb, Ref: k.Ref(namespace, o.GetName()), Version: k.GVK.Version}, nil
+	ref := txn.Ref{Resource: k.Served(), Namespace: namespace, Name: o.GetName()}
+	return k, txn.Change{Verb: verb, Ref: ref, Version: k.GVK.Version}, nil
 }
 
 func (c peerClient) Create(ctx context.Context, o client.Object, options ...client.CreateOption) error {
@@ -194,7 +195,7 @@ func (c peerClient) apply(ctx context.Context, configuration runtime.ApplyConfig
 	if err != nil {
 		return err
 	}
-	_, change, err := c.change(txn.Apply, u)
+	k, change, err := c.change(txn.Apply, u)
 	if err != nil {
 		return err
 	}
@@ -204,7 +205,11 @@ func (c peerClient) apply(ctx context.Context, configuration runtime.ApplyConfig
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(done.Object)
+	applied, err := k.FromStored(done.Object)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(applied)
 	if err != nil {
 		return fmt.Errorf("encode what was applied: %w", err)
 	}
@@ -231,7 +236,7 @@ func (c peerClient) DeleteAllOf(ctx context.Context, o client.Object, options ..
 		return err
 	}
 	_, _, err = c.server.Write.DeleteCollection(ctx, c.identity, write.Collection{
-		Resource: k.Resource(), Version: k.GVK.Version, Namespace: opts.Namespace, Labels: opts.LabelSelector, Fields: opts.FieldSelector,
+		Resource: k.Served(), Version: k.GVK.Version, Namespace: opts.Namespace, Labels: opts.LabelSelector, Fields: opts.FieldSelector,
 		Delete: txn.Change{GracePeriod: opts.GracePeriodSeconds, Preconditions: opts.Preconditions, Propagation: opts.PropagationPolicy},
 	}, write.Options{DryRun: len(opts.DryRun) > 0, Epoch: c.epoch})
 	return err

@@ -22,9 +22,9 @@ func get(view txn.View, k *kind.Kind, key client.ObjectKey, out client.Object) e
 	}
 	o, ok := view.Get(k.Ref(key.Namespace, key.Name))
 	if !ok {
-		return apierrors.NewNotFound(k.Resource(), key.Name)
+		return apierrors.NewNotFound(k.Served(), key.Name)
 	}
-	return into(o, out, k.GVK)
+	return into(k, o, out)
 }
 
 // list reads what options select from a View. extract are the fields that a
@@ -45,7 +45,7 @@ func list(view txn.View, k *kind.Kind, out client.ObjectList, o *client.ListOpti
 		}
 	}
 	copied := o.UnsafeDisableDeepCopy == nil || !*o.UnsafeDisableDeepCopy
-	return fill(out, k.GVK, found, strconv.FormatInt(view.Revision(), 10), copied)
+	return fill(out, k, found, strconv.FormatInt(view.Revision(), 10), copied)
 }
 
 // candidates are the objects that can match: those of an index of the kind

@@ -144,7 +144,7 @@ func (r *registration) difference(known, now *store.Snapshot) {
 
 // shaped gives the object in the shape that the informer was asked for.
 func (r *registration) shaped(shared txn.Object) any {
-	o, err := like(shared, r.informer.shape, r.informer.kind.GVK)
+	o, err := like(r.informer.kind, shared, r.informer.shape)
 	if err != nil {
 		r.informer.cache.peer.server.Log.Error("informer cannot convert", "object", shared.GetName(), "err", err)
 		return shared

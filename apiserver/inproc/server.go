@@ -3,7 +3,6 @@ package inproc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -51,7 +50,7 @@ type TokenIssuer interface {
 // Server makes Peers. It is safe for concurrent use.
 type Server struct {
 	Config
-	kinds  map[schema.GroupKind]*kind.Kind
+	kinds  map[schema.GroupVersionKind]*kind.Kind
 	mapper *meta.DefaultRESTMapper
 }
 
@@ -63,14 +62,16 @@ func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Server{Config: c, kinds: map[schema.GroupKind]*kind.Kind{}, mapper: meta.NewDefaultRESTMapper(nil)}
+	s := &Server{Config: c, kinds: map[schema.GroupVersionKind]*kind.Kind{}, mapper: meta.NewDefaultRESTMapper(nil)}
 	for _, k := range c.Write.Kinds {
-		s.kinds[k.GVK.GroupKind()] = k
 		scope := meta.RESTScopeRoot
 		if k.Namespaced {
 			scope = meta.RESTScopeNamespace
 		}
-		s.mapper.AddSpecific(k.GVK, k.GVR(), k.GVK.GroupVersion().WithResource(k.Singular), scope)
+		for _, row := range k.Rows() {
+			s.kinds[row.GVK] = row
+			s.mapper.AddSpecific(row.GVK, row.GVR(), row.GVK.GroupVersion().WithResource(k.Singular), scope)
+		}
 	}
 	return s, nil
 }
@@ -116,12 +117,9 @@ func (s *Server) kindOf(o runtime.Object) (*kind.Kind, error) {
 }
 
 func (s *Server) kindFor(gvk schema.GroupVersionKind) (*kind.Kind, error) {
-	k := s.kinds[gvk.GroupKind()]
+	k := s.kinds[gvk]
 	if k == nil {
 		return nil, &meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}}
-	}
-	if gvk.Version != k.GVK.Version {
-		return nil, fmt.Errorf("%s is served in process as %s only", gvk.GroupKind(), k.GVK.Version)
 	}
 	return k, nil
 }
@@ -129,7 +127,7 @@ func (s *Server) kindFor(gvk schema.GroupVersionKind) (*kind.Kind, error) {
 // mayList authorizes a list or watch. One that its field selector narrows to a
 // name is one of that name.
 func (p *Peer) mayList(view txn.View, k *kind.Kind, verb string, o *client.ListOptions) error {
-	a := write.Attributes{Verb: verb, Resource: k.Resource(), Version: k.GVK.Version, Namespace: o.Namespace}
+	a := write.Attributes{Verb: verb, Resource: k.Served(), Version: k.GVK.Version, Namespace: o.Namespace}
 	if o.FieldSelector != nil {
 		a.FieldSelector = o.FieldSelector.String()
 		a.Name, _ = o.FieldSelector.RequiresExactMatch("metadata.name")
@@ -140,6 +138,6 @@ func (p *Peer) mayList(view txn.View, k *kind.Kind, verb string, o *client.ListO
 // may authorizes a read.
 func (p *Peer) may(view txn.View, k *kind.Kind, verb, namespace, name string) error {
 	return write.Authorize(p.server.Write.Authorizer, view, p.identity, write.Attributes{
-		Verb: verb, Resource: k.Resource(), Version: k.GVK.Version, Namespace: namespace, Name: name,
+		Verb: verb, Resource: k.Served(), Version: k.GVK.Version, Namespace: namespace, Name: name,
 	})
 }

@@ -41,20 +41,20 @@ func (s subresourceClient) Get(ctx context.Context, o, out client.Object, option
 		return err
 	}
 	err = write.Authorize(s.server.Write.Authorizer, view, s.identity, write.Attributes{
-		Verb: "get", Resource: k.Resource(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
+		Verb: "get", Resource: k.Served(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
 	})
 	if err != nil {
 		return err
 	}
 	stored, ok := view.Get(k.Ref(o.GetNamespace(), o.GetName()))
 	if !ok {
-		return apierrors.NewNotFound(k.Resource(), o.GetName())
+		return apierrors.NewNotFound(k.Served(), o.GetName())
 	}
 	parameter, err := sub.Get(stored)
 	if err != nil {
 		return err
 	}
-	return into(parameter, out, sub.GVK)
+	return into(made(sub.GVK), parameter, out)
 }
 
 func (s subresourceClient) Create(ctx context.Context, o, body client.Object, options ...client.SubResourceCreateOption) error {
@@ -80,7 +80,7 @@ func (s subresourceClient) issue(ctx context.Context, k *kind.Kind, o client.Obj
 		return err
 	}
 	err = write.Authorize(s.server.Write.Authorizer, view, s.identity, write.Attributes{
-		Verb: "create", Resource: k.Resource(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
+		Verb: "create", Resource: k.Served(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
 	})
 	if err != nil {
 		return err

@@ -112,12 +112,12 @@ func (s *stream) run(ctx context.Context, present *store.Snapshot) {
 var eventTypes = map[store.EventType]watch.EventType{store.Added: watch.Added, store.Modified: watch.Modified, store.Deleted: watch.Deleted}
 
 func (s *stream) send(ctx context.Context, t watch.EventType, shared txn.Object) bool {
-	o, err := like(shared, s.shape, s.kind.GVK)
+	o, err := like(s.kind, shared, s.shape)
 	if err != nil {
 		return s.put(ctx, watch.Event{Type: watch.Error, Object: statusOf(apierrors.NewInternalError(err))})
 	}
-	if o == shared {
-		o = shared.DeepCopyObject().(txn.Object)
+	if o == shared || s.kind != s.kind.Stored() {
+		o = o.DeepCopyObject().(txn.Object)
 	}
 	return s.put(ctx, watch.Event{Type: t, Object: o})
 }

@@ -9,7 +9,9 @@ import (
 	"math/bits"
 	"reflect"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
 )
@@ -73,9 +75,9 @@ func (k *Kind) Encode(o txn.Object) ([]byte, error) {
 	return append(b, envelopeTail...), nil
 }
 
-// Decode reads stored bytes, protobuf or JSON, into a new object with its type
-// and defaults filled in: what an older version stored may lack some. It keeps
-// no part of value.
+// Decode reads stored bytes, protobuf or JSON, in any version of the kind, into
+// a new object of the storage version with its type and defaults filled in:
+// what an older version stored may lack some. It keeps no part of value.
 func (k *Kind) Decode(value []byte) (txn.Object, error) {
 	o, err := k.decode(value)
 	if err == nil && k.Default != nil {
@@ -85,32 +87,59 @@ func (k *Kind) Decode(value []byte) (txn.Object, error) {
 }
 
 func (k *Kind) decode(value []byte) (txn.Object, error) {
-	o := k.New()
 	if !bytes.HasPrefix(value, envelopeMagic) {
-		if err := json.Unmarshal(value, o); err != nil {
-			return nil, fmt.Errorf("decode %s: %w", k.GVK.Kind, err)
-		}
-		if got := o.GetObjectKind().GroupVersionKind(); got != k.GVK {
-			return nil, fmt.Errorf("decode %s: stored as %s, want %s", k.GVK.Kind, got, k.GVK)
-		}
-		return o, nil
-	}
-	m, ok := o.(message)
-	if !ok {
-		return nil, fmt.Errorf("decode %s: stored as protobuf, want JSON", k.GVK.Kind)
+		return k.decodeJSON(value)
 	}
 	version, kind, raw, err := openEnvelope(value[len(envelopeMagic):])
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", k.GVK.Kind, err)
 	}
-	if string(kind) != k.GVK.Kind || string(version) != k.GVK.GroupVersion().String() {
-		return nil, fmt.Errorf("decode %s: stored as %s %s, want %s", k.GVK.Kind, version, kind, k.GVK)
+	row, err := k.storedAs(schema.FromAPIVersionAndKind(string(version), string(kind)))
+	if err != nil {
+		return nil, err
+	}
+	o := row.New()
+	m, ok := o.(message)
+	if !ok {
+		return nil, fmt.Errorf("decode %s: stored as protobuf, want JSON", k.GVK.Kind)
 	}
 	if err := m.Unmarshal(raw); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", k.GVK.Kind, err)
 	}
-	o.GetObjectKind().SetGroupVersionKind(k.GVK)
-	return o, nil
+	o.GetObjectKind().SetGroupVersionKind(row.GVK)
+	return row.ToStored(o)
+}
+
+func (k *Kind) decodeJSON(value []byte) (txn.Object, error) {
+	o := k.New()
+	var is metav1.TypeMeta
+	if _, custom := o.(*unstructured.Unstructured); !custom {
+		if err := json.Unmarshal(value, &is); err != nil {
+			return nil, fmt.Errorf("decode %s: %w", k.GVK.Kind, err)
+		}
+		row, err := k.storedAs(is.GroupVersionKind())
+		if err != nil {
+			return nil, err
+		}
+		o = row.New()
+	}
+	if err := json.Unmarshal(value, o); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", k.GVK.Kind, err)
+	}
+	row, err := k.storedAs(o.GetObjectKind().GroupVersionKind())
+	if err != nil {
+		return nil, err
+	}
+	return row.ToStored(o)
+}
+
+// storedAs is the row of the version that a value says it is stored in.
+func (k *Kind) storedAs(gvk schema.GroupVersionKind) (*Kind, error) {
+	row, ok := k.In(gvk.GroupVersion())
+	if !ok || gvk.Kind != row.GVK.Kind {
+		return nil, fmt.Errorf("decode %s: stored as %s, want %s", k.GVK.Kind, gvk, k.GVK)
+	}
+	return row, nil
 }
 
 // withoutVersion copies the object as deep as its resourceVersion.

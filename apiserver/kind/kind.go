@@ -19,8 +19,13 @@ import (
 // None of the functions may keep or change a shared object; those that get one
 // to change say so.
 type Kind struct {
-	// GVK is the storage version, external types: {apps v1 Deployment}.
+	// GVK is the row's version, external types: {apps v1 Deployment}.
 	GVK schema.GroupVersionKind
+	// Versions are the rows of further versions, in the storage version's row;
+	// Serve and Add put them there.
+	Versions []*Kind
+	// Hidden versions are not served; objects may be stored in them.
+	Hidden bool
 	// Plural, Singular and ShortNames are the resource's names.
 	Plural     string
 	Singular   string
@@ -82,6 +87,11 @@ type Kind struct {
 	// with Age.
 	Columns []metav1.TableColumnDefinition
 	Row     func(o txn.Object, now time.Time) []any
+
+	// stored, from, to and number are set in the rows of further versions.
+	stored   *Kind
+	from, to func(o txn.Object) (txn.Object, error)
+	number   int
 }
 
 // Deletion is a kind's decision about a DELETE.
@@ -122,12 +132,18 @@ type Subresource struct {
 	Connect bool
 }
 
-// Resource is the kind's group and plural.
+// Resource is what the kind's objects are found under in a View, whatever
+// version they are read in: the storage version's group, and the plural.
 func (k *Kind) Resource() schema.GroupResource {
+	return schema.GroupResource{Group: k.Stored().GVK.Group, Resource: k.Plural}
+}
+
+// Served is the resource as clients name it in the row's version.
+func (k *Kind) Served() schema.GroupResource {
 	return schema.GroupResource{Group: k.GVK.Group, Resource: k.Plural}
 }
 
-// GVR is the kind's storage version and plural.
+// GVR is the row's version and plural.
 func (k *Kind) GVR() schema.GroupVersionResource {
 	return k.GVK.GroupVersion().WithResource(k.Plural)
 }

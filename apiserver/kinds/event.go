@@ -13,7 +13,7 @@ import (
 )
 
 func eventKind() *kind.Kind {
-	return &kind.Kind{
+	k := &kind.Kind{
 		GVK:           corev1.SchemeGroupVersion.WithKind("Event"),
 		Plural:        "events",
 		Singular:      "event",
@@ -30,6 +30,8 @@ func eventKind() *kind.Kind {
 		Columns:  eventColumns(),
 		Row:      row(eventRow),
 	}
+	serveEventsV1(k)
+	return k
 }
 
 func eventColumns() []column {

@@ -16,7 +16,7 @@ func horizontalPodAutoscalerKind() *kind.Kind {
 		return &o.Status
 	})
 	doc := autoscalingv2.HorizontalPodAutoscalerSpec{}.SwaggerDoc()
-	return &kind.Kind{
+	k := &kind.Kind{
 		GVK:           autoscalingv2.SchemeGroupVersion.WithKind("HorizontalPodAutoscaler"),
 		Plural:        "horizontalpodautoscalers",
 		Singular:      "horizontalpodautoscaler",
@@ -36,6 +36,8 @@ func horizontalPodAutoscalerKind() *kind.Kind {
 		},
 		Row: row(hpaRow),
 	}
+	serveHPAV1(k)
+	return k
 }
 
 func defaultHPA(o *autoscalingv2.HorizontalPodAutoscaler) {

@@ -40,7 +40,10 @@ func New(rows []*kind.Kind) (*Table, error) {
 		if other, ok := prefixes[k.StoragePrefix]; ok {
 			return nil, fmt.Errorf("add kind %s: storage prefix %q is taken by %s", k.GVK, k.StoragePrefix, other.GVK)
 		}
-		t.byGVK[k.GVK], t.byGVR[k.GVR()], t.byResource[k.Resource()], prefixes[k.StoragePrefix] = k, k, k, k
+		t.byResource[k.Resource()], prefixes[k.StoragePrefix] = k, k
+		for _, row := range k.Rows() {
+			t.byGVK[row.GVK], t.byGVR[row.GVR()] = row, row
+		}
 		names := map[string]bool{k.Plural: true, k.Singular: true, strings.ToLower(k.GVK.Kind): true}
 		for _, s := range k.ShortNames {
 			names[s] = true
@@ -52,22 +55,23 @@ func New(rows []*kind.Kind) (*Table, error) {
 	return t, nil
 }
 
-// All returns the rows in their order; the slice is shared.
+// All returns the storage versions' rows in their order; the slice is shared.
 func (t *Table) All() []*kind.Kind { return t.kinds }
 
-// ByGVK finds the row of a storage version's kind.
+// ByGVK finds the row of a served version's kind.
 func (t *Table) ByGVK(gvk schema.GroupVersionKind) (*kind.Kind, bool) {
 	k, ok := t.byGVK[gvk]
 	return k, ok
 }
 
-// ByGVR finds the row of a storage version's resource.
+// ByGVR finds the row of a served version's resource.
 func (t *Table) ByGVR(gvr schema.GroupVersionResource) (*kind.Kind, bool) {
 	k, ok := t.byGVR[gvr]
 	return k, ok
 }
 
-// ByResource finds the row of a resource, whatever version it is asked in.
+// ByResource finds the storage version's row of a resource, whatever version it
+// is asked in.
 func (t *Table) ByResource(resource schema.GroupResource) (*kind.Kind, bool) {
 	k, ok := t.byResource[resource]
 	return k, ok

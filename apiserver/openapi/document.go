@@ -27,8 +27,10 @@ type catalog struct {
 func newCatalog(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource, scheme *runtime.Scheme, version string) (*catalog, error) {
 	c := &catalog{version: version, resources: map[schema.GroupVersion][]*resource{}, gvks: map[string][]gvkJSON{}}
 	for _, k := range kinds {
-		if err := c.addKind(k, scheme); err != nil {
-			return nil, err
+		for _, row := range k.Rows() {
+			if err := c.addKind(row, scheme); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for gv, resources := range extra {

@@ -121,7 +121,7 @@ func (h *Handler) serveDeleteCollection(w http.ResponseWriter, r *http.Request, 
 	if err != nil {
 		return err
 	}
-	collection := write.Collection{Resource: c.kind.Resource(), Version: c.info.Version, Namespace: s.namespace,
+	collection := write.Collection{Resource: c.kind.Served(), Version: c.info.Version, Namespace: s.namespace,
 		Labels: s.labels, Fields: s.fields, Delete: deletion(c, "", options)}
 	gone, warnings, err := h.Writer.DeleteCollection(r.Context(), c.identity, collection, write.Options{DryRun: len(options.DryRun) > 0})
 	for _, text := range slices.Compact(slices.Sorted(slices.Values(warnings))) {
@@ -134,7 +134,7 @@ func (h *Handler) serveDeleteCollection(w http.ResponseWriter, r *http.Request, 
 	for _, o := range gone {
 		part.entries = append(part.entries, &store.Entry{Ref: c.kind.Ref(o.GetNamespace(), o.GetName()), Object: o})
 	}
-	return h.answerList(w, r, accepted{media: a.media, pretty: a.pretty}, listGVK(c.kind), part)
+	return h.answerList(w, r, accepted{media: a.media, pretty: a.pretty}, c.kind, part)
 }
 
 // addWarning adds a Warning header in the form of RFC 7234: code 299, no

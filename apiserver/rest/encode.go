@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/store"
 )
 
@@ -20,6 +21,7 @@ import (
 const (
 	formJSON store.Format = iota
 	formProtobuf
+	forms // how many there are of each version
 )
 
 // protobufMagic begins every stored or sent protobuf object.
@@ -71,13 +73,19 @@ func appendTyped(dst []byte, gvk schema.GroupVersionKind, bare []byte) []byte {
 	return append(dst, bare[1:]...)
 }
 
-// bareEntry is an entry's bare form, encoded once for everybody.
-func bareEntry(e *store.Entry, form store.Format) ([]byte, error) {
-	return e.Encoded(form, func(e *store.Entry) ([]byte, error) {
-		if form == formProtobuf {
-			return bareProtobuf(e.Object)
+// bareEntry is an entry's bare form in the row's version, encoded once for
+// everybody.
+func bareEntry(k *kind.Kind, e *store.Entry, form store.Format) ([]byte, error) {
+	kept := form + store.Format(k.Number())*forms
+	return e.Encoded(kept, func(e *store.Entry) ([]byte, error) {
+		o, err := k.FromStored(e.Object)
+		if err != nil {
+			return nil, err
 		}
-		return bareJSON(e.Object)
+		if form == formProtobuf {
+			return bareProtobuf(o)
+		}
+		return bareJSON(o)
 	})
 }
 
@@ -152,19 +160,19 @@ func encodeObject(a accepted, gvk schema.GroupVersionKind, o runtime.Object) ([]
 }
 
 // encodeEntry is encodeObject for a shared entry.
-func encodeEntry(a accepted, gvk schema.GroupVersionKind, e *store.Entry) ([]byte, error) {
+func encodeEntry(a accepted, k *kind.Kind, e *store.Entry) ([]byte, error) {
 	if a.media == mediaProtobuf {
-		bare, err := bareEntry(e, formProtobuf)
+		bare, err := bareEntry(k, e, formProtobuf)
 		if err != nil {
 			return nil, err
 		}
-		return append(appendEnvelope(nil, gvk, len(bare)), bare...), nil
+		return append(appendEnvelope(nil, k.GVK, len(bare)), bare...), nil
 	}
-	bare, err := bareEntry(e, formJSON)
+	bare, err := bareEntry(k, e, formJSON)
 	if err != nil {
 		return nil, err
 	}
-	return dress(a, appendTyped(nil, gvk, bare))
+	return dress(a, appendTyped(nil, k.GVK, bare))
 }
 
 // dress turns compact JSON into what the client wants to read.

@@ -60,13 +60,13 @@ func (f *frames) event(t eventType, e *store.Entry) ([]byte, error) {
 		return f.object(t, partialGVK, partial(e.Object))
 	}
 	if f.accepted.media == mediaProtobuf {
-		bare, err := bareEntry(e, formProtobuf)
+		bare, err := bareEntry(f.kind, e, formProtobuf)
 		if err != nil {
 			return nil, err
 		}
 		return protobufFrame(t, f.kind.GVK, bare), nil
 	}
-	bare, err := bareEntry(e, formJSON)
+	bare, err := bareEntry(f.kind, e, formJSON)
 	if err != nil {
 		return nil, err
 	}

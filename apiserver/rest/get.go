@@ -60,7 +60,7 @@ func (h *Handler) answerEntry(w http.ResponseWriter, r *http.Request, code int, 
 		h.answerObject(w, r, code, a, partialGVK, partial(e.Object))
 		return nil
 	}
-	b, err := encodeEntry(a, k.GVK, e)
+	b, err := encodeEntry(a, k, e)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (h *Handler) serveList(w http.ResponseWriter, r *http.Request, c *call) err
 	case shapePartial:
 		return h.answerPartialList(w, r, a, c.kind, part)
 	}
-	return h.answerList(w, r, a, listGVK(c.kind), part)
+	return h.answerList(w, r, a, c.kind, part)
 }
 
 func listGVK(k *kind.Kind) schema.GroupVersionKind {
@@ -43,16 +43,16 @@ func listGVK(k *kind.Kind) schema.GroupVersionKind {
 }
 
 // answerList writes a list out of the entries' shared forms.
-func (h *Handler) answerList(w http.ResponseWriter, r *http.Request, a accepted, gvk schema.GroupVersionKind, part *chunk) error {
+func (h *Handler) answerList(w http.ResponseWriter, r *http.Request, a accepted, k *kind.Kind, part *chunk) error {
 	if a.media == mediaProtobuf {
-		parts, err := protobufList(gvk, part)
+		parts, err := protobufList(k, part)
 		if err != nil {
 			return err
 		}
 		h.answerParts(w, r, http.StatusOK, mediaProtobuf, parts)
 		return nil
 	}
-	parts, err := jsonList(gvk, part)
+	parts, err := jsonList(k, part)
 	if err != nil {
 		return err
 	}
@@ -68,18 +68,18 @@ func (h *Handler) answerList(w http.ResponseWriter, r *http.Request, a accepted,
 }
 
 // jsonList gives the pieces of a JSON list.
-func jsonList(gvk schema.GroupVersionKind, part *chunk) ([][]byte, error) {
+func jsonList(k *kind.Kind, part *chunk) ([][]byte, error) {
 	meta, err := json.Marshal(part.meta)
 	if err != nil {
 		return nil, fmt.Errorf("encode list metadata: %w", err)
 	}
-	head := appendTyped(nil, gvk, []byte(`{"metadata":`))
+	head := appendTyped(nil, listGVK(k), []byte(`{"metadata":`))
 	head = append(append(head, meta...), `,"items":[`...)
 	parts := make([][]byte, 0, 2*len(part.entries)+2)
 	parts = append(parts, head)
 	comma := []byte{','}
 	for i, e := range part.entries {
-		b, err := bareEntry(e, formJSON)
+		b, err := bareEntry(k, e, formJSON)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Ref, err)
 		}
@@ -93,7 +93,7 @@ func jsonList(gvk schema.GroupVersionKind, part *chunk) ([][]byte, error) {
 
 // protobufList gives the pieces of a protobuf list. Every list type of the API
 // has its metadata in field 1 and its items in field 2.
-func protobufList(gvk schema.GroupVersionKind, part *chunk) ([][]byte, error) {
+func protobufList(k *kind.Kind, part *chunk) ([][]byte, error) {
 	meta, err := part.meta.Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("encode list metadata: %w", err)
@@ -101,12 +101,12 @@ func protobufList(gvk schema.GroupVersionKind, part *chunk) ([][]byte, error) {
 	length := fieldSize(len(meta))
 	bodies := make([][]byte, len(part.entries))
 	for i, e := range part.entries {
-		if bodies[i], err = bareEntry(e, formProtobuf); err != nil {
+		if bodies[i], err = bareEntry(k, e, formProtobuf); err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Ref, err)
 		}
 		length += fieldSize(len(bodies[i]))
 	}
-	head := appendEnvelope(nil, gvk, length)
+	head := appendEnvelope(nil, listGVK(k), length)
 	head = append(appendField(head, 1, len(meta)), meta...)
 	parts := make([][]byte, 0, 2*len(bodies)+1)
 	parts = append(parts, head)

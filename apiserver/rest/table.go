@@ -63,10 +63,7 @@ func row(k *kind.Kind, o txn.Object, include metav1.IncludeObjectPolicy, now tim
 	case metav1.IncludeNone:
 		return out, nil
 	case metav1.IncludeObject:
-		var bare []byte
-		if bare, err = bareJSON(o); err == nil {
-			raw = appendTyped(nil, k.GVK, bare)
-		}
+		raw, err = encodeVersion(k, o)
 	default:
 		raw, err = json.Marshal(partial(o))
 	}
@@ -75,6 +72,19 @@ func row(k *kind.Kind, o txn.Object, include metav1.IncludeObjectPolicy, now tim
 	}
 	out.Object = runtime.RawExtension{Raw: raw}
 	return out, nil
+}
+
+// encodeVersion encodes a stored object in the row's version.
+func encodeVersion(k *kind.Kind, o txn.Object) ([]byte, error) {
+	converted, err := k.FromStored(o)
+	if err != nil {
+		return nil, err
+	}
+	bare, err := bareJSON(converted)
+	if err != nil {
+		return nil, err
+	}
+	return appendTyped(nil, k.GVK, bare), nil
 }
 
 // partial is the metadata alone.

@@ -30,7 +30,8 @@ func (c *call) target() schema.GroupVersionKind {
 
 // change begins the change that the request asks for.
 func (c *call) change(verb txn.Verb, name string) txn.Change {
-	return txn.Change{Verb: verb, Ref: c.kind.Ref(c.namespace(), name), Version: c.info.Version, Subresource: c.info.Subresource}
+	ref := txn.Ref{Resource: c.kind.Served(), Namespace: c.namespace(), Name: name}
+	return txn.Change{Verb: verb, Ref: ref, Version: c.info.Version, Subresource: c.info.Subresource}
 }
 
 // manager is the field manager: the one asked for, or the client's own name.

@@ -10,7 +10,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation/path"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/fieldmanager"
@@ -29,7 +28,7 @@ type attempt struct {
 	// the single deletions of a deletecollection.
 	authorized bool
 
-	kind *kind.Kind
+	kind *kind.Kind        // the row of the version that is written in
 	sub  *kind.Subresource // nil for the object itself
 	old  txn.Object        // nil when there is none
 
@@ -87,23 +86,21 @@ func (a *attempt) run(ctx context.Context) error {
 	case txn.Delete:
 		return a.delete(ctx)
 	}
-	return apierrors.NewMethodNotSupported(a.change.Ref.Resource, string(a.change.Verb))
+	return apierrors.NewMethodNotSupported(a.kind.Served(), string(a.change.Verb))
 }
 
 // resolve finds the kind and refuses names that could not be a path segment:
 // they would reach another key.
 func (a *attempt) resolve() error {
 	ref := &a.change.Ref
-	if a.kind = a.path.kinds[ref.Resource]; a.kind == nil {
+	if a.kind = a.path.row(ref.Resource, a.change.Version); a.kind == nil {
 		return apierrors.NewGenericServerResponse(http.StatusNotFound, string(a.change.Verb), ref.Resource, ref.Name, "", 0, true)
 	}
-	if a.change.Version == "" {
-		a.change.Version = a.kind.GVK.Version
-	}
+	a.change.Version, ref.Resource = a.kind.GVK.Version, a.kind.Resource()
 	if name := a.change.Subresource; name != "" {
 		sub, ok := a.kind.Subresources[name]
 		if !ok || sub.Connect {
-			return apierrors.NewGenericServerResponse(http.StatusNotFound, string(a.change.Verb), ref.Resource, ref.Name, "", 0, true)
+			return apierrors.NewGenericServerResponse(http.StatusNotFound, string(a.change.Verb), a.kind.Served(), ref.Name, "", 0, true)
 		}
 		a.sub = &sub
 	}
@@ -124,7 +121,7 @@ func (a *attempt) resolve() error {
 	case a.kind.Namespaced && ref.Namespace == "":
 		return apierrors.NewBadRequest("an empty namespace may not be set when a resource name is provided")
 	case !a.kind.Namespaced && ref.Namespace != "":
-		return apierrors.NewBadRequest(fmt.Sprintf("%s are not namespaced", ref.Resource))
+		return apierrors.NewBadRequest(fmt.Sprintf("%s are not namespaced", a.kind.Served()))
 	case ref.Name == "" && (a.change.Verb != txn.Create || a.sub != nil):
 		return apierrors.NewBadRequest("resource name may not be empty")
 	}
@@ -148,7 +145,7 @@ func (a *attempt) authorize() error {
 
 func (a *attempt) allowed(verb, name string) error {
 	return Authorize(a.path.Authorizer, a.view, a.identity, Attributes{
-		Verb: verb, Resource: a.change.Ref.Resource, Version: a.change.Version, Subresource: a.change.Subresource,
+		Verb: verb, Resource: a.kind.Served(), Version: a.change.Version, Subresource: a.change.Subresource,
 		Namespace: a.change.Ref.Namespace, Name: name,
 	})
 }
@@ -156,7 +153,7 @@ func (a *attempt) allowed(verb, name string) error {
 // request is what the admission steps see.
 func (a *attempt) request(operation Operation, o txn.Object) *Request {
 	return &Request{
-		Identity: a.identity, Operation: operation, Kind: a.kind, Ref: a.change.Ref, Subresource: a.change.Subresource,
+		Identity: a.identity, Operation: operation, Kind: a.kind.Stored(), Served: a.kind, Ref: a.change.Ref, Subresource: a.change.Subresource,
 		Object: o, Old: a.old, FieldManager: a.change.FieldManager, DryRun: a.change.DryRun, Now: a.now,
 	}
 }
@@ -236,7 +233,7 @@ func (a *attempt) writer() fieldmanager.Writer {
 	}
 	return fieldmanager.Writer{
 		Manager:     manager,
-		Version:     schema.GroupVersion{Group: a.kind.GVK.Group, Version: a.change.Version},
+		Version:     a.kind.GVK.GroupVersion(),
 		Subresource: a.change.Subresource,
 		Now:         a.now,
 	}

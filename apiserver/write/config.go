@@ -64,6 +64,7 @@ type Config struct {
 type Path struct {
 	Config
 	kinds  map[schema.GroupResource]*kind.Kind
+	served map[schema.GroupVersionResource]*kind.Kind
 	feed   *feed
 	plans  plans
 	guards guards
@@ -94,15 +95,27 @@ func New(c Config) (*Path, error) {
 	if c.Fields == nil {
 		c.Fields = fieldmanager.New(c.Scheme)
 	}
-	p := &Path{Config: c, kinds: map[schema.GroupResource]*kind.Kind{}, feed: newFeed()}
+	p := &Path{Config: c, kinds: map[schema.GroupResource]*kind.Kind{}, served: map[schema.GroupVersionResource]*kind.Kind{}, feed: newFeed()}
 	for _, k := range c.Kinds {
 		p.kinds[k.Resource()] = k
+		for _, row := range k.Rows() {
+			p.served[row.GVR()] = row
+		}
 	}
 	return p, nil
 }
 
-// Kind is the row of a resource, or nil.
+// Kind is the storage version's row of a resource, or nil.
 func (p *Path) Kind(resource schema.GroupResource) *kind.Kind { return p.kinds[resource] }
+
+// row is the row of a resource in a version, or nil; without a version it is
+// the storage version's.
+func (p *Path) row(resource schema.GroupResource, version string) *kind.Kind {
+	if version == "" {
+		return p.kinds[resource]
+	}
+	return p.served[resource.WithVersion(version)]
+}
 
 // indexes answers txn.Overlay: the values of one index of a pending object.
 func (p *Path) indexes(resource schema.GroupResource, index string, o txn.Object) []string {

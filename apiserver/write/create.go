@@ -39,7 +39,7 @@ func (a *attempt) create(ctx context.Context) error {
 	}
 	a.system(o)
 	return a.insert(ctx, o, func() error {
-		return a.path.Fields.Update(a.kind, nil, o, a.writer())
+		return a.path.Fields.Update(a.kind.Stored(), nil, o, a.writer())
 	})
 }
 
@@ -108,7 +108,7 @@ func (a *attempt) insert(ctx context.Context, o txn.Object, own func() error) er
 }
 
 func (a *attempt) exists(existing txn.Object) error {
-	err := apierrors.NewAlreadyExists(a.change.Ref.Resource, a.change.Ref.Name)
+	err := apierrors.NewAlreadyExists(a.kind.Served(), a.change.Ref.Name)
 	if existing.GetDeletionTimestamp() != nil {
 		err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
 	}
@@ -126,7 +126,7 @@ func (a *attempt) invalid(o txn.Object, errs field.ErrorList) error {
 // stored object.
 func (a *attempt) createSubresource(ctx context.Context) error {
 	if a.sub.Set == nil {
-		return apierrors.NewMethodNotSupported(a.change.Ref.Resource, "create")
+		return apierrors.NewMethodNotSupported(a.kind.Served(), "create")
 	}
 	parameter, err := a.decode(a.change.Object)
 	if err != nil {

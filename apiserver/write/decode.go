@@ -19,6 +19,23 @@ func (a *attempt) decode(o txn.Object) (txn.Object, error) {
 	if o == nil {
 		return nil, apierrors.NewBadRequest("the request has no object")
 	}
+	out, err := a.typed(o)
+	if err != nil {
+		return nil, err
+	}
+	return a.stored(out)
+}
+
+// stored gives a decoded object in the storage version.
+func (a *attempt) stored(o txn.Object) (txn.Object, error) {
+	if a.target() != a.kind.GVK {
+		return o, nil // a subresource's own kind
+	}
+	return a.kind.ToStored(o)
+}
+
+// typed gives a private copy of an object as the type that the change is about.
+func (a *attempt) typed(o txn.Object) (txn.Object, error) {
 	gvk := a.target()
 	u, ok := o.(*unstructured.Unstructured)
 	if !ok {
@@ -116,11 +133,11 @@ func errNamespace(got, want string) error {
 
 // conflict is the 409 of Kubernetes.
 func (a *attempt) conflict(format string, args ...any) error {
-	return apierrors.NewConflict(a.change.Ref.Resource, a.change.Ref.Name, fmt.Errorf(format, args...))
+	return apierrors.NewConflict(a.kind.Served(), a.change.Ref.Name, fmt.Errorf(format, args...))
 }
 
 var errModified = errors.New("the object has been modified; please apply your changes to the latest version and try again")
 
 func (a *attempt) notFound() error {
-	return apierrors.NewNotFound(a.change.Ref.Resource, a.change.Ref.Name)
+	return apierrors.NewNotFound(a.kind.Served(), a.change.Ref.Name)
 }

@@ -146,7 +146,7 @@ type Collection struct {
 // DeleteCollection deletes what is selected, one object after the other, as
 // Kubernetes does. It gives the objects' last states.
 func (p *Path) DeleteCollection(ctx context.Context, identity txn.Identity, c Collection, options Options) ([]txn.Object, []string, error) {
-	k := p.kinds[c.Resource]
+	k := p.row(c.Resource, c.Version)
 	if k == nil {
 		return nil, nil, apierrors.NewNotFound(c.Resource, "")
 	}
@@ -160,12 +160,13 @@ func (p *Path) DeleteCollection(ctx context.Context, identity txn.Identity, c Co
 	}
 	var deleted []txn.Object
 	var warnings []string
-	for o := range view.Each(c.Resource, c.Namespace) {
+	for o := range view.Each(k.Resource(), c.Namespace) {
 		if !Selects(k, o, c.Labels, c.Fields) {
 			continue
 		}
 		change := c.Delete
-		change.Verb, change.Ref, change.Version = txn.Delete, k.Ref(o.GetNamespace(), o.GetName()), c.Version
+		change.Verb, change.Version = txn.Delete, c.Version
+		change.Ref = txn.Ref{Resource: c.Resource, Namespace: o.GetNamespace(), Name: o.GetName()}
 		done, err := p.do(ctx, identity, change, options, true)
 		if apierrors.IsNotFound(err) {
 			continue

@@ -38,12 +38,9 @@ func (a *attempt) patch(ctx context.Context) error {
 		return a.notFound()
 	}
 	gvk := a.target()
-	current := a.old
-	if a.sub != nil && a.sub.Get != nil {
-		var err error
-		if current, err = a.sub.Get(a.old); err != nil {
-			return err
-		}
+	current, err := a.current()
+	if err != nil {
+		return err
 	}
 	before, err := toMap(current, gvk)
 	if err != nil {
@@ -60,7 +57,18 @@ func (a *attempt) patch(ctx context.Context) error {
 	if err := a.sameName(o); err != nil {
 		return err
 	}
+	if o, err = a.stored(o); err != nil {
+		return err
+	}
 	return a.replace(ctx, o)
+}
+
+// current is what the change is about, in the version that it is written in.
+func (a *attempt) current() (txn.Object, error) {
+	if a.sub != nil && a.sub.Get != nil {
+		return a.sub.Get(a.old)
+	}
+	return a.kind.FromStored(a.old)
 }
 
 func (a *attempt) patched(before map[string]any, typed txn.Object) (map[string]any, error) {
@@ -75,7 +83,7 @@ func (a *attempt) patched(before map[string]any, typed txn.Object) (map[string]a
 		return mergePatch(before, patch), nil
 	case types.StrategicMergePatchType:
 		if _, custom := typed.(*unstructured.Unstructured); custom {
-			return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", a.change.Ref.Resource, a.change.Ref.Name,
+			return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", a.kind.Served(), a.change.Ref.Name,
 				"strategic merge patches are not supported for custom resources", 0, false)
 		}
 		return strategicPatch(before, a.change.Patch, typed)
@@ -187,11 +195,11 @@ func (a *attempt) apply(ctx context.Context) error {
 	if err := a.applyCreates(); err != nil {
 		return err
 	}
-	o, err := a.path.Fields.Apply(a.kind, nil, config, a.writer(), a.change.Force)
+	o, err := a.path.Fields.Apply(a.kind.Stored(), nil, config, a.writer(), a.change.Force)
 	if err != nil {
 		return err
 	}
-	o.GetObjectKind().SetGroupVersionKind(a.kind.GVK)
+	o.GetObjectKind().SetGroupVersionKind(a.kind.Stored().GVK)
 	a.system(o)
 	return a.insert(ctx, o, func() error { return nil })
 }
@@ -208,10 +216,10 @@ func (a *attempt) applyTo(ctx context.Context, config *unstructured.Unstructured
 		return err
 	}
 	if a.sub != nil && a.sub.Set != nil {
-		return apierrors.NewMethodNotSupported(a.change.Ref.Resource, "apply to "+a.change.Subresource)
+		return apierrors.NewMethodNotSupported(a.kind.Served(), "apply to "+a.change.Subresource)
 	}
 	config.SetResourceVersion("")
-	o, err := a.path.Fields.Apply(a.kind, a.old, config, a.writer(), a.change.Force)
+	o, err := a.path.Fields.Apply(a.kind.Stored(), a.old, config, a.writer(), a.change.Force)
 	if err != nil {
 		return err
 	}

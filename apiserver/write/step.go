@@ -25,11 +25,13 @@ const (
 
 // Request is one write on its way through the admission steps.
 type Request struct {
-	Identity    txn.Identity
-	Operation   Operation
-	Kind        *kind.Kind
-	Ref         txn.Ref
-	Subresource string
+	Identity  txn.Identity
+	Operation Operation
+	// Kind is the storage version's row, and Served that of the version which
+	// the request is written in.
+	Kind, Served *kind.Kind
+	Ref          txn.Ref
+	Subresource  string
 	// Object is the object as it would be stored. Mutating steps may change
 	// it. Nil for deletions.
 	Object txn.Object

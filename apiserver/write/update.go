@@ -42,7 +42,7 @@ func (a *attempt) replace(ctx context.Context, o txn.Object) error {
 			return err
 		}
 	}
-	own := func() error { return a.path.Fields.Update(a.kind, a.old, o, a.writer()) }
+	own := func() error { return a.path.Fields.Update(a.kind.Stored(), a.old, o, a.writer()) }
 	return a.modify(ctx, o, parameter, own)
 }
 
@@ -58,7 +58,7 @@ func (a *attempt) preconditions(resourceVersion string) error {
 		}
 	}
 	if resourceVersion != "" && resourceVersion != "0" && resourceVersion != a.old.GetResourceVersion() {
-		return apierrors.NewConflict(a.change.Ref.Resource, a.change.Ref.Name, errModified)
+		return apierrors.NewConflict(a.kind.Served(), a.change.Ref.Name, errModified)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (a *attempt) inherit(o txn.Object) {
 	o.SetResourceVersion(a.old.GetResourceVersion())
 	o.SetGeneration(a.old.GetGeneration())
 	o.SetSelfLink("")
-	o.GetObjectKind().SetGroupVersionKind(a.kind.GVK)
+	o.GetObjectKind().SetGroupVersionKind(a.kind.Stored().GVK)
 	if o.GetUID() == "" {
 		o.SetUID(a.old.GetUID())
 	}
