@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,21 +21,45 @@ type continueToken struct {
 	Revision int64  `json:"rv"`
 	// Start is the key after which the list goes on: "ns/name\x00" or "name\x00".
 	Start string `json:"start"`
+	// Begun is when the list began, in seconds since 1970; 0 in tokens of others.
+	Begun int64 `json:"begun,omitempty"`
 }
 
 const continueVersion = "meta.k8s.io/v1"
 
+// continueTime is how long a list may go on from one revision. Nothing here
+// forgets a revision just because it is old, but clients rely on tokens that
+// expire after five to fifteen minutes: to find out that they have been too
+// slow, and that what they work through is far from the truth by now.
+const continueTime = 10 * time.Minute
+
+// place is where a chunked list goes on.
+type place struct {
+	// revision of all of the list; below zero: the rest comes from the newest
+	// state.
+	revision int64
+	after    txn.Ref
+	begun    time.Time // the zero time: unknown
+}
+
+func (p *place) expired(now time.Time) bool {
+	return !p.begun.IsZero() && now.Sub(p.begun) > continueTime
+}
+
 // maxContinue bounds a token that a client hands in.
 const maxContinue = 4 << 10
 
-// encodeContinue makes the token to go on after an object. A revision below
-// zero says that the rest comes from the newest state.
-func encodeContinue(k *kind.Kind, revision int64, last txn.Ref) string {
-	start := last.Name
+// encodeContinue makes the token for a place.
+func encodeContinue(k *kind.Kind, p place) string {
+	start := p.after.Name
 	if k.Namespaced {
-		start = last.Namespace + "/" + last.Name
+		start = p.after.Namespace + "/" + p.after.Name
 	}
-	b, err := json.Marshal(continueToken{Version: continueVersion, Revision: revision, Start: start + "\x00"})
+	token := continueToken{Version: continueVersion, Revision: p.revision, Start: start + "\x00"}
+	if !p.begun.IsZero() {
+		token.Begun = p.begun.Unix()
+	}
+	b, err := json.Marshal(token)
 	if err != nil {
 		return "" // strings and numbers always encode
 	}
@@ -43,9 +68,9 @@ func encodeContinue(k *kind.Kind, revision int64, last txn.Ref) string {
 
 // decodeContinue reads a token that may come from anywhere: what it names is
 // only ever a place inside the kind's own order.
-func decodeContinue(k *kind.Kind, text string) (revision int64, after *txn.Ref, err error) {
-	invalid := func(why string) (int64, *txn.Ref, error) {
-		return 0, nil, apierrors.NewBadRequest("continue key is not valid: " + why)
+func decodeContinue(k *kind.Kind, text string) (*place, error) {
+	invalid := func(why string) (*place, error) {
+		return nil, apierrors.NewBadRequest("continue key is not valid: " + why)
 	}
 	if len(text) > maxContinue {
 		return invalid("it is too long")
@@ -80,7 +105,11 @@ func decodeContinue(k *kind.Kind, text string) (revision int64, after *txn.Ref, 
 			return invalid(token.Start)
 		}
 	}
-	return token.Revision, &ref, nil
+	p := &place{revision: token.Revision, after: ref}
+	if token.Begun != 0 {
+		p.begun = time.Unix(token.Begun, 0)
+	}
+	return p, nil
 }
 
 // expiredContinue is the answer to a continue token whose revision is gone; it
@@ -94,6 +123,6 @@ func expiredContinue(k *kind.Kind, after txn.Ref) error {
 		"token results in an inconsistent list - objects that were created, " +
 		"modified, or deleted between the time the first chunk was returned " +
 		"and now may show up in the list.")
-	err.ErrStatus.ListMeta = metav1.ListMeta{Continue: encodeContinue(k, -1, after)}
+	err.ErrStatus.ListMeta = metav1.ListMeta{Continue: encodeContinue(k, place{revision: -1, after: after})}
 	return err
 }

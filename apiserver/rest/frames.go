@@ -55,9 +55,9 @@ func (f *frames) event(t eventType, e *store.Entry) ([]byte, error) {
 			return nil, err
 		}
 		one.ListMeta.ResourceVersion = e.Object.GetResourceVersion()
-		return f.object(t, tableGVK, one)
+		return f.object(t, f.accepted.meta("Table"), one)
 	case shapePartial:
-		return f.object(t, partialGVK, partial(e.Object))
+		return f.object(t, f.accepted.meta("PartialObjectMetadata"), partial(e.Object))
 	}
 	if f.accepted.media == mediaProtobuf {
 		bare, err := bareEntry(f.kind, e, formProtobuf)
@@ -117,9 +117,9 @@ func (f *frames) bookmark(revision int64, initialEnd bool) ([]byte, error) {
 			}
 			empty.Rows = append(empty.Rows, r)
 		}
-		return f.object(bookmarkEvent, tableGVK, empty)
+		return f.object(bookmarkEvent, f.accepted.meta("Table"), empty)
 	case shapePartial:
-		return f.object(bookmarkEvent, partialGVK, &metav1.PartialObjectMetadata{
+		return f.object(bookmarkEvent, f.accepted.meta("PartialObjectMetadata"), &metav1.PartialObjectMetadata{
 			ObjectMeta: metav1.ObjectMeta{ResourceVersion: text, Annotations: annotations}})
 	}
 	o := f.kind.New()

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,19 +55,19 @@ func things() *kind.Kind {
 // kind's own objects, and that the server's own tokens come back as they were.
 func FuzzContinue(f *testing.F) {
 	k := things()
-	f.Add(encodeContinue(k, 7, k.Ref("a", "b")))
+	f.Add(encodeContinue(k, place{revision: 7, after: k.Ref("a", "b"), begun: time.Unix(1, 0)}))
 	f.Add("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiIuLi9zZWNyZXRzL2EifQ")
 	f.Fuzz(func(t *testing.T, token string) {
-		revision, after, err := decodeContinue(k, token)
+		p, err := decodeContinue(k, token)
 		if err != nil {
 			return
 		}
-		if after.Resource != k.Resource() || strings.ContainsAny(after.Namespace+after.Name, "/\x00") || after.Namespace == ".." || after.Name == ".." {
+		if after := p.after; after.Resource != k.Resource() || strings.ContainsAny(after.Namespace+after.Name, "/\x00") || after.Namespace == ".." || after.Name == ".." {
 			t.Errorf("%q names %v", token, after)
 		}
-		again, ref, err := decodeContinue(k, encodeContinue(k, revision, *after))
-		if err != nil || again != revision || *ref != *after {
-			t.Errorf("%d %v came back as %d %v: %v", revision, after, again, ref, err)
+		again, err := decodeContinue(k, encodeContinue(k, *p))
+		if err != nil || again.revision != p.revision || again.after != p.after || !again.begun.Equal(p.begun) {
+			t.Errorf("%+v came back as %+v: %v", p, again, err)
 		}
 	})
 }

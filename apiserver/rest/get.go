@@ -57,7 +57,7 @@ func (h *Handler) answerEntry(w http.ResponseWriter, r *http.Request, code int, 
 		part := &chunk{entries: []*store.Entry{e}, meta: metav1.ListMeta{ResourceVersion: e.Object.GetResourceVersion()}}
 		return h.answerTable(w, r, a, k, part)
 	case shapePartial:
-		h.answerObject(w, r, code, a, partialGVK, partial(e.Object))
+		h.answerObject(w, r, code, a, a.meta("PartialObjectMetadata"), partial(e.Object))
 		return nil
 	}
 	b, err := encodeEntry(a, k, e)

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"fmt"
 	"mime"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // The media types served, by their names on the wire.
@@ -31,6 +33,13 @@ type accepted struct {
 	media  string
 	shape  shape
 	pretty bool
+	// version of meta.k8s.io that a shape is wanted in; empty: v1.
+	version string
+}
+
+// meta is a kind of meta.k8s.io in the version that is wanted.
+func (a accepted) meta(name string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: metav1.GroupName, Version: cmp.Or(a.version, "v1"), Kind: name}
 }
 
 // clause is one alternative of an Accept header.
@@ -80,7 +89,7 @@ func negotiate(r *http.Request, protobuf bool) (accepted, error) {
 		if !ok {
 			continue
 		}
-		a := accepted{media: media, pretty: pretty || c.params["pretty"] == "1"}
+		a := accepted{media: media, pretty: pretty || c.params["pretty"] == "1", version: c.params["v"]}
 		switch as := c.params["as"]; {
 		case as == "":
 		case c.params["g"] != metav1.GroupName || (c.params["v"] != "v1" && c.params["v"] != "v1beta1"):

@@ -29,10 +29,15 @@ func (h *Handler) list(ctx context.Context, s *selector, options *metav1.ListOpt
 	if err != nil {
 		return nil, err
 	}
-	return collect(s, snapshot, options, nil), nil
+	return h.collect(s, snapshot, options, nil), nil
 }
 
-// snapshotFor picks the state that resourceVersion and its match ask for.
+// snapshotFor picks the state that resourceVersion and its match ask for:
+//
+//	match         resourceVersion: none    "0"    any other
+//	none          the newest               any    not older; exactly that one with a limit
+//	NotOlderThan                           any    not older
+//	Exact                                         exactly that one
 func (h *Handler) snapshotFor(ctx context.Context, k *kind.Kind, options *metav1.ListOptions) (*store.Snapshot, error) {
 	revision, err := parseRevision(options.ResourceVersion)
 	switch {
@@ -44,7 +49,7 @@ func (h *Handler) snapshotFor(ctx context.Context, k *kind.Kind, options *metav1
 		return h.reader.Snapshot(), nil
 	}
 	snapshot, err := h.notBefore(ctx, revision)
-	if err != nil || options.ResourceVersionMatch != metav1.ResourceVersionMatchExact {
+	if err != nil || !isExact(options) {
 		return snapshot, err
 	}
 	snapshot, err = h.reader.At(ctx, revision, k.Resource())
@@ -52,6 +57,10 @@ func (h *Handler) snapshotFor(ctx context.Context, k *kind.Kind, options *metav1
 		return nil, apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 	}
 	return snapshot, err
+}
+
+func isExact(o *metav1.ListOptions) bool {
+	return o.ResourceVersionMatch == metav1.ResourceVersionMatchExact || o.ResourceVersionMatch == "" && o.Limit > 0
 }
 
 // notBefore waits for a revision, but not for one that does not exist yet.
@@ -74,32 +83,42 @@ func (h *Handler) listOn(ctx context.Context, s *selector, options *metav1.ListO
 	if options.ResourceVersion != "" && options.ResourceVersion != "0" {
 		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 	}
-	revision, after, err := decodeContinue(s.kind, options.Continue)
+	from, err := decodeContinue(s.kind, options.Continue)
 	if err != nil {
 		return nil, err
 	}
-	if revision < 0 {
+	if from.revision < 0 {
 		snapshot, err := h.reader.Current(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return collect(s, snapshot, options, after), nil
+		from.begun = h.clock.Now() // from here on the list is of this one revision
+		return h.collect(s, snapshot, options, from), nil
 	}
-	if _, err := h.notBefore(ctx, revision); err != nil {
+	if from.expired(h.clock.Now()) {
+		return nil, expiredContinue(s.kind, from.after)
+	}
+	if _, err := h.notBefore(ctx, from.revision); err != nil {
 		return nil, err
 	}
-	snapshot, err := h.reader.At(ctx, revision, s.kind.Resource())
+	snapshot, err := h.reader.At(ctx, from.revision, s.kind.Resource())
 	if store.IsExpired(err) {
-		return nil, expiredContinue(s.kind, *after)
+		return nil, expiredContinue(s.kind, from.after)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return collect(s, snapshot, options, after), nil
+	return h.collect(s, snapshot, options, from), nil
 }
 
-// collect takes at most options.Limit matching entries.
-func collect(s *selector, snapshot *store.Snapshot, options *metav1.ListOptions, after *txn.Ref) *chunk {
+// collect takes at most options.Limit matching entries, from where a chunked
+// list goes on or, with a nil place, from the beginning.
+func (h *Handler) collect(s *selector, snapshot *store.Snapshot, options *metav1.ListOptions, from *place) *chunk {
+	var after *txn.Ref
+	next := place{revision: snapshot.Revision(), begun: h.clock.Now()}
+	if from != nil {
+		after, next.begun = &from.after, from.begun
+	}
 	part := &chunk{meta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(snapshot.Revision(), 10)}}
 	limit := int(min(options.Limit, 1<<31-1))
 	remaining := int64(0)
@@ -118,7 +137,8 @@ func collect(s *selector, snapshot *store.Snapshot, options *metav1.ListOptions,
 	if remaining == 0 {
 		return part
 	}
-	part.meta.Continue = encodeContinue(s.kind, snapshot.Revision(), part.entries[limit-1].Ref)
+	next.after = part.entries[limit-1].Ref
+	part.meta.Continue = encodeContinue(s.kind, next)
 	if s.everything() {
 		part.meta.RemainingItemCount = &remaining
 	}

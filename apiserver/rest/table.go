@@ -12,18 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/store"
 )
 
-var (
-	tableGVK       = schema.GroupVersionKind{Group: metav1.GroupName, Version: "v1", Kind: "Table"}
-	partialGVK     = schema.GroupVersionKind{Group: metav1.GroupName, Version: "v1", Kind: "PartialObjectMetadata"}
-	partialListGVK = schema.GroupVersionKind{Group: metav1.GroupName, Version: "v1", Kind: "PartialObjectMetadataList"}
-)
+// partialGVK is the metadata alone, as tables carry it.
+var partialGVK = metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata")
 
 // defaultColumns are shown for kinds that declare none.
 var defaultColumns = []metav1.TableColumnDefinition{
@@ -120,7 +116,7 @@ func (h *Handler) answerTable(w http.ResponseWriter, r *http.Request, a accepted
 		return err
 	}
 	t.ListMeta = part.meta
-	h.answerObject(w, r, http.StatusOK, a, tableGVK, t)
+	h.answerObject(w, r, http.StatusOK, a, a.meta("Table"), t)
 	return nil
 }
 
@@ -130,6 +126,6 @@ func (h *Handler) answerPartialList(w http.ResponseWriter, r *http.Request, a ac
 		p := partial(e.Object)
 		l.Items = append(l.Items, *p)
 	}
-	h.answerObject(w, r, http.StatusOK, a, partialListGVK, l)
+	h.answerObject(w, r, http.StatusOK, a, a.meta("PartialObjectMetadataList"), l)
 	return nil
 }

@@ -79,7 +79,7 @@ func (w *watch) begin(ctx context.Context) (int64, *chunk, error) {
 	if err != nil || !initial {
 		return snapshotRevision(snapshot), nil, err
 	}
-	return snapshot.Revision(), collect(w.selector, snapshot, &metav1.ListOptions{}, nil), nil
+	return snapshot.Revision(), w.h.collect(w.selector, snapshot, &metav1.ListOptions{}, nil), nil
 }
 
 func snapshotRevision(s *store.Snapshot) int64 {
