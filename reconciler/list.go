@@ -15,6 +15,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/nodelife"
 	"github.com/headway-sh/headway/reconciler/podgc"
 	"github.com/headway-sh/headway/reconciler/replicaset"
+	"github.com/headway-sh/headway/reconciler/resourcequota"
 	"github.com/headway-sh/headway/reconciler/rootca"
 	"github.com/headway-sh/headway/reconciler/serviceaccount"
 	"github.com/headway-sh/headway/reconciler/servicecidr"
@@ -45,6 +46,7 @@ var list = []entry{
 		}
 		return rootca.New(deps, c.RootCA)
 	}},
+	{"resourcequota", resourcequota.Name, plain(resourcequota.New)},
 	{"deployment", deployment.Name, plain(deployment.New)},
 	{"replicaset", replicaset.Name, plain(replicaset.New)},
 	{"replicationcontroller", replicaset.ControllersName, plain(replicaset.Controllers.New)},

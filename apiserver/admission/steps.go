@@ -48,7 +48,7 @@ func (c Config) withDefaults() Config {
 
 // Steps are the steps in the order in which they run. Those that refuse for
 // who or where come first, those that fill in come next; addresses are taken
-// last, when nothing but validation can still refuse the request.
+// and quotas charged last, when nothing but validation can still refuse the request.
 func Steps(c Config) []write.Step {
 	c = c.withDefaults()
 	return []write.Step{
@@ -64,6 +64,7 @@ func Steps(c Config) []write.Step {
 		defaultTolerations(),
 		limitRanger(),
 		serviceAddresses(c),
+		resourceQuota(),
 	}
 }
 

@@ -44,6 +44,15 @@ type planned struct {
 	notes   []txn.Note
 }
 
+// shares are the records that the change writes along with its object.
+func (p planned) shares() []txn.Ref {
+	refs := make([]txn.Ref, len(p.extra))
+	for i, e := range p.extra {
+		refs[i] = e.ref
+	}
+	return refs
+}
+
 // plan runs one change through the pipeline on a View.
 func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, change txn.Change, authorized bool) planned {
 	a := &attempt{path: p, view: view, identity: identity, change: change, now: p.Clock.Now(), authorized: authorized}

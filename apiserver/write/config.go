@@ -68,6 +68,7 @@ type Path struct {
 	feed   *feed
 	plans  plans
 	guards guards
+	turns  turns
 }
 
 // New makes a write path.

@@ -52,7 +52,9 @@ func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change,
 	change.DryRun = change.DryRun || options.DryRun
 	options.DryRun = change.DryRun
 	view, current := p.Store.Latest(), false
-	for round := 1; ; round++ {
+	leave := func() {}
+	defer func() { leave() }()
+	for round, queued := 1, false; ; round++ {
 		one := p.plan(ctx, view, identity, change, authorized)
 		if !current && (one.outcome.Err != nil || one.outcome.Operation == txn.Unchanged || options.DryRun) {
 			// The answer rests on this View alone: make sure it is current.
@@ -74,6 +76,18 @@ func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change,
 		}
 		if options.DryRun || one.outcome.Operation == txn.Unchanged {
 			return done, nil
+		}
+		if shared := one.shares(); len(shared) > 0 && !queued {
+			var waited bool
+			var err error
+			queued = true
+			if waited, leave, err = p.turns.wait(ctx, shared); err != nil {
+				return Done{}, unavailable(err)
+			}
+			if waited {
+				view, current = p.Store.Latest(), false
+				continue
+			}
 		}
 		err := p.write(ctx, view, identity, one, options.Epoch, &done)
 		switch {
