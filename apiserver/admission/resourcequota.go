@@ -55,7 +55,7 @@ func charge(view txn.View, r *write.Request, object txn.Object) error {
 
 func chargeOne(view txn.View, r *write.Request, q *corev1.ResourceQuota, object txn.Object) error {
 	before, after := quota.Usage(q, r.Ref.Resource, r.Old, r.Now), quota.Usage(q, r.Ref.Resource, object, r.Now)
-	if pod, ok := object.(*corev1.Pod); ok && len(after) > 0 && (creates(r, podsResource) || r.Subresource == "resize") {
+	if pod, ok := object.(*corev1.Pod); ok && (creates(r, podsResource) || r.Subresource == "resize") && quota.Scoped(q, podsResource, pod) {
 		if err := quota.Unstated(q, pod); err != nil {
 			return forbidden(r, "%w", err)
 		}
