@@ -1,5 +1,6 @@
 // Package clients_test uses the server as programs do: through the informers of
-// client-go, its dynamic and metadata clients, and a controller-runtime manager.
+// client-go, its dynamic and metadata clients, a controller-runtime manager and
+// Helm.
 package clients_test
 
 import (
@@ -40,7 +41,8 @@ var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmap
 
 func TestClients(t *testing.T) {
 	t.Parallel()
-	config, err := clientcmd.BuildConfigFromFlags("", testserver.Start(t, testserver.Binary(t)))
+	kubeconfig := testserver.Start(t, testserver.Binary(t))
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +54,10 @@ func TestClients(t *testing.T) {
 	t.Run("dynamic client", func(t *testing.T) {
 		t.Parallel()
 		testDynamic(t, config)
+	})
+	t.Run("helm", func(t *testing.T) {
+		t.Parallel()
+		testHelm(t, config, kubeconfig)
 	})
 	t.Run("manager", func(t *testing.T) {
 		t.Parallel()
