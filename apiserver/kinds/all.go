@@ -20,6 +20,9 @@ func All() []*kind.Kind {
 		// coordination, scheduling, node, storage
 		leaseKind(), priorityClassKind(), runtimeClassKind(), storageClassKind(),
 		volumeAttachmentKind(), csiNodeKind(), csiDriverKind(), csiStorageCapacityKind(), volumeAttributesClassKind(),
+		// admissionregistration.k8s.io/v1
+		validatingWebhookConfigurationKind(), mutatingWebhookConfigurationKind(),
+		validatingAdmissionPolicyKind(), validatingAdmissionPolicyBindingKind(),
 		// flowcontrol.apiserver.k8s.io/v1
 		flowSchemaKind(), priorityLevelConfigurationKind(),
 		// gitops.headway.sh/v1alpha1

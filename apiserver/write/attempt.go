@@ -2,6 +2,7 @@ package write
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -24,15 +25,25 @@ type attempt struct {
 	identity txn.Identity
 	change   txn.Change
 	now      time.Time
-	// authorized is set when the whole request was authorized already, as for
-	// the single deletions of a deletecollection.
-	authorized bool
+	manner
+	// only is set for a request that writes no object: only the steps that
+	// want to see everything are asked.
+	only bool
 
 	kind *kind.Kind        // the row of the version that is written in
 	sub  *kind.Subresource // nil for the object itself
 	old  txn.Object        // nil when there is none
 
 	planned planned
+}
+
+// manner is how a change is planned.
+type manner struct {
+	// authorized is set when the whole request was authorized already, as for
+	// the single deletions of a deletecollection.
+	authorized bool
+	// fresh says that the View has every acknowledged write.
+	fresh bool
 }
 
 // planned is what an attempt found out: the outcome and what Commit has to do
@@ -42,6 +53,8 @@ type planned struct {
 	extra   []pendingWrite
 	decides []txn.Ref
 	notes   []txn.Note
+	// annotations are for the audit.
+	annotations map[string]string
 }
 
 // shares are the records that the change writes along with its object.
@@ -54,8 +67,8 @@ func (p planned) shares() []txn.Ref {
 }
 
 // plan runs one change through the pipeline on a View.
-func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, change txn.Change, authorized bool) planned {
-	a := &attempt{path: p, view: view, identity: identity, change: change, now: p.Clock.Now(), authorized: authorized}
+func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, change txn.Change, how manner) planned {
+	a := &attempt{path: p, view: view, identity: identity, change: change, now: p.Clock.Now(), manner: how}
 	err := a.run(ctx)
 	if err == nil {
 		err = a.guard(ctx)
@@ -159,60 +172,6 @@ func (a *attempt) allowed(verb, name string) error {
 	})
 }
 
-// request is what the admission steps see.
-func (a *attempt) request(operation Operation, o txn.Object) *Request {
-	return &Request{
-		Identity: a.identity, Operation: operation, Kind: a.kind.Stored(), Served: a.kind, Ref: a.change.Ref, Subresource: a.change.Subresource,
-		Object: o, Old: a.old, FieldManager: a.change.FieldManager, DryRun: a.change.DryRun, Now: a.now,
-	}
-}
-
-func (a *attempt) mutate(ctx context.Context, r *Request) error {
-	for _, s := range a.path.Steps {
-		if s.Mutate == nil {
-			continue
-		}
-		if err := s.Mutate(ctx, a.view, r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (a *attempt) validate(ctx context.Context, r *Request) error {
-	for _, s := range a.path.Steps {
-		if s.Validate == nil {
-			continue
-		}
-		if err := s.Validate(ctx, a.view, r); err != nil {
-			return err
-		}
-	}
-	a.collect(r)
-	return nil
-}
-
-// gone lets the steps clean up behind an object that leaves the store.
-func (a *attempt) gone(ctx context.Context) error {
-	r := a.request(OperationDelete, nil)
-	for _, s := range a.path.Steps {
-		if s.Gone == nil {
-			continue
-		}
-		if err := s.Gone(ctx, a.view, r); err != nil {
-			return err
-		}
-	}
-	a.collect(r)
-	return nil
-}
-
-func (a *attempt) collect(r *Request) {
-	a.planned.decides = append(a.planned.decides, r.decides...)
-	a.planned.extra = append(a.planned.extra, r.extra...)
-	a.warn(r.warnings...)
-}
-
 func (a *attempt) warn(texts ...string) {
 	a.planned.outcome.Warnings = append(a.planned.outcome.Warnings, texts...)
 }
@@ -250,6 +209,9 @@ func (a *attempt) writer() fieldmanager.Writer {
 
 // status makes sure that an error is an API status.
 func status(err error) error {
+	if errors.Is(err, errNotCurrent) {
+		return err // for do alone
+	}
 	if _, ok := err.(apierrors.APIStatus); ok {
 		return err
 	}

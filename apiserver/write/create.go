@@ -84,6 +84,7 @@ func (a *attempt) insert(ctx context.Context, o txn.Object, own func() error) er
 	if err := a.mutate(ctx, r); err != nil {
 		return err
 	}
+	o = r.Object
 	if a.kind.Prepare != nil {
 		a.kind.Prepare(o, nil)
 	}
@@ -156,6 +157,7 @@ func (a *attempt) createSubresource(ctx context.Context) error {
 	if err := a.mutate(ctx, r); err != nil {
 		return err
 	}
+	o = r.Object
 	if err := a.check(o); err != nil {
 		return err
 	}

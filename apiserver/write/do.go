@@ -38,6 +38,9 @@ type Done struct {
 	// was written or the object is gone.
 	Entry    *store.Entry
 	Warnings []string
+	// Annotations are what admission has to tell the audit; they come with an
+	// error too.
+	Annotations map[string]string
 	// Revision of the write; the View's when nothing was written.
 	Revision int64
 }
@@ -55,19 +58,20 @@ func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change,
 	leave := func() {}
 	defer func() { leave() }()
 	for round, queued := 1, false; ; round++ {
-		one := p.plan(ctx, view, identity, change, authorized)
+		one := p.plan(ctx, view, identity, change, manner{authorized: authorized, fresh: current})
 		if !current && (one.outcome.Err != nil || one.outcome.Operation == txn.Unchanged || options.DryRun) {
 			// The answer rests on this View alone: make sure it is current.
 			newest, err := p.Store.View(ctx)
 			if err != nil {
 				return Done{}, unavailable(err)
 			}
-			if current = true; newest.Revision() != view.Revision() {
+			if current = true; newest.Revision() != view.Revision() || errors.Is(one.outcome.Err, errNotCurrent) {
 				view = newest
 				continue
 			}
 		}
-		done := Done{Operation: one.outcome.Operation, Object: one.outcome.After, Warnings: one.outcome.Warnings, Revision: view.Revision()}
+		done := Done{Operation: one.outcome.Operation, Object: one.outcome.After, Warnings: one.outcome.Warnings,
+			Annotations: one.annotations, Revision: view.Revision()}
 		if one.outcome.Err != nil {
 			return done, one.outcome.Err
 		}

@@ -74,7 +74,7 @@ func (p *Path) Plan(ctx context.Context, view txn.View, identity txn.Identity, c
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		all[i] = p.plan(ctx, d, identity, change, false)
+		all[i] = p.plan(ctx, d, identity, change, manner{fresh: true})
 		d.add(all[i])
 	}
 	result := &txn.Result{Revision: view.Revision(), Identity: identity, Outcomes: make([]txn.Outcome, len(all))}

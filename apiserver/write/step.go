@@ -5,6 +5,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
@@ -21,6 +22,8 @@ const (
 	OperationUpdate Operation = "UPDATE"
 	// OperationDelete is the deletion of an object.
 	OperationDelete Operation = "DELETE"
+	// OperationConnect opens a stream or hands a request on.
+	OperationConnect Operation = "CONNECT"
 )
 
 // Request is one write on its way through the admission steps.
@@ -32,8 +35,8 @@ type Request struct {
 	Kind, Served *kind.Kind
 	Ref          txn.Ref
 	Subresource  string
-	// Object is the object as it would be stored. Mutating steps may change
-	// it. Nil for deletions.
+	// Object is the object as it would be stored. Mutating steps may change it
+	// or, with Replace, put another in its place. Nil for deletions.
 	Object txn.Object
 	// Old is the stored object: shared, never to be changed. Nil for creations.
 	Old txn.Object
@@ -46,11 +49,20 @@ type Request struct {
 	FieldManager string
 	// DryRun says that the request will not be written whatever the answer.
 	DryRun bool
-	Now    time.Time
+	// Again says that the mutating steps run a second time, because one of
+	// them asked for it.
+	Again bool
+	Now   time.Time
 
-	warnings []string
-	decides  []txn.Ref
-	extra    []pendingWrite
+	// asked is what a request that writes no object asked for.
+	asked       runtime.Object
+	attempt     *attempt
+	again       bool
+	kept        map[string]any
+	warnings    []string
+	annotations map[string]string
+	decides     []txn.Ref
+	extra       []pendingWrite
 }
 
 // pendingWrite is an object that must be written along with the request's.
@@ -61,6 +73,17 @@ type pendingWrite struct {
 
 // Warn tells the writer something that does not refuse the write.
 func (r *Request) Warn(text string) { r.warnings = append(r.warnings, text) }
+
+// Annotate adds an audit annotation; its key has the form of a label's. The
+// first value of a key stays.
+func (r *Request) Annotate(key, value string) {
+	if r.annotations == nil {
+		r.annotations = map[string]string{}
+	}
+	if _, ok := r.annotations[key]; !ok {
+		r.annotations[key] = value
+	}
+}
 
 // Decide names an object that decided about the request: the write succeeds
 // only while it is as the step saw it, and is planned again otherwise.
@@ -80,6 +103,10 @@ func (r *Request) Also(ref txn.Ref, object txn.Object) {
 type Step struct {
 	// Name as users know it, such as ServiceAccount.
 	Name string
+	// Everything says that the step wants to see also the requests that write
+	// no object through the path: streams and evictions. Object is nil then, and
+	// Subject tells what was asked for.
+	Everything bool
 	// Mutate may change r.Object; it runs before the object is validated.
 	Mutate func(ctx context.Context, view txn.View, r *Request) error
 	// Validate must not change r.Object; it runs after every mutation.

@@ -78,6 +78,7 @@ func (a *attempt) modify(ctx context.Context, o, parameter txn.Object, own func(
 	if err := a.mutate(ctx, r); err != nil {
 		return err
 	}
+	o = r.Object
 	if err := a.check(o); err != nil {
 		return err
 	}

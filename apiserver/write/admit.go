@@ -1,0 +1,89 @@
+package write
+
+import (
+	"context"
+	"maps"
+
+	"github.com/headway-sh/headway/api/txn"
+)
+
+// request is what the admission steps see.
+func (a *attempt) request(operation Operation, o txn.Object) *Request {
+	return &Request{
+		Identity: a.identity, Operation: operation, Kind: a.kind.Stored(), Served: a.kind, Ref: a.change.Ref, Subresource: a.change.Subresource,
+		Object: o, Old: a.old, FieldManager: a.change.FieldManager, DryRun: a.change.DryRun, Now: a.now, attempt: a,
+	}
+}
+
+// mutate runs the mutating steps, and once more those up to one that asks for
+// it. The object may be another one afterwards: r has it.
+func (a *attempt) mutate(ctx context.Context, r *Request) error {
+	for i := range a.path.Steps {
+		if err := a.mutateBy(ctx, r, i); err != nil {
+			return err
+		}
+		if !r.again {
+			continue
+		}
+		r.Again = true
+		for j := range i + 1 {
+			if err := a.mutateBy(ctx, r, j); err != nil {
+				return err
+			}
+		}
+		r.Again, r.again = false, false
+	}
+	return nil
+}
+
+func (a *attempt) mutateBy(ctx context.Context, r *Request, step int) error {
+	s := a.path.Steps[step]
+	if s.Mutate == nil || a.only && !s.Everything {
+		return nil
+	}
+	err := s.Mutate(ctx, a.view, r)
+	if err != nil {
+		a.collect(r)
+	}
+	return err
+}
+
+func (a *attempt) validate(ctx context.Context, r *Request) error {
+	defer a.collect(r)
+	for _, s := range a.path.Steps {
+		if s.Validate == nil || a.only && !s.Everything {
+			continue
+		}
+		if err := s.Validate(ctx, a.view, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone lets the steps clean up behind an object that leaves the store.
+func (a *attempt) gone(ctx context.Context) error {
+	r := a.request(OperationDelete, nil)
+	defer a.collect(r)
+	for _, s := range a.path.Steps {
+		if s.Gone == nil {
+			continue
+		}
+		if err := s.Gone(ctx, a.view, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect takes over what the steps had to say.
+func (a *attempt) collect(r *Request) {
+	a.planned.decides = append(a.planned.decides, r.decides...)
+	a.planned.extra = append(a.planned.extra, r.extra...)
+	a.warn(r.warnings...)
+	if a.planned.annotations == nil {
+		a.planned.annotations = r.annotations
+	} else {
+		maps.Copy(a.planned.annotations, r.annotations)
+	}
+}
