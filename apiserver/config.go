@@ -40,6 +40,11 @@ type Config struct {
 	// SecondaryServiceCIDR is a range of the other IP family, for dual-stack
 	// Services; invalid: there is none.
 	SecondaryServiceCIDR netip.Prefix
+	// ExternalIPs are the ranges that Services may claim external addresses in;
+	// none: they may claim none.
+	ExternalIPs []netip.Prefix
+	// PodSecurity holds where the labels of a namespace name no standard.
+	PodSecurity admission.PodSecurity
 	// ClusterName and ClusterDomain name the cluster to people and in DNS.
 	ClusterName, ClusterDomain string
 	// Etcd configures the member in process; its DataDir is set from DataDir,
@@ -70,6 +75,9 @@ func (c *Config) complete() error {
 		return errors.New("apiserver: Listen is needed")
 	case c.Logger == nil:
 		return errors.New("apiserver: Logger is needed")
+	}
+	if err := c.PodSecurity.Validate(); err != nil {
+		return fmt.Errorf("apiserver: %w", err)
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

@@ -183,7 +183,8 @@ func (s *Server) assemble() (http.Handler, error) {
 	}
 	log := s.config.Logger
 	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
-		Steps: admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR})})
+		Steps: admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
+			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure})})
 	if err != nil {
 		return nil, err
 	}

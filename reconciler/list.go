@@ -19,6 +19,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/rootca"
 	"github.com/headway-sh/headway/reconciler/serviceaccount"
 	"github.com/headway-sh/headway/reconciler/servicecidr"
+	"github.com/headway-sh/headway/reconciler/storageprotection"
 )
 
 // entry is one controller of the list.
@@ -46,6 +47,8 @@ var list = []entry{
 		}
 		return rootca.New(deps, c.RootCA)
 	}},
+	{"pvcprotection", storageprotection.ClaimsName, plain(storageprotection.NewClaims)},
+	{"pvprotection", storageprotection.VolumesName, plain(storageprotection.NewVolumes)},
 	{"resourcequota", resourcequota.Name, plain(resourcequota.New)},
 	{"deployment", deployment.Name, plain(deployment.New)},
 	{"replicaset", replicaset.Name, plain(replicaset.New)},

@@ -11,10 +11,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	helper "k8s.io/component-helpers/resource"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/write"
 )
+
+// whole is how a pod is summed up: what it runs in beside its containers is not
+// its author's to choose.
+var whole = helper.PodResourcesOptions{ExcludeOverhead: true}
 
 // limitRangerAnnotation tells which requests and limits were filled in.
 const limitRangerAnnotation = "kubernetes.io/limit-ranger"
@@ -34,20 +39,17 @@ func limitRanger() write.Step {
 				return nil
 			}
 			for o := range view.Each(limitRanges, r.Ref.Namespace) {
-				r.Decide(txn.Ref{Resource: limitRanges, Namespace: o.GetNamespace(), Name: o.GetName()})
 				defaultLimits(r.Object.(*corev1.Pod), o.(*corev1.LimitRange))
 			}
 			return nil
 		},
 		Validate: func(_ context.Context, view txn.View, r *write.Request) error {
-			if r.Object == nil || r.Ref.Resource != podsResource && r.Ref.Resource != claims {
-				return nil
-			}
-			if r.Operation != write.OperationCreate && !(r.Ref.Resource == podsResource && r.Subresource == "resize") || r.Operation == write.OperationCreate && r.Subresource != "" {
+			if !limited(r) {
 				return nil
 			}
 			var errs []error
 			for o := range view.Each(limitRanges, r.Ref.Namespace) {
+				r.Decide(txn.Ref{Resource: limitRanges, Namespace: o.GetNamespace(), Name: o.GetName()})
 				for _, item := range o.(*corev1.LimitRange).Spec.Limits {
 					errs = append(errs, outside(r.Object, &item)...)
 				}
@@ -60,30 +62,45 @@ func limitRanger() write.Step {
 	}
 }
 
+// limited tells whether a request says how much an object may use: a new pod,
+// the resize of one, and claims, which may grow.
+func limited(r *write.Request) bool {
+	if r.Object == nil || r.Old != nil && r.Old.GetDeletionTimestamp() != nil {
+		return false
+	}
+	switch r.Ref.Resource {
+	case podsResource:
+		return creates(r, podsResource) || r.Subresource == "resize"
+	case claims:
+		return r.Subresource == ""
+	}
+	return false
+}
+
 // defaultLimits fills in what containers leave open and says so in an
 // annotation.
 func defaultLimits(pod *corev1.Pod, ranges *corev1.LimitRange) {
-	var done []string
-	fill := func(kind string, c *corev1.Container, item *corev1.LimitRangeItem) {
-		if set := missing(&c.Resources.Requests, item.DefaultRequest); len(set) > 0 {
-			done = append(done, fmt.Sprintf("%s request for %s %s", strings.Join(set, ", "), kind, c.Name))
-		}
-		if set := missing(&c.Resources.Limits, item.Default); len(set) > 0 {
-			done = append(done, fmt.Sprintf("%s limit for %s %s", strings.Join(set, ", "), kind, c.Name))
-		}
-	}
+	requests, limits := corev1.ResourceList{}, corev1.ResourceList{}
 	for i := range ranges.Spec.Limits {
-		item := &ranges.Spec.Limits[i]
-		if item.Type != corev1.LimitTypeContainer {
-			continue
-		}
-		for j := range pod.Spec.Containers {
-			fill("container", &pod.Spec.Containers[j], item)
-		}
-		for j := range pod.Spec.InitContainers {
-			fill("init container", &pod.Spec.InitContainers[j], item)
+		if item := &ranges.Spec.Limits[i]; item.Type == corev1.LimitTypeContainer {
+			maps.Copy(requests, item.DefaultRequest)
+			maps.Copy(limits, item.Default)
 		}
 	}
+	var done []string
+	fill := func(kind string, list []corev1.Container) {
+		for i := range list {
+			c := &list[i]
+			if set := missing(&c.Resources.Requests, requests); len(set) > 0 {
+				done = append(done, fmt.Sprintf("%s request for %s %s", strings.Join(set, ", "), kind, c.Name))
+			}
+			if set := missing(&c.Resources.Limits, limits); len(set) > 0 {
+				done = append(done, fmt.Sprintf("%s limit for %s %s", strings.Join(set, ", "), kind, c.Name))
+			}
+		}
+	}
+	fill("container", pod.Spec.Containers)
+	fill("init container", pod.Spec.InitContainers)
 	if len(done) > 0 {
 		if pod.Annotations == nil {
 			pod.Annotations = map[string]string{}
@@ -125,33 +142,10 @@ func outside(o txn.Object, item *corev1.LimitRangeItem) []error {
 				}
 			}
 		case corev1.LimitTypePod:
-			errs = bounds(item, podSum(o, requestsOf), podSum(o, limitsOf))
+			errs = bounds(item, helper.PodRequests(o, whole), helper.PodLimits(o, whole))
 		}
 	}
 	return errs
-}
-
-func requestsOf(c *corev1.Container) corev1.ResourceList { return c.Resources.Requests }
-func limitsOf(c *corev1.Container) corev1.ResourceList   { return c.Resources.Limits }
-
-// podSum adds up the containers, or takes an init container that wants more.
-func podSum(pod *corev1.Pod, of func(*corev1.Container) corev1.ResourceList) corev1.ResourceList {
-	sum := corev1.ResourceList{}
-	for i := range pod.Spec.Containers {
-		for name, q := range of(&pod.Spec.Containers[i]) {
-			have := sum[name]
-			have.Add(q)
-			sum[name] = have
-		}
-	}
-	for i := range pod.Spec.InitContainers {
-		for name, q := range of(&pod.Spec.InitContainers[i]) {
-			if have, ok := sum[name]; !ok || have.Cmp(q) < 0 {
-				sum[name] = q
-			}
-		}
-	}
-	return sum
 }
 
 // bounds compares requests and limits with an item, resource by resource.
@@ -196,8 +190,13 @@ func bounds(item *corev1.LimitRangeItem, requests, limits corev1.ResourceList) [
 
 func ratio(item *corev1.LimitRangeItem, name corev1.ResourceName, request, limit resource.Quantity) error {
 	most := item.MaxLimitRequestRatio[name]
-	if request.IsZero() || limit.IsZero() {
-		return fmt.Errorf("%s max limit to request ratio per %s is %s, but no request is specified or request is 0", name, item.Type, most.String())
+	for _, part := range []struct {
+		what string
+		resource.Quantity
+	}{{"request", request}, {"limit", limit}} {
+		if part.IsZero() {
+			return fmt.Errorf("%s max limit to request ratio per %s is %s, but no %s is specified or %s is 0", name, item.Type, most.String(), part.what, part.what)
+		}
 	}
 	if have := limit.AsApproximateFloat64() / request.AsApproximateFloat64(); have > most.AsApproximateFloat64() {
 		return fmt.Errorf("%s max limit to request ratio per %s is %s, but provided ratio is %f", name, item.Type, most.String(), have)

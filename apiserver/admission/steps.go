@@ -30,6 +30,14 @@ type Config struct {
 	SecondaryServiceCIDR netip.Prefix
 	// FirstNodePort and LastNodePort bound node ports; 0: the defaults.
 	FirstNodePort, LastNodePort int32
+	// ExternalIPs are the ranges that Services may claim external addresses in;
+	// none: they may claim none.
+	ExternalIPs []netip.Prefix
+	// PodSecurity holds where namespaces have no labels.
+	PodSecurity PodSecurity
+	// Pressure is the part of the storage that is taken, from 0 to 1; nil: the
+	// storage is never full.
+	Pressure func() float64
 }
 
 func (c Config) withDefaults() Config {
@@ -53,6 +61,7 @@ func Steps(c Config) []write.Step {
 	c = c.withDefaults()
 	return []write.Step{
 		namespaceLifecycle(),
+		storagePressure(c.Pressure),
 		nodeRestriction(),
 		certificateRequester(),
 		signers(),
@@ -62,7 +71,14 @@ func Steps(c Config) []write.Step {
 		priority(),
 		runtimeClass(),
 		defaultTolerations(),
+		defaultStorageClass(),
+		defaultIngressClass(),
+		storageProtection(),
 		limitRanger(),
+		claimResize(),
+		podSecurity(c.PodSecurity),
+		externalIPs(c.ExternalIPs),
+		foreignEndpoints(c.ServiceCIDR, c.SecondaryServiceCIDR),
 		serviceAddresses(c),
 		resourceQuota(),
 	}

@@ -85,6 +85,9 @@ func (r *Request) Annotate(key, value string) {
 	}
 }
 
+// Warnings are what has been told so far.
+func (r *Request) Warnings() []string { return r.warnings }
+
 // Decide names an object that decided about the request: the write succeeds
 // only while it is as the step saw it, and is planned again otherwise.
 func (r *Request) Decide(ref txn.Ref) { r.decides = append(r.decides, ref) }

@@ -62,6 +62,7 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(read, core, "endpoints services"),
 		rule(can("update"), core, "endpoints/finalizers services/finalizers"),
 		rule(can("create delete get list update watch"), discovery, "endpointslices"),
+		rule(can("create"), discovery, "endpointslices/restricted"),
 	},
 	"service-cidrs-controller": {
 		rule(can("get list patch update watch"), network, "servicecidrs"),
