@@ -15,6 +15,7 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/authz/policy"
+	"github.com/headway-sh/headway/apiserver/fairness"
 )
 
 // bootstrapManager owns the fields of what a cluster begins with.
@@ -25,7 +26,7 @@ const bootstrapManager = "headway-bootstrap"
 // second start writes nothing.
 func (s *Server) bootstrap(ctx context.Context) error {
 	// Namespaces first: what is in them is admitted on a View that has them.
-	for _, build := range []func(txn.View) []txn.Change{s.systemNamespaces, s.systemObjects} {
+	for _, build := range []func(txn.View) []txn.Change{s.systemNamespaces, s.systemObjects, s.fairness.Conditions} {
 		_, _, err := txn.Run(ctx, s.Peer(Masters).Txn(), Masters, txn.CommitOptions{}, func(view txn.View) ([]txn.Change, error) {
 			return build(view), nil
 		})
@@ -61,7 +62,7 @@ func (s *Server) systemNamespaces(view txn.View) []txn.Change {
 }
 
 func (s *Server) systemObjects(view txn.View) []txn.Change {
-	changes := policy.Changes(view)
+	changes := append(policy.Changes(view), fairness.Changes(view)...)
 	classes := schema.GroupResource{Group: schedulingv1.GroupName, Resource: "priorityclasses"}
 	changes = append(changes, missing(view, []txn.Change{
 		create(classes, "v1", &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "system-cluster-critical"}, Value: 2_000_000_000,

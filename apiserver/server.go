@@ -23,6 +23,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/connect"
 	"github.com/headway-sh/headway/apiserver/discovery"
 	"github.com/headway-sh/headway/apiserver/etcd"
+	"github.com/headway-sh/headway/apiserver/fairness"
 	"github.com/headway-sh/headway/apiserver/inproc"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/kinds"
@@ -41,6 +42,7 @@ type Server struct {
 	member      *etcd.Member
 	certificate *peerCertificate // nil when the member is alone
 	sealing     *sealing
+	fairness    *fairness.Fairness
 	store       *store.Store
 	table       *kinds.Table
 	path        *write.Path
@@ -113,6 +115,7 @@ func (s *Server) start(ctx context.Context) error {
 		}
 	}
 	s.serving.Go(func() error { s.finishRotation(background); return nil })
+	s.serving.Go(func() error { return s.keepFair(background) })
 	// The first write would wait for the schemas otherwise.
 	s.serving.Go(func() error { s.path.Fields.Warm(); return nil })
 	s.http = rest.Server(handler, s.authorities.serving(&s.config), s.config.Logger)
@@ -214,15 +217,19 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.fairness, err = fairness.New(fairness.Config{Seats: s.config.Seats, Log: log}); err != nil {
+		return nil, err
+	}
 	api, err := rest.New(rest.Config{
-		Log: log, Clock: s.config.Clock, Kinds: visible, Scheme: scheme, Reader: s.store, Writer: s.path,
+		Turns: turns{s.fairness},
+		Log:   log, Clock: s.config.Clock, Kinds: visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)
 		},
 		Connector: connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
 		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.config.Checks,
-		Paths: map[string]http.Handler{EncryptionPath + "/": http.HandlerFunc(s.serveEncryption)},
+		Paths: map[string]http.Handler{EncryptionPath + "/": http.HandlerFunc(s.serveEncryption), fairness.DumpPath: s.fairness},
 	})
 	if err != nil {
 		return nil, err

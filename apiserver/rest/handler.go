@@ -53,6 +53,8 @@ type Config struct {
 	Rules     Rules
 	Issuer    TokenIssuer
 	Connector Connector
+	// Turns lets requests in; optional: all at once.
+	Turns Turns
 	// Auditor is optional.
 	Auditor Auditor
 
@@ -184,14 +186,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInf
 	if err != nil {
 		return identity, err
 	}
-	if err := h.authorize(identity, attributesOf(r, info)); err != nil {
-		return identity, err
-	}
-	if !info.IsResource {
-		r = r.WithContext(context.WithValue(r.Context(), identityKey{}, identity))
-		return identity, h.servePath(w, r, info)
-	}
-	return identity, h.serveResource(w, r, &call{info: info, identity: identity})
+	return identity, h.inTurn(w, r, info, identity, func(r *http.Request) error {
+		if err := h.authorize(identity, attributesOf(r, info)); err != nil {
+			return err
+		}
+		if !info.IsResource {
+			return h.servePath(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, identity)), info)
+		}
+		return h.serveResource(w, r, &call{info: info, identity: identity})
+	})
 }
 
 type identityKey struct{}

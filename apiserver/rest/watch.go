@@ -116,6 +116,7 @@ func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
 	if w.begun(stream, after, initial) != nil {
 		return nil // the client is gone
 	}
+	leaveSeats(ctx)
 	w.follow(ctx, stream, watcher)
 	return nil
 }

@@ -42,6 +42,8 @@ type serverOptions struct {
 	gitToken, gitCA          string
 	gossipPort               uint16
 	encryption               string
+	readsInFlight            int
+	writesInFlight           int
 	etcd                     etcdOptions
 }
 
@@ -84,6 +86,8 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
 	f.StringVar(&o.encryption, "encryption-provider-config", "", "file with an EncryptionConfiguration (default: an own one, which seals Secrets)")
+	f.IntVar(&o.readsInFlight, "max-requests-inflight", 400, "with the next one: how many requests are served at once")
+	f.IntVar(&o.writesInFlight, "max-mutating-requests-inflight", 200, "with the one before: how many requests are served at once")
 	o.etcd.flags(f)
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
@@ -171,6 +175,7 @@ func (s *server) start(ctx context.Context) error {
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
 		ServiceCIDR: s.services, SecondaryServiceCIDR: s.secondServices, ClusterName: s.options.clusterName, Etcd: member,
 		EncryptionConfig: s.options.encryption,
+		Seats:            s.options.readsInFlight + s.options.writesInFlight,
 		Routes:           s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
