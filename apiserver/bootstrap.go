@@ -22,7 +22,7 @@ import (
 const bootstrapManager = "headway-bootstrap"
 
 // bootstrap writes what is missing: namespaces, priority classes, roles and
-// bindings, the range of services, the API's own Service with its endpoints, and cluster DNS's. A
+// bindings, its own APIServices, the range of services, the API's own Service with its endpoints, and cluster DNS's. A
 // second start writes nothing.
 func (s *Server) bootstrap(ctx context.Context) error {
 	// Namespaces first: what is in them is admitted on a View that has them.
@@ -64,6 +64,7 @@ func (s *Server) systemNamespaces(view txn.View) []txn.Change {
 func (s *Server) systemObjects(view txn.View) []txn.Change {
 	changes := append(policy.Changes(view), fairness.Changes(view)...)
 	classes := schema.GroupResource{Group: schedulingv1.GroupName, Resource: "priorityclasses"}
+	changes = append(changes, missing(view, s.apiServices())...)
 	changes = append(changes, missing(view, []txn.Change{
 		create(classes, "v1", &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "system-cluster-critical"}, Value: 2_000_000_000,
 			Description: "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."}),

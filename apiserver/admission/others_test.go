@@ -4,11 +4,13 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -233,4 +235,24 @@ func TestStoragePressure(t *testing.T) {
 			says(t, stepOf(t, c, "StoragePressure", view(t), r), test.want)
 		})
 	}
+}
+
+func TestDevices(t *testing.T) {
+	t.Parallel()
+	slice := &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: "s"}, Spec: resourcev1.ResourceSliceSpec{
+		Devices: []resourcev1.Device{{Taints: []resourcev1.DeviceTaint{{Key: "new"}, {Key: "old", TimeAdded: &metav1.Time{Time: time.Unix(5, 0)}}}}}}}
+	r := request(t, slice, nil)
+	says(t, step(t, "Devices", view(t), r), "")
+	for i, want := range []time.Time{r.Now, time.Unix(5, 0)} {
+		if got := slice.Spec.Devices[0].Taints[i].TimeAdded; !got.Time.Equal(want) {
+			t.Errorf("taint %d added at %s, want %s", i, got, want)
+		}
+	}
+	admin := &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "c"}, Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{
+		Requests: []resourcev1.DeviceRequest{{Name: "r", Exactly: &resourcev1.ExactDeviceRequest{AdminAccess: ptr.To(true)}}}}}}
+	ns := namespace("shop", corev1.NamespaceActive)
+	says(t, step(t, "Devices", view(t, ns), request(t, admin, nil)),
+		"ResourceClaim.resource.k8s.io \"c\" is invalid: spec.devices.requests[0].exactly.adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace")
+	ns.Labels = map[string]string{"resource.kubernetes.io/admin-access": "true"}
+	says(t, step(t, "Devices", view(t, ns), request(t, admin, nil)), "")
 }

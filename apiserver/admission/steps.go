@@ -74,6 +74,7 @@ func Steps(c Config) []write.Step {
 		defaultStorageClass(),
 		defaultIngressClass(),
 		storageProtection(),
+		devices(),
 		limitRanger(),
 		claimResize(),
 		podSecurity(c.PodSecurity),
