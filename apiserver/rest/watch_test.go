@@ -179,8 +179,16 @@ func TestWatchExpired(t *testing.T) {
 		_, err := c.Create(t.Context(), configMap(fmt.Sprint("a", i)), metav1.CreateOptions{})
 		check(t, err)
 	}
+	before, err := c.Get(t.Context(), "a3", metav1.GetOptions{})
+	check(t, err)
 	w.restart()
-	response := w.get(maps + "?watch=1&resourceVersion=1")
+	resumed := w.get(maps + "?watch=1&resourceVersion=" + before.ResourceVersion)
+	if got := summary(frames(t, resumed, 1)); got != "ADDED a4" {
+		t.Errorf("resumed from before the start with %s", got)
+	}
+	check(t, w.backend.Compact(t.Context(), mustRevision(before.ResourceVersion)))
+	w.restart()
+	response := w.get(maps + "?watch=1&resourceVersion=2")
 	if response.StatusCode != http.StatusOK {
 		t.Errorf("status %s", response.Status)
 	}
@@ -204,7 +212,7 @@ func TestQuietWatchOverHTTP2(t *testing.T) {
 	maps := w.client("alice").CoreV1().ConfigMaps("shop")
 	_, err := maps.Create(t.Context(), configMap("a"), metav1.CreateOptions{})
 	check(t, err)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { w.handler.ServeHTTP(out, r) }))
+	server := httptest.NewUnstartedServer(w)
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })

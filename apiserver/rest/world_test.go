@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -29,6 +30,7 @@ type world struct {
 	store   *store.Store
 	backend *memkv.Server
 	path    *write.Path
+	mu      sync.RWMutex // guards handler while requests are served
 	handler *rest.Handler
 	server  *httptest.Server
 	open    func() (*store.Store, func())
@@ -89,7 +91,7 @@ func newWorld(t testing.TB, change ...func(*rest.Config)) *world {
 		w.assemble(rows, table, scheme, log, change)
 	}
 	w.build()
-	w.server = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { w.handler.ServeHTTP(out, r) }))
+	w.server = httptest.NewServer(w)
 	t.Cleanup(func() {
 		w.server.CloseClientConnections()
 		w.server.Close()
@@ -98,7 +100,7 @@ func newWorld(t testing.TB, change ...func(*rest.Config)) *world {
 	return w
 }
 
-// restart opens the store anew, which forgets all past events.
+// restart opens the store anew on what the backend has.
 func (w *world) restart() {
 	w.t.Helper()
 	w.stop()
@@ -123,8 +125,19 @@ func (w *world) assemble(rows []*kind.Kind, table *kinds.Table, scheme *runtime.
 	for _, f := range change {
 		f(&c)
 	}
-	w.handler, err = rest.New(c)
+	handler, err := rest.New(c)
 	check(t, err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.handler = handler
+}
+
+// ServeHTTP hands requests to the handler that there is now.
+func (w *world) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	w.mu.RLock()
+	h := w.handler
+	w.mu.RUnlock()
+	h.ServeHTTP(out, r)
 }
 
 // client speaks JSON as the given user.

@@ -20,6 +20,11 @@ type Backend interface {
 	// never a part of a revision. The channel is closed when ctx ends or after
 	// an Update with Err.
 	Watch(ctx context.Context, start, end string, revision int64) <-chan Update
+	// History returns the changes in [start, end) from one revision to another,
+	// both included, in order and each with what it replaced. It returns
+	// ErrCompacted when not all of that is remembered, or when there are more
+	// than limit.
+	History(ctx context.Context, start, end string, from, to int64, limit int) ([]Past, error)
 	// Progress asks for an Update on the running watches that says up to which
 	// revision they are complete, for when keys outside the range were written.
 	Progress(ctx context.Context) error
@@ -88,6 +93,12 @@ type Change struct {
 	Value    []byte
 	Deleted  bool
 	Revision int64
+}
+
+// Past is a change with what it replaced; nil: nothing.
+type Past struct {
+	Change
+	Previous *KeyValue
 }
 
 // Update is what a watch delivers: the changes of one or more whole revisions,

@@ -23,8 +23,12 @@ type feed struct {
 	touched  bool          // collected in this round of route
 }
 
+// firstEvent is the number of a log's first event: older ones may be put in
+// front of it later.
+const firstEvent = 1 << 40
+
 func newFeed(limit int, floor int64) *feed {
-	return &feed{limit: limit, floor: floor, changed: make(chan struct{})}
+	return &feed{first: firstEvent, limit: limit, floor: floor, changed: make(chan struct{})}
 }
 
 // trim drops whole revisions from the front once a quarter more than the limit
@@ -104,6 +108,8 @@ type feedSet struct {
 	all      *feed
 	parts    map[feedKey]*feed
 	byIndex  map[string]int // how many parts there are of an index
+	// forgotten is a revision that the backend has no history of.
+	forgotten int64
 }
 
 func newFeedSet(r *Resource, limit int, floor int64) *feedSet {

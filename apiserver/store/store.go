@@ -34,8 +34,10 @@ type Store struct {
 	unmarked chan int64   // batch revisions that nobody has marked yet
 	wrote    chan int64   // published revisions, for housekeeping
 	pressure atomic.Uint64
-	stopped  chan struct{}
-	ran      atomic.Bool
+	// recalling is held by who fills a log with history.
+	recalling chan struct{}
+	stopped   chan struct{}
+	ran       atomic.Bool
 
 	// loop is owned by the apply loop (Open hands it over to Run).
 	loop loop
@@ -49,12 +51,13 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		config:   config,
-		backend:  config.Backend,
-		commands: make(chan command),
-		unmarked: make(chan int64, 1),
-		wrote:    make(chan int64, 1),
-		stopped:  make(chan struct{}),
+		config:    config,
+		backend:   config.Backend,
+		commands:  make(chan command),
+		unmarked:  make(chan int64, 1),
+		wrote:     make(chan int64, 1),
+		recalling: make(chan struct{}, 1),
+		stopped:   make(chan struct{}),
 	}
 	s.reads.init()
 	s.ring.limit = config.Snapshots

@@ -55,8 +55,9 @@ type Watcher struct {
 	closing sync.Once
 }
 
-// Watch begins to watch. It waits until the store has reached From, and returns
-// an *ExpiredError when From is older than the log.
+// Watch begins to watch. It waits until the store has reached From. When From
+// is older than the log the backend is asked for what it remembers; an
+// *ExpiredError says that this does not reach back far enough.
 //
 // Resuming at a revision replays all of its events when more than one of them
 // is the watch's, else it begins with the next revision.
@@ -64,12 +65,25 @@ func (s *Store) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) {
 	if err := s.WaitFor(ctx, o.From); err != nil {
 		return nil, err
 	}
+	w, n, err := s.join(o)
+	if !IsExpired(err) {
+		return w, err
+	}
+	if err := s.recall(ctx, n, o.From); err != nil {
+		return nil, err
+	}
+	w, _, err = s.join(o)
+	return w, err
+}
+
+// join makes the watcher and gives its resource's number.
+func (s *Store) join(o WatchOptions) (*Watcher, int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Snapshot()
 	n, ok := now.catalog.numbers[o.Resource]
 	if !ok {
-		return nil, fmt.Errorf("watch %s: the store does not have the resource", o.Resource)
+		return nil, 0, fmt.Errorf("watch %s: the store does not have the resource", o.Resource)
 	}
 	if o.From == 0 {
 		o.From = now.revision
@@ -88,9 +102,9 @@ func (s *Store) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) {
 	var err error
 	if w.cursor, err = w.feed.seek(o.From, w.concerns); err != nil {
 		w.set.leave(key, w.feed)
-		return nil, err
+		return nil, n, err
 	}
-	return w, nil
+	return w, n, nil
 }
 
 // concerns applies what the feed's key does not say.

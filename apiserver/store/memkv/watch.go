@@ -71,3 +71,27 @@ func (s *Server) poll(w *watch) (store.Update, <-chan struct{}, bool) {
 	w.progress = s.progress
 	return u, nil, true
 }
+
+// History implements store.Backend.
+func (s *Server) History(ctx context.Context, start, end string, from, to int64, limit int) ([]store.Past, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if from <= s.compacted {
+		return nil, store.ErrCompacted
+	}
+	var all []store.Past
+	for _, c := range s.log {
+		if c.Revision < from || c.Revision > to || c.Key < start || c.Key >= end {
+			continue
+		}
+		if len(all) == limit {
+			return nil, store.ErrCompacted
+		}
+		p := store.Past{Change: c}
+		if v, ok := s.at(c.Key, c.Revision-1); ok {
+			p.Previous = &store.KeyValue{Key: c.Key, Value: v.value, Revision: v.revision}
+		}
+		all = append(all, p)
+	}
+	return all, ctx.Err()
+}

@@ -157,6 +157,8 @@ func Run(t *testing.T, new func(t *testing.T) store.Backend) {
 		{"WatchIndexTransitions", testWatchIndexTransitions},
 		{"WatchExpires", testWatchExpires},
 		{"WatchQuietPartsStay", testWatchQuietPartsStay},
+		{"WatchResumesBeforeTheStart", testWatchResumesBeforeTheStart},
+		{"HistoryIsBounded", testHistoryIsBounded},
 		{"WatchBookmarks", testWatchBookmarks},
 		{"WatchStops", testWatchStops},
 		{"WatchGuarantees", testWatchGuarantees},
