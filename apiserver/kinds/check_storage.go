@@ -124,19 +124,15 @@ func checkPersistentVolume(o, old *corev1.PersistentVolume) fieldErrors {
 	if s.PersistentVolumeSource == (corev1.PersistentVolumeSource{}) {
 		c.required(p, "must specify a volume type")
 	}
+	c.sources(p, persistentSources(&s.PersistentVolumeSource))
 	if s.HostPath != nil {
 		c.hostPath(p.Child("hostPath"), s.HostPath)
 		if s.HostPath.Path == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
 			c.forbidden(p.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
 		}
 	}
-	if s.Local != nil {
-		if s.Local.Path == "" {
-			c.required(p.Child("local", "path"), "")
-		}
-		if s.NodeAffinity == nil || s.NodeAffinity.Required == nil {
-			c.required(p.Child("nodeAffinity"), "Local volume requires node affinity")
-		}
+	if s.Local != nil && (s.NodeAffinity == nil || s.NodeAffinity.Required == nil) {
+		c.required(p.Child("nodeAffinity"), "Local volume requires node affinity")
 	}
 	if s.NodeAffinity != nil && s.NodeAffinity.Required != nil {
 		c.nodeSelector(p.Child("nodeAffinity", "required"), s.NodeAffinity.Required)

@@ -96,7 +96,9 @@ func (c *checker) volumeSource(p *path, v *corev1.Volume) {
 		}
 		oneOf(c, p.Child("image"), "pullPolicy", s.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
 	}
-	// Sources that only a storage system's own driver reads are let pass.
+	if n == 0 {
+		c.sources(p, driverSources(&v.VolumeSource))
+	}
 	if n == 0 && v.VolumeSource == (corev1.VolumeSource{}) {
 		c.required(p, "must specify a volume type")
 	}

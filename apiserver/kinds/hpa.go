@@ -28,7 +28,7 @@ func horizontalPodAutoscalerKind() *kind.Kind {
 		NewList:       func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
 		Default:       defaults(defaultHPA),
 		Prepare:       p.withoutStatus,
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(checkHPAStatus)},
 		Validate:      validate(checkHPA),
 		Columns: []column{
 			nameColumn(), str("Reference", doc["scaleTargetRef"]), str("Targets", doc["metrics"]), str("MinPods", doc["minReplicas"]),

@@ -30,7 +30,7 @@ func resourceQuotaKind() *kind.Kind {
 			roundResources(o.Status.Used)
 		}),
 		Prepare:      p.withoutStatus,
-		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(checkResourceQuotaStatus)},
 		Validate:     validate(checkResourceQuota),
 		Columns: []column{
 			nameColumn(), str("Request", "Used and allowed amounts, limits apart."),
