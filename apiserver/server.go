@@ -21,6 +21,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/apiserver/connect"
+	"github.com/headway-sh/headway/apiserver/custom"
 	"github.com/headway-sh/headway/apiserver/discovery"
 	"github.com/headway-sh/headway/apiserver/etcd"
 	"github.com/headway-sh/headway/apiserver/fairness"
@@ -45,6 +46,9 @@ type Server struct {
 	fairness    *fairness.Fairness
 	store       *store.Store
 	table       *kinds.Table
+	catalog     *custom.Catalog // with the internal kinds
+	visible     *custom.Catalog
+	follower    *custom.Follower
 	path        *write.Path
 	peers       *inproc.Server
 	identify    *authn.Authenticator
@@ -97,8 +101,14 @@ func (s *Server) start(ctx context.Context) error {
 	if s.certificate != nil {
 		s.serving.Go(func() error { return s.certificate.Run(background) })
 	}
+	if err := s.openCatalog(); err != nil {
+		return err
+	}
 	handler, err := s.assemble()
 	if err != nil {
+		return err
+	}
+	if err := s.followDefinitions(background); err != nil {
 		return err
 	}
 	if s.certificate != nil {
@@ -185,9 +195,9 @@ func (s *Server) assemble() (http.Handler, error) {
 		}
 	}
 	log := s.config.Logger
-	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
-		Steps: admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
-			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure})})
+	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Custom: s.catalog, Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
+		Steps: append([]write.Step{custom.Definitions()}, admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
+			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure})...)})
 	if err != nil {
 		return nil, err
 	}
@@ -196,20 +206,15 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Log: log}); err != nil {
+	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Custom: s.catalog, Log: log}); err != nil {
 		return nil, err
 	}
 	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Clock: s.config.Clock})
-	served := slices.DeleteFunc(slices.Clone(s.table.All()), Internal)
-	visible, err := kinds.New(served)
+	catalog, err := discovery.New(s.served(), s.defined, rest.VirtualResources())
 	if err != nil {
 		return nil, err
 	}
-	catalog, err := discovery.New(served, rest.VirtualResources())
-	if err != nil {
-		return nil, err
-	}
-	schemas, err := openapi.New(served, rest.VirtualResources(), scheme, rest.Version().GitVersion, log)
+	schemas, err := openapi.New(s.served(), s.defined, rest.VirtualResources(), scheme, rest.Version().GitVersion, log)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +227,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	}
 	api, err := rest.New(rest.Config{
 		Turns: turns{s.fairness},
-		Log:   log, Clock: s.config.Clock, Kinds: visible, Scheme: scheme, Reader: s.store, Writer: s.path,
+		Log:   log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)

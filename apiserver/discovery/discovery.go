@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,8 +23,19 @@ import (
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
-// Handler answers discovery requests. It never changes after New.
+// Handler answers discovery requests.
 type Handler struct {
+	kinds  []*kind.Kind
+	custom kind.Source
+	extra  map[schema.GroupVersion][]metav1.APIResource
+
+	mu        sync.Mutex // guards documents
+	documents *documents
+}
+
+// documents are the answers as long as the kinds are the same.
+type documents struct {
+	version int64
 	answers map[string]answer // legacy, by path without a slash at the end
 	// core and groups are the aggregated documents of /api and /apis.
 	core, groups answer
@@ -35,11 +47,41 @@ type answer struct {
 	etag string
 }
 
-// New encodes the documents. extra are resources that are served without being
-// rows of the table, by group and version.
-func New(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource) (*Handler, error) {
-	c := newCatalog(kinds, extra)
-	h := &Handler{answers: map[string]answer{}}
+// New makes the handler. custom are the kinds that come and go, nil where there
+// are none; extra are resources that are served without being kinds, by group
+// and version.
+func New(kinds []*kind.Kind, custom kind.Source, extra map[schema.GroupVersion][]metav1.APIResource) (*Handler, error) {
+	h := &Handler{kinds: kinds, custom: custom, extra: extra}
+	if _, err := encodeAll(newCatalog(kinds, extra)); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// current gives the documents of the kinds that there are now.
+func (h *Handler) current() (*documents, error) {
+	var version int64
+	rows := func() []*kind.Kind { return nil }
+	if h.custom != nil {
+		version, rows = h.custom()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.documents != nil && h.documents.version == version {
+		return h.documents, nil
+	}
+	d, err := encodeAll(newCatalog(slices.Concat(h.kinds, rows()), h.extra))
+	if err != nil {
+		return nil, err
+	}
+	d.version = version
+	h.documents = d
+	return d, nil
+}
+
+// encodeAll encodes every document of a catalog.
+func encodeAll(c *catalog) (*documents, error) {
+	h := &documents{answers: map[string]answer{}}
 	put := func(path string, o any) error {
 		a, err := encode(o)
 		if err != nil {
@@ -105,12 +147,17 @@ const aggregatedType = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupD
 // ServeHTTP answers one request; paths that are no discovery documents are 404.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
-	a, ok := h.answers[path]
+	d, err := h.current()
+	if err != nil {
+		http.Error(w, "the documents cannot be made", http.StatusInternalServerError)
+		return
+	}
+	a, ok := d.answers[path]
 	media := "application/json"
 	if (path == "/api" || path == "/apis") && wantsAggregated(r.Header.Get("Accept")) {
-		a, ok, media = h.core, true, aggregatedType
+		a, ok, media = d.core, true, aggregatedType
 		if path == "/apis" {
-			a = h.groups
+			a = d.groups
 		}
 	}
 	if !ok {

@@ -18,7 +18,7 @@ import (
 
 func serve(t *testing.T) *httptest.Server {
 	t.Helper()
-	h, err := discovery.New(kinds.All(), map[schema.GroupVersion][]metav1.APIResource{
+	h, err := discovery.New(kinds.All(), nil, map[schema.GroupVersion][]metav1.APIResource{
 		{Group: "authorization.k8s.io", Version: "v1"}: {{Name: "subjectaccessreviews", SingularName: "subjectaccessreview", Kind: "SubjectAccessReview", Verbs: metav1.Verbs{"create"}}},
 	})
 	if err != nil {

@@ -53,7 +53,7 @@ type Fields struct {
 	// converter reads the schemas of all built-in types on first use, which
 	// takes a while and some megabytes.
 	converter func() managedfields.TypeConverter
-	managers  sync.Map // managerKey → *managedfields.FieldManager
+	managers  sync.Map // managerKey → made
 	shapes    sync.Map // schema.GroupVersionKind → *shape
 	sets      sets
 }
@@ -62,6 +62,13 @@ type Fields struct {
 type managerKey struct {
 	gvk         schema.GroupVersionKind
 	subresource string
+}
+
+// made is a manager and the shape of the kind that it was made for: a custom
+// resource's may change.
+type made struct {
+	shape   any
+	manager *managedfields.FieldManager
 }
 
 // New makes a Fields for the types of a scheme.
@@ -131,7 +138,12 @@ func (f *Fields) updateByLibrary(k *kind.Kind, old, o txn.Object, w Writer) erro
 	kept := o.GetObjectKind().GroupVersionKind()
 	o.GetObjectKind().SetGroupVersionKind(k.GVK)
 	if _, err := m.Update(live, o, w.manager()); err != nil {
-		return err
+		if k.Shape == nil {
+			return err
+		}
+		// A custom resource that does not fit its schema: validation will say
+		// so in the words that people expect.
+		o.SetManagedFields(before)
 	}
 	o.GetObjectKind().SetGroupVersionKind(kept)
 	stamp(before, o, w, false)
@@ -192,15 +204,23 @@ func (f *Fields) library(k *kind.Kind, w Writer) (*managedfields.FieldManager, e
 	}
 	gvk := row.GVK
 	key := managerKey{gvk, w.Subresource}
-	if m, ok := f.managers.Load(key); ok {
-		return m.(*managedfields.FieldManager), nil
+	if m, ok := f.managers.Load(key); ok && m.(made).shape == k.Shape {
+		return m.(made).manager, nil
 	}
-	m, err := managedfields.NewDefaultFieldManager(f.converter(), versions{kind: k}, defaulter{k}, creator{k, f.scheme},
+	create, converter := managedfields.NewDefaultFieldManager, f.converter
+	if k.Fielding != nil {
+		fields, err := k.Fielding()
+		if err != nil {
+			return nil, err
+		}
+		create, converter = managedfields.NewDefaultCRDFieldManager, func() managedfields.TypeConverter { return fields }
+	}
+	m, err := create(converter(), versions{kind: k}, defaulter{k}, creator{k, f.scheme},
 		gvk, k.GVK.GroupVersion(), w.Subresource, resets(k, w))
 	if err != nil {
 		return nil, fmt.Errorf("make field manager of %s: %w", gvk, err)
 	}
-	f.managers.Store(key, m)
+	f.managers.Store(key, made{k.Shape, m})
 	return m, nil
 }
 

@@ -26,8 +26,8 @@ type Cache struct {
 
 	mu        sync.Mutex // guards all below
 	informers map[informerKey]*informer
-	fields    map[*kind.Kind]map[string]client.IndexerFunc
-	opened    map[*kind.Kind]bool
+	fields    map[schema.GroupVersionKind]map[string]client.IndexerFunc
+	opened    map[schema.GroupVersionKind]bool
 	context   context.Context // of Start; nil before it
 	running   sync.WaitGroup
 
@@ -38,7 +38,7 @@ var _ cache.Cache = (*Cache)(nil)
 
 // informerKey tells informers apart by kind and by the shape of their objects.
 type informerKey struct {
-	kind  *kind.Kind
+	kind  schema.GroupVersionKind
 	shape string
 }
 
@@ -46,15 +46,15 @@ type informerKey struct {
 // handlers and field indexes.
 func (p *Peer) Cache() *Cache {
 	return &Cache{
-		peer: p, informers: map[informerKey]*informer{}, fields: map[*kind.Kind]map[string]client.IndexerFunc{},
-		opened: map[*kind.Kind]bool{}, started: make(chan struct{}),
+		peer: p, informers: map[informerKey]*informer{}, fields: map[schema.GroupVersionKind]map[string]client.IndexerFunc{},
+		opened: map[schema.GroupVersionKind]bool{}, started: make(chan struct{}),
 	}
 }
 
 // open authorizes the peer to list and watch all objects of a kind, once.
 func (c *Cache) open(k *kind.Kind) error {
 	c.mu.Lock()
-	opened := c.opened[k]
+	opened := c.opened[k.GVK]
 	c.mu.Unlock()
 	if opened {
 		return nil
@@ -67,7 +67,7 @@ func (c *Cache) open(k *kind.Kind) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.opened[k] = true
+	c.opened[k.GVK] = true
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (c *Cache) List(_ context.Context, out client.ObjectList, options ...client
 		return err
 	}
 	c.mu.Lock()
-	extract := maps.Clone(c.fields[k])
+	extract := maps.Clone(c.fields[k.GVK])
 	c.mu.Unlock()
 	return list(c.peer.server.Store.Snapshot(), k, out, listOptions(options), extract)
 }
@@ -111,13 +111,13 @@ func (c *Cache) IndexField(_ context.Context, o client.Object, field string, ext
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fields[k][field] != nil {
+	if c.fields[k.GVK][field] != nil {
 		return fmt.Errorf("index %s of %s is there already", field, k.Plural)
 	}
-	if c.fields[k] == nil {
-		c.fields[k] = map[string]client.IndexerFunc{}
+	if c.fields[k.GVK] == nil {
+		c.fields[k.GVK] = map[string]client.IndexerFunc{}
 	}
-	c.fields[k][field] = extract
+	c.fields[k.GVK][field] = extract
 	return nil
 }
 
@@ -146,7 +146,7 @@ func (c *Cache) informer(k *kind.Kind, shape runtime.Object) (*informer, error) 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := informerKey{k, fmt.Sprintf("%T", shape)}
+	key := informerKey{k.GVK, fmt.Sprintf("%T", shape)}
 	if c.informers[key] == nil {
 		c.informers[key] = &informer{cache: c, kind: k, shape: shape, handlers: map[*registration]struct{}{}}
 	}
@@ -155,12 +155,12 @@ func (c *Cache) informer(k *kind.Kind, shape runtime.Object) (*informer, error) 
 
 // RemoveInformer ends the handlers of an object's kind and waits for them.
 func (c *Cache) RemoveInformer(_ context.Context, o client.Object) error {
-	k, err := c.peer.server.kindOf(o)
+	gvk, err := c.peer.server.gvkOf(o) // of a kind that may be gone
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	key := informerKey{k, fmt.Sprintf("%T", o)}
+	key := informerKey{gvk, fmt.Sprintf("%T", o)}
 	i := c.informers[key]
 	delete(c.informers, key)
 	c.mu.Unlock()

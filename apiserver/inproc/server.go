@@ -39,6 +39,16 @@ type Config struct {
 	Log *slog.Logger
 	// Tokens answers token requests; nil: there are none.
 	Tokens TokenIssuer
+	// Custom finds the kinds that are defined on a View; nil: there are none.
+	Custom Custom
+}
+
+// Custom finds kinds that are no rows of the table.
+type Custom interface {
+	// ByGVK finds the row that serves a kind in a version.
+	ByGVK(view txn.View, gvk schema.GroupVersionKind) (*kind.Kind, bool)
+	// RESTMapping finds the resource of a kind, in the first of the versions.
+	RESTMapping(view txn.View, gk schema.GroupKind, versions ...string) (*meta.RESTMapping, error)
 }
 
 // TokenIssuer makes service account tokens.
@@ -51,7 +61,7 @@ type TokenIssuer interface {
 type Server struct {
 	Config
 	kinds  map[schema.GroupVersionKind]*kind.Kind
-	mapper *meta.DefaultRESTMapper
+	mapper mapper
 }
 
 // New makes a Server.
@@ -62,7 +72,7 @@ func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Server{Config: c, kinds: map[schema.GroupVersionKind]*kind.Kind{}, mapper: meta.NewDefaultRESTMapper(nil)}
+	s := &Server{Config: c, kinds: map[schema.GroupVersionKind]*kind.Kind{}, mapper: mapper{meta.NewDefaultRESTMapper(nil), c}}
 	for _, k := range c.Write.Kinds {
 		scope := meta.RESTScopeRoot
 		if k.Namespaced {
@@ -106,22 +116,46 @@ func (p *Peer) Identity() txn.Identity { return p.identity }
 
 // kindOf finds the kind of an object or of a list of objects.
 func (s *Server) kindOf(o runtime.Object) (*kind.Kind, error) {
-	gvk, err := apiutil.GVKForObject(o, s.Scheme)
+	gvk, err := s.gvkOf(o)
 	if err != nil {
 		return nil, err
-	}
-	if meta.IsListType(o) {
-		gvk.Kind = strings.TrimSuffix(gvk.Kind, "List")
 	}
 	return s.kindFor(gvk)
 }
 
+// gvkOf is the kind and version of an object or of a list of objects.
+func (s *Server) gvkOf(o runtime.Object) (schema.GroupVersionKind, error) {
+	gvk, err := apiutil.GVKForObject(o, s.Scheme)
+	if err == nil && meta.IsListType(o) {
+		gvk.Kind = strings.TrimSuffix(gvk.Kind, "List")
+	}
+	return gvk, err
+}
+
 func (s *Server) kindFor(gvk schema.GroupVersionKind) (*kind.Kind, error) {
 	k := s.kinds[gvk]
+	if k == nil && s.Custom != nil {
+		k, _ = s.Custom.ByGVK(s.Store.Snapshot(), gvk)
+	}
 	if k == nil {
 		return nil, &meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}}
 	}
 	return k, nil
+}
+
+// mapper knows the table's kinds and those that are defined now.
+type mapper struct {
+	*meta.DefaultRESTMapper
+	config Config
+}
+
+// RESTMapping finds the resource of a kind.
+func (m mapper) RESTMapping(gk schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
+	found, err := m.DefaultRESTMapper.RESTMapping(gk, versions...)
+	if !meta.IsNoMatchError(err) || m.config.Custom == nil {
+		return found, err
+	}
+	return m.config.Custom.RESTMapping(m.config.Store.Snapshot(), gk, versions...)
 }
 
 // mayList authorizes a list or watch. One that its field selector narrows to a

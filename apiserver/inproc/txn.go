@@ -107,7 +107,7 @@ func (v *limited) may(resource schema.GroupResource) bool {
 	if known {
 		return may
 	}
-	k := v.peer.server.Write.Kind(resource)
+	k := v.peer.server.Write.Kind(v.View, resource)
 	if k == nil {
 		return true // nothing is there to be seen
 	}

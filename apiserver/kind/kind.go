@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -26,9 +27,16 @@ type Kind struct {
 	Versions []*Kind
 	// Hidden versions are not served; objects may be stored in them.
 	Hidden bool
+	// Deprecated warns everybody who uses the row's version; may be empty.
+	Deprecated string
+	// Shape is set in the rows of custom resources: stored objects are read
+	// alike by rows with equal shapes.
+	Shape any
 	// Plural, Singular and ShortNames are the resource's names.
-	Plural     string
-	Singular   string
+	Plural   string
+	Singular string
+	// ListKind is the kind of lists; empty: the kind's with "List" behind it.
+	ListKind   string
 	ShortNames []string
 	// Categories such as "all".
 	Categories []string
@@ -48,6 +56,11 @@ type Kind struct {
 	// means that names are DNS subdomains.
 	Name func(name string, prefix bool) []string
 
+	// Accept brings what a writer has sent into the kind's shape, before
+	// anything else sees it, and names the fields that the kind does not have
+	// and that are dropped. It changes o. Nil for kinds with a Go type, where
+	// decoding does that.
+	Accept func(o txn.Object) (unknown []string, err error)
 	// Default fills in what the API reference says is defaulted. It changes o.
 	Default func(o txn.Object)
 
@@ -87,6 +100,12 @@ type Kind struct {
 	// with Age.
 	Columns []metav1.TableColumnDefinition
 	Row     func(o txn.Object, now time.Time) []any
+
+	// Fielding gives what server-side apply has to know about the fields of a
+	// kind without a Go type; nil for those that have one.
+	Fielding func() (managedfields.TypeConverter, error)
+	// Described is the OpenAPI v3 schema, in JSON, of a kind without a Go type.
+	Described func() ([]byte, error)
 
 	// stored, from, to and number are set in the rows of further versions.
 	stored   *Kind
@@ -146,6 +165,14 @@ func (k *Kind) Served() schema.GroupResource {
 // GVR is the row's version and plural.
 func (k *Kind) GVR() schema.GroupVersionResource {
 	return k.GVK.GroupVersion().WithResource(k.Plural)
+}
+
+// ListGVK is what lists of the row's version are.
+func (k *Kind) ListGVK() schema.GroupVersionKind {
+	if k.ListKind != "" {
+		return k.GVK.GroupVersion().WithKind(k.ListKind)
+	}
+	return k.GVK.GroupVersion().WithKind(k.GVK.Kind + "List")
 }
 
 // Ref names an object of the kind.

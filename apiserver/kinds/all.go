@@ -27,6 +27,8 @@ func All() []*kind.Kind {
 		deviceClassKind(), resourceClaimKind(), resourceClaimTemplateKind(), resourceSliceKind(), apiServiceKind(),
 		// flowcontrol.apiserver.k8s.io/v1
 		flowSchemaKind(), priorityLevelConfigurationKind(),
+		// apiextensions.k8s.io/v1
+		customResourceDefinitionKind(),
 		// gitops.headway.sh/v1alpha1
 		gitSourceKind(), releaseKind(), planKind(),
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -203,6 +204,10 @@ func filler(seed int64) *randfill.Filler {
 			*m = metav1.MicroTime(metav1.Unix(c.Int63n(1<<32), 1000))
 		},
 		func(m *metav1.FieldsV1, _ randfill.Continue) { m.Raw = []byte(`{"f:metadata":{}}`) },
+		// A schema refers to itself in every way there is.
+		func(s *apiextensionsv1.JSONSchemaProps, c randfill.Continue) {
+			s.Type, s.Description, s.Default = "integer", c.String(8), &apiextensionsv1.JSON{Raw: []byte("1")}
+		},
 		func(r *runtime.RawExtension, _ randfill.Continue) { r.Raw = []byte(`{"a":1}`) },
 	)
 }

@@ -20,12 +20,13 @@ type catalog struct {
 	version   string
 	resources map[schema.GroupVersion][]*resource
 	gvks      map[string][]gvkJSON // by schema name
+	custom    schemas              // of kinds without a Go type
 }
 
 // newCatalog reads the table. The scheme has the types of subresources'
 // parameters and of extra resources.
 func newCatalog(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource, scheme *runtime.Scheme, version string) (*catalog, error) {
-	c := &catalog{version: version, resources: map[schema.GroupVersion][]*resource{}, gvks: map[string][]gvkJSON{}}
+	c := &catalog{version: version, resources: map[schema.GroupVersion][]*resource{}, gvks: map[string][]gvkJSON{}, custom: schemas{}}
 	for _, k := range kinds {
 		for _, row := range k.Rows() {
 			if err := c.addKind(row, scheme); err != nil {
@@ -110,6 +111,9 @@ func (c *catalog) components(all schemas, versions ...schema.GroupVersion) (sche
 	var names []string
 	for _, gv := range versions {
 		names = append(names, c.models(gv)...)
+	}
+	for name, raw := range c.custom {
+		all[name] = raw
 	}
 	taken := all.reach(names)
 	for name, raw := range taken {

@@ -3,7 +3,6 @@ package openapi
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,29 +30,38 @@ const (
 
 // Handler serves /openapi/v3, what is below it, and /openapi/v2.
 type Handler struct {
-	catalog *catalog
+	kinds   []*kind.Kind
+	custom  kind.Source
+	extra   map[schema.GroupVersion][]metav1.APIResource
+	scheme  *runtime.Scheme
+	version string
 	log     *slog.Logger
-	byPath  map[string]schema.GroupVersion // "apis/apps/v1"
 
-	mu   sync.Mutex        // guards kept, and makes documents one at a time
-	kept map[string][]byte // compressed documents by path and media type
-	// index and hashes are made on first use, under mu.
-	index  []byte
-	hashes map[string]string
+	mu    sync.Mutex // guards all below, and makes documents one at a time
+	state *state
+	fixed map[schema.GroupVersion]string // hashes of the versions that never change
 }
 
 // New prepares the handler; it reads no schemas yet. version is the server's
-// version as the documents show it.
-func New(kinds []*kind.Kind, extra map[schema.GroupVersion][]metav1.APIResource, scheme *runtime.Scheme, version string, log *slog.Logger) (*Handler, error) {
-	c, err := newCatalog(kinds, extra, scheme, version)
+// version as the documents show it. custom may be nil.
+func New(kinds []*kind.Kind, custom kind.Source, extra map[schema.GroupVersion][]metav1.APIResource, scheme *runtime.Scheme, version string, log *slog.Logger) (*Handler, error) {
+	h := &Handler{kinds: kinds, custom: custom, extra: extra, scheme: scheme, version: version, log: log, fixed: map[schema.GroupVersion]string{}}
+	if _, err := newCatalog(kinds, extra, scheme, version); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// current gives the state of now with its hashes. What it gives is read only
+// under the mutex, but for hashes, byPath and index, which never change.
+func (h *Handler) current() (*state, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, err := h.now()
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{catalog: c, log: log, byPath: map[string]schema.GroupVersion{}, kept: map[string][]byte{}}
-	for gv := range c.resources {
-		h.byPath[strings.TrimPrefix(prefix(gv), "/")] = gv
-	}
-	return h, nil
+	return s, h.prepare(s)
 }
 
 // ServeHTTP answers one request.
@@ -61,82 +69,47 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.Trim(r.URL.Path, "/")
 	rest, v3 := strings.CutPrefix(path, "openapi/v3")
 	name := strings.Trim(rest, "/")
-	_, known := h.byPath[name]
+	s, err := h.current()
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	_, known := s.byPath[name]
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 	case v3 && name == "":
-		h.serveIndex(w, r)
+		h.serveIndex(w, r, s)
 	case v3 && known:
-		h.serveDocument(w, r, name, mediaV3)
+		h.serveDocument(w, r, s, name, mediaV3)
 	case path == "openapi/v2":
-		h.serveDocument(w, r, "", mediaV2)
+		h.serveDocument(w, r, s, "", mediaV2)
 	default:
 		http.NotFound(w, r)
 	}
 }
 
-// prepare makes the hashes and the index once. A hash covers the schemas and
-// everything that the paths are made of.
-func (h *Handler) prepare() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.index != nil {
-		return nil
-	}
-	type entry struct {
-		URL string `json:"serverRelativeURL"`
-	}
-	paths, hashes := map[string]entry{}, map[string]string{}
-	var all [][]byte
-	for _, gv := range h.catalog.versions() {
-		described, err := json.Marshal(h.catalog.paths(gv))
-		if err != nil {
-			return fmt.Errorf("encode paths of %s: %w", gv, err)
-		}
-		name := strings.TrimPrefix(prefix(gv), "/")
-		hashes[name] = strings.ToUpper(digest(compressed, described, []byte(h.catalog.version)))
-		all = append(all, []byte(hashes[name]))
-		paths[name] = entry{URL: "/openapi/v3/" + name + "?hash=" + hashes[name]}
-	}
-	hashes[""] = strings.ToUpper(digest(all...))
-	index, err := json.Marshal(map[string]any{"paths": paths})
-	if err != nil {
-		return fmt.Errorf("encode the OpenAPI index: %w", err)
-	}
-	h.index, h.hashes = index, hashes
-	return nil
-}
-
-func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) {
-	if err := h.prepare(); err != nil {
-		h.fail(w, err)
-		return
-	}
+func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request, s *state) {
 	w.Header().Set("Content-Type", mediaJSON)
-	w.Header().Set("ETag", `"`+h.hashes[""]+`"`)
-	if strings.Contains(r.Header.Get("If-None-Match"), h.hashes[""]) {
+	w.Header().Set("ETag", `"`+s.hashes[""]+`"`)
+	if strings.Contains(r.Header.Get("If-None-Match"), s.hashes[""]) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	if r.Method == http.MethodGet {
-		w.Write(h.index) // an error means that the client is gone
+		w.Write(s.index) // an error means that the client is gone
 	}
 }
 
 // serveDocument answers with a document in JSON or in the given protobuf form.
-func (h *Handler) serveDocument(w http.ResponseWriter, r *http.Request, name, protobuf string) {
-	if err := h.prepare(); err != nil {
-		h.fail(w, err)
-		return
-	}
+func (h *Handler) serveDocument(w http.ResponseWriter, r *http.Request, s *state, name, protobuf string) {
 	media, ok := wanted(r.Header.Get("Accept"), protobuf)
 	if !ok {
 		w.WriteHeader(http.StatusNotAcceptable)
 		return
 	}
-	hash, header := h.hashes[name], w.Header()
+	hash, header := s.hashes[name], w.Header()
 	header.Set("Vary", "Accept, Accept-Encoding")
 	if asked := r.URL.Query().Get("hash"); asked != "" && name != "" {
 		if asked != hash {
@@ -151,7 +124,7 @@ func (h *Handler) serveDocument(w http.ResponseWriter, r *http.Request, name, pr
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	b, err := h.document(name, media)
+	b, err := h.document(s, name, media)
 	if err != nil {
 		h.fail(w, err)
 		return
@@ -200,19 +173,19 @@ func wanted(accept, protobuf string) (string, bool) {
 }
 
 // document makes a document, or gives the one kept.
-func (h *Handler) document(name, media string) ([]byte, error) {
+func (h *Handler) document(s *state, name, media string) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := name + " " + media
-	if b, ok := h.kept[key]; ok {
+	key := name + " " + media + " " + s.hashes[name]
+	if b, ok := s.kept[key]; ok {
 		return b, nil
 	}
 	var b []byte
 	var err error
 	if name == "" {
-		b, err = h.catalog.v2()
+		b, err = s.catalog.v2()
 	} else {
-		b, err = h.catalog.v3(h.byPath[name])
+		b, err = s.catalog.v3(s.byPath[name])
 	}
 	if err == nil && media != mediaJSON {
 		b, err = toProtobuf(b, media)
@@ -228,8 +201,8 @@ func (h *Handler) document(name, media string) ([]byte, error) {
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
-	h.kept[key] = out.Bytes()
-	return h.kept[key], nil
+	s.kept[key] = out.Bytes()
+	return s.kept[key], nil
 }
 
 func toProtobuf(b []byte, media string) ([]byte, error) {

@@ -22,6 +22,7 @@ type resource struct {
 	model      string // schema of the object
 	list       string // schema of the list; empty for subresources
 	connect    bool
+	custom     bool // has no Go type: no protobuf, no strategic merge
 }
 
 // Media types of bodies.
@@ -29,6 +30,8 @@ var (
 	answerTypes = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
 	streamTypes = []string{"application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"}
 	patchTypes  = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+
+	customPatchTypes = []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
 )
 
 // prefix is a version's path.
@@ -96,9 +99,12 @@ func (r *resource) operation(gv schema.GroupVersion, item object, method, verb, 
 		return
 	}
 	content := object{}
-	types := answerTypes
+	types, streams, patches := answerTypes, streamTypes, patchTypes
+	if r.custom {
+		types, streams, patches = answerTypes[:2], streamTypes[:1], customPatchTypes
+	}
 	if verb == "list" {
-		types = append(slices.Clone(types), streamTypes...)
+		types = append(slices.Clone(types), streams...)
 	}
 	for _, t := range types {
 		content[t] = object{"schema": object{"$ref": refPrefix + answer}}
@@ -127,7 +133,7 @@ func (r *resource) operation(gv schema.GroupVersion, item object, method, verb, 
 		op["requestBody"] = object{"required": true, "content": object{"*/*": object{"schema": object{"$ref": refPrefix + r.model}}}}
 	case verb == "patch":
 		bodies := object{}
-		for _, t := range patchTypes {
+		for _, t := range patches {
 			bodies[t] = object{"schema": object{"$ref": refPrefix + "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"}}
 		}
 		op["requestBody"] = object{"required": true, "content": bodies}

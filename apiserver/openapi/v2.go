@@ -6,7 +6,10 @@ import (
 	"strings"
 )
 
-const v2RefPrefix = "#/definitions/"
+const (
+	v2RefPrefix = "#/definitions/"
+	intOrString = "x-kubernetes-int-or-string"
+)
 
 // v2 is the whole API as one OpenAPI v2 document, turned out of the v3 parts.
 func (c *catalog) v2() ([]byte, error) {
@@ -59,8 +62,12 @@ func v2Schema(s object) object {
 				}
 			}
 		case "oneOf", "anyOf":
-			// Numbers or strings: v2 clients go by the format.
-			out["type"] = "string"
+			// Numbers or strings: v2 clients go by the format. What else there
+			// is to choose from among custom resources v2 cannot say.
+			if len(s) <= 4 && s["properties"] == nil && s["items"] == nil && s["type"] == nil && s[intOrString] == nil {
+				out["type"] = "string"
+			}
+		case "not":
 		case "properties":
 			properties := object{}
 			for name, p := range value.(object) {

@@ -36,9 +36,10 @@ func newCodec(s *runtime.Scheme) *codec {
 	}
 }
 
-// decode reads a body as the given kind. What strict decoding finds is an
-// error under Strict and a warning under Warn.
-func (c *codec) decode(body []byte, media string, gvk schema.GroupVersionKind, validation string, warn func(string)) (runtime.Object, error) {
+// decode reads a body as the given kind, into an object of it when there is no
+// type for the kind. What strict decoding finds is an error under Strict and a
+// warning under Warn.
+func (c *codec) decode(body []byte, media string, gvk schema.GroupVersionKind, into runtime.Object, validation string, warn func(string)) (runtime.Object, error) {
 	if err := checkDepth(body, media); err != nil {
 		return nil, err
 	}
@@ -49,9 +50,13 @@ func (c *codec) decode(body []byte, media string, gvk schema.GroupVersionKind, v
 			decoder = c.strict[media]
 		}
 	}
-	into, err := c.scheme.New(gvk)
-	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", gvk, err)
+	if into == nil {
+		var err error
+		if into, err = c.scheme.New(gvk); err != nil {
+			return nil, fmt.Errorf("make %s: %w", gvk, err)
+		}
+	} else if media == mediaProtobuf {
+		return nil, unsupportedMedia(mediaJSON, mediaYAML)
 	}
 	o, got, err := decoder.Decode(body, &gvk, into)
 	if err != nil {

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
@@ -31,12 +33,34 @@ var protobufMagic = []byte("k8s\x00")
 type protobufMarshaler interface{ Marshal() ([]byte, error) }
 
 // bareJSON encodes an object without its kind and apiVersion.
+//
+// A custom resource keeps them, in front of everything else: they are members
+// of lists too.
 func bareJSON(o any) ([]byte, error) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		return customJSON(u)
+	}
 	b, err := json.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("encode as JSON: %w", err)
 	}
 	return stripType(b), nil
+}
+
+func customJSON(u *unstructured.Unstructured) ([]byte, error) {
+	content := maps.Clone(u.Object)
+	delete(content, "apiVersion")
+	delete(content, "kind")
+	rest, err := json.Marshal(content)
+	if err != nil {
+		return nil, fmt.Errorf("encode as JSON: %w", err)
+	}
+	b := strconv.AppendQuote([]byte(`{"apiVersion":`), u.GetAPIVersion())
+	b = strconv.AppendQuote(append(b, `,"kind":`...), u.GetKind())
+	if len(content) > 0 {
+		b = append(b, ',')
+	}
+	return append(b, rest[1:]...), nil
 }
 
 // stripType drops kind and apiVersion, when they are the first two members as

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
@@ -36,10 +34,6 @@ func (h *Handler) serveList(w http.ResponseWriter, r *http.Request, c *call) err
 		return h.answerPartialList(w, r, a, c.kind, part)
 	}
 	return h.answerList(w, r, a, c.kind, part)
-}
-
-func listGVK(k *kind.Kind) schema.GroupVersionKind {
-	return k.GVK.GroupVersion().WithKind(k.GVK.Kind + "List")
 }
 
 // answerList writes a list out of the entries' shared forms.
@@ -73,7 +67,7 @@ func jsonList(k *kind.Kind, part *chunk) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode list metadata: %w", err)
 	}
-	head := appendTyped(nil, listGVK(k), []byte(`{"metadata":`))
+	head := appendTyped(nil, k.ListGVK(), []byte(`{"metadata":`))
 	head = append(append(head, meta...), `,"items":[`...)
 	parts := make([][]byte, 0, 2*len(part.entries)+2)
 	parts = append(parts, head)
@@ -106,7 +100,7 @@ func protobufList(k *kind.Kind, part *chunk) ([][]byte, error) {
 		}
 		length += fieldSize(len(bodies[i]))
 	}
-	head := appendEnvelope(nil, listGVK(k), length)
+	head := appendEnvelope(nil, k.ListGVK(), length)
 	head = append(appendField(head, 1, len(meta)), meta...)
 	parts := make([][]byte, 0, 2*len(bodies)+1)
 	parts = append(parts, head)

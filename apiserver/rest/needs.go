@@ -17,10 +17,10 @@ import (
 
 // Kinds is the kind table.
 type Kinds interface {
-	// ByGVR returns the kind that serves a resource in a version.
-	ByGVR(resource schema.GroupVersionResource) (*kind.Kind, bool)
-	// All returns every kind, in an order that does not change.
-	All() []*kind.Kind
+	// ByGVR returns the kind that serves a resource in a version on a View.
+	ByGVR(view txn.View, resource schema.GroupVersionResource) (*kind.Kind, bool)
+	// Attach makes sure that the store has the resource of a custom kind.
+	Attach(ctx context.Context, row *kind.Kind) error
 }
 
 // Reader is the reading side of the store, with the store's own promises.

@@ -25,10 +25,18 @@ func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, c *call)
 	if v, ok := h.virtual[virtualKey{info.Group, info.Version, info.Resource}]; ok {
 		return h.serveVirtual(w, r, c, v)
 	}
-	k, ok := h.Kinds.ByGVR(schema.GroupVersionResource{Group: info.Group, Version: info.Version, Resource: info.Resource})
+	k, ok := h.Kinds.ByGVR(h.reader.Snapshot(), schema.GroupVersionResource{Group: info.Group, Version: info.Version, Resource: info.Resource})
 	if !ok || !fits(k, info) {
 		notFoundPage(w)
 		return nil
+	}
+	if k.Shape != nil {
+		if err := h.Kinds.Attach(r.Context(), k.Stored()); err != nil {
+			return err
+		}
+	}
+	if k.Deprecated != "" {
+		addWarning(w, k.Deprecated)
 	}
 	c.kind = k
 	if info.Subresource != "" {

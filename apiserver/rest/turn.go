@@ -67,7 +67,8 @@ func (h *Handler) width(r *http.Request, info *RequestInfo, limit int) int {
 	if from := query.Get("resourceVersion"); info.Verb == "watch" && from != "" && from != "0" && !isTrue(query["sendInitialEvents"]) {
 		return 1
 	}
-	k, ok := h.Kinds.ByGVR(schema.GroupVersionResource{Group: info.Group, Version: info.Version, Resource: info.Resource})
+	snapshot := h.reader.Snapshot()
+	k, ok := h.Kinds.ByGVR(snapshot, schema.GroupVersionResource{Group: info.Group, Version: info.Version, Resource: info.Resource})
 	if !ok {
 		return 1
 	}
@@ -75,7 +76,6 @@ func (h *Handler) width(r *http.Request, info *RequestInfo, limit int) int {
 	if n, err := strconv.Atoi(query.Get("limit")); err == nil && n > 0 {
 		most = min(most, n)
 	}
-	snapshot := h.reader.Snapshot()
 	if info.Namespace == "" {
 		return seats(min(most, snapshot.Count(k.Resource())))
 	}

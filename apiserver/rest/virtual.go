@@ -89,6 +89,18 @@ func (h *Handler) serveVirtual(w http.ResponseWriter, r *http.Request, c *call, 
 
 // decodeBody reads the body as a kind.
 func (h *Handler) decodeBody(w http.ResponseWriter, r *http.Request, gvk schema.GroupVersionKind, validation string) (runtime.Object, error) {
+	return h.decodeInto(w, r, gvk, nil, validation)
+}
+
+// decodeObject reads the body as what the call is about.
+func (h *Handler) decodeObject(w http.ResponseWriter, r *http.Request, c *call, validation string) (runtime.Object, error) {
+	if gvk := c.target(); c.kind.Shape == nil || gvk != c.kind.GVK {
+		return h.decodeInto(w, r, gvk, nil, validation)
+	}
+	return h.decodeInto(w, r, c.kind.GVK, c.kind.New(), validation)
+}
+
+func (h *Handler) decodeInto(w http.ResponseWriter, r *http.Request, gvk schema.GroupVersionKind, into runtime.Object, validation string) (runtime.Object, error) {
 	media, err := bodyMedia(r)
 	if err != nil {
 		return nil, err
@@ -97,7 +109,7 @@ func (h *Handler) decodeBody(w http.ResponseWriter, r *http.Request, gvk schema.
 	if err != nil {
 		return nil, err
 	}
-	return h.codec.decode(b, media, gvk, validation, func(text string) { addWarning(w, text) })
+	return h.codec.decode(b, media, gvk, into, validation, func(text string) { addWarning(w, text) })
 }
 
 func (h *Handler) reviewSelf(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {

@@ -14,6 +14,7 @@ import (
 	clientrest "k8s.io/client-go/rest"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/custom"
 	"github.com/headway-sh/headway/apiserver/discovery"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/kinds"
@@ -113,11 +114,11 @@ func (w *world) assemble(rows []*kind.Kind, table *kinds.Table, scheme *runtime.
 	var err error
 	w.path, err = write.New(write.Config{Store: write.OnStore(w.store), Kinds: rows, Authorizer: w, Scheme: scheme, Log: log})
 	check(t, err)
-	found, err := discovery.New(rows, rest.VirtualResources())
+	found, err := discovery.New(rows, nil, rest.VirtualResources())
 	check(t, err)
-	documents, err := openapi.New(rows, rest.VirtualResources(), scheme, "v1.37.0", log)
+	documents, err := openapi.New(rows, nil, rest.VirtualResources(), scheme, "v1.37.0", log)
 	check(t, err)
-	c := rest.Config{Log: log, Kinds: table, Scheme: scheme, Reader: w.store, Writer: w.path, Authenticator: w, Authorizer: w,
+	c := rest.Config{Log: log, Kinds: &custom.Catalog{Table: table, Kinds: custom.NewKinds()}, Scheme: scheme, Reader: w.store, Writer: w.path, Authenticator: w, Authorizer: w,
 		Rules: func(txn.View, txn.Identity, string) []rbacv1.PolicyRule {
 			return []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}}
 		},

@@ -13,6 +13,7 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -60,7 +61,7 @@ func validationOf(asked string) string {
 
 // body reads and decodes the object that a create or update carries.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request, c *call, validation string) (txn.Object, error) {
-	o, err := h.decodeBody(w, r, c.target(), validation)
+	o, err := h.decodeObject(w, r, c, validation)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +199,11 @@ func applied(w http.ResponseWriter, b []byte, validation string) (txn.Object, er
 		return nil, err
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(b, &u.Object); err != nil {
+	plain, err := yaml.YAMLToJSON(b)
+	if err == nil {
+		err = utiljson.Unmarshal(plain, &u.Object) // whole numbers stay whole
+	}
+	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
 	if validation != metav1.FieldValidationIgnore {

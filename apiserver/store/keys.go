@@ -103,6 +103,13 @@ func (c *catalog) with(r *Resource) (*catalog, int) {
 	return next, n
 }
 
+// replaced returns a catalog that has another declaration of a resource.
+func (c *catalog) replaced(n int, r *Resource) *catalog {
+	next := c.copy()
+	next.resources[n] = r
+	return next
+}
+
 // without returns a catalog that does not have the resource any more. Numbers
 // of the others stay.
 func (c *catalog) without(n int) *catalog {

@@ -16,18 +16,7 @@ func (s *Store) AddResource(ctx context.Context, r Resource) error {
 			return err
 		}
 		next, n := l.catalog.with(&r)
-		t := newTable(&r, l.revision)
-		err := s.pages(running, r.Prefix, prefixEnd(r.Prefix), l.revision, func(_ int64, items []KeyValue) {
-			changes := make([]Change, len(items))
-			for i, kv := range items {
-				changes[i] = Change{Key: kv.Key, Value: kv.Value, Revision: kv.Revision}
-			}
-			for _, d := range decodeAll(next, changes) {
-				if d.number == n {
-					s.store(t, d)
-				}
-			}
-		})
+		t, err := s.readTable(running, next, n)
 		if err != nil {
 			return fmt.Errorf("add resource %s: %w", r.Resource, err)
 		}
@@ -37,6 +26,49 @@ func (s *Store) AddResource(ctx context.Context, r Resource) error {
 		s.mu.Unlock()
 		return nil
 	})
+}
+
+// ReplaceResource makes the store read a resource anew, by another decoder or
+// with other indexes. Its watchers are told that they have expired: what they
+// have seen may look different now.
+func (s *Store) ReplaceResource(ctx context.Context, r Resource) error {
+	return s.recatalog(ctx, func(running context.Context) error {
+		l := &s.loop
+		n, ok := l.catalog.numbers[r.Resource]
+		if !ok {
+			return fmt.Errorf("replace resource %s: the store does not have it", r.Resource)
+		}
+		next := l.catalog.replaced(n, &r)
+		t, err := s.readTable(running, next, n)
+		if err != nil {
+			return fmt.Errorf("replace resource %s: %w", r.Resource, err)
+		}
+		l.catalog, l.tables[n], l.dirty[n] = next, t, true
+		s.mu.Lock()
+		s.feeds[n].reset(l.revision)
+		s.feeds[n].resource = &r
+		s.mu.Unlock()
+		return nil
+	})
+}
+
+// readTable reads what the backend has of a catalog's resource at the loop's
+// revision.
+func (s *Store) readTable(ctx context.Context, c *catalog, n int) (*table, error) {
+	r := c.resources[n]
+	t := newTable(r, s.loop.revision)
+	err := s.pages(ctx, r.Prefix, prefixEnd(r.Prefix), s.loop.revision, func(_ int64, items []KeyValue) {
+		changes := make([]Change, len(items))
+		for i, kv := range items {
+			changes[i] = Change{Key: kv.Key, Value: kv.Value, Revision: kv.Revision}
+		}
+		for _, d := range decodeAll(c, changes) {
+			if d.number == n {
+				s.store(t, d)
+			}
+		}
+	})
+	return t, err
 }
 
 // RemoveResource makes the store forget a resource. Its keys stay, its watchers

@@ -50,6 +50,7 @@ type manner struct {
 // about it.
 type planned struct {
 	outcome txn.Outcome
+	kind    *kind.Kind // the row of the version that is written in
 	extra   []pendingWrite
 	decides []txn.Ref
 	notes   []txn.Note
@@ -73,7 +74,7 @@ func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, c
 	if err == nil {
 		err = a.guard(ctx)
 	}
-	a.planned.outcome.Change = a.change
+	a.planned.outcome.Change, a.planned.kind = a.change, a.kind
 	if err != nil {
 		a.planned.outcome.Err = status(err)
 		a.planned.outcome.After = nil
@@ -115,7 +116,7 @@ func (a *attempt) run(ctx context.Context) error {
 // they would reach another key.
 func (a *attempt) resolve() error {
 	ref := &a.change.Ref
-	if a.kind = a.path.row(ref.Resource, a.change.Version); a.kind == nil {
+	if a.kind = a.path.row(a.view, ref.Resource, a.change.Version); a.kind == nil {
 		return apierrors.NewGenericServerResponse(http.StatusNotFound, string(a.change.Verb), ref.Resource, ref.Name, "", 0, true)
 	}
 	a.change.Version, ref.Resource = a.kind.GVK.Version, a.kind.Resource()

@@ -42,6 +42,9 @@ func (p *Path) Commit(ctx context.Context, result *txn.Result, options txn.Commi
 		}
 		return done, nil
 	}
+	if err := p.attach(ctx, record.planned); err != nil {
+		return nil, err
+	}
 	stored, err := p.transact(ctx, b.txn, record.identity, b.changes)
 	if err != nil {
 		return nil, err
@@ -118,6 +121,20 @@ func (b *batch) put(base txn.View, ref txn.Ref, o txn.Object, by attributed) int
 	b.changes = append(b.changes, by)
 	b.byRef[ref] = len(b.txn.Writes) - 1
 	return len(b.txn.Writes) - 1
+}
+
+// attach makes the store ready for custom resources whose definition may be in
+// the same transaction.
+func (p *Path) attach(ctx context.Context, all []planned) error {
+	for _, one := range all {
+		if one.kind == nil || one.kind.Shape == nil || one.outcome.Err != nil {
+			continue
+		}
+		if err := p.Custom.Attach(ctx, one.kind.Stored()); err != nil {
+			return fmt.Errorf("prepare the store for %s: %w", one.kind.Resource(), err)
+		}
+	}
+	return nil
 }
 
 // transact writes and tells the observers.

@@ -39,10 +39,22 @@ type Store interface {
 	Acquire(ctx context.Context, name string) (txn.Epoch, error)
 }
 
+// Custom finds the kinds that are defined on a View.
+type Custom interface {
+	// Row is the row of a resource in a version that is served; without a
+	// version the storage version's. Nil: the View defines no such thing.
+	Row(view txn.View, resource schema.GroupResource, version string) *kind.Kind
+	// Attach makes sure that the store has the resource of a row that is about
+	// to be written.
+	Attach(ctx context.Context, row *kind.Kind) error
+}
+
 // Config is what a Path is made of.
 type Config struct {
-	Store      Store
-	Kinds      []*kind.Kind
+	Store Store
+	Kinds []*kind.Kind
+	// Custom adds the kinds that are no rows of the table; nil: there are none.
+	Custom     Custom
 	Authorizer Authorizer
 	// Steps are the admission steps in the order in which they run.
 	Steps []Step
@@ -106,16 +118,21 @@ func New(c Config) (*Path, error) {
 	return p, nil
 }
 
-// Kind is the storage version's row of a resource, or nil.
-func (p *Path) Kind(resource schema.GroupResource) *kind.Kind { return p.kinds[resource] }
+// Kind is the storage version's row of a resource on a View, or nil.
+func (p *Path) Kind(view txn.View, resource schema.GroupResource) *kind.Kind {
+	return p.row(view, resource, "")
+}
 
 // row is the row of a resource in a version, or nil; without a version it is
 // the storage version's.
-func (p *Path) row(resource schema.GroupResource, version string) *kind.Kind {
-	if version == "" {
-		return p.kinds[resource]
+func (p *Path) row(view txn.View, resource schema.GroupResource, version string) *kind.Kind {
+	if k := p.kinds[resource]; k != nil && version == "" {
+		return k
 	}
-	return p.served[resource.WithVersion(version)]
+	if k := p.served[resource.WithVersion(version)]; k != nil || p.Custom == nil {
+		return k
+	}
+	return p.Custom.Row(view, resource, version)
 }
 
 // indexes answers txn.Overlay: the values of one index of a pending object.

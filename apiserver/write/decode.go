@@ -81,7 +81,7 @@ func (a *attempt) fromMap(from map[string]any, gvk schema.GroupVersionKind) (txn
 	}
 	if u, ok := out.(*unstructured.Unstructured); ok {
 		u.Object = runtime.DeepCopyJSON(from)
-		return u, nil
+		return u, a.accept(u)
 	}
 	validation := a.change.FieldValidation
 	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(from, out, validation != metav1.FieldValidationIgnore)
@@ -97,6 +97,39 @@ func (a *attempt) fromMap(from map[string]any, gvk schema.GroupVersionKind) (txn
 	}
 	out.GetObjectKind().SetGroupVersionKind(gvk)
 	return out, nil
+}
+
+// accept brings a custom resource into its kind's shape, and deals with fields
+// that the kind does not have as the change's field validation says.
+func (a *attempt) accept(u *unstructured.Unstructured) error {
+	gvk := a.kind.GVK
+	if got := u.GroupVersionKind(); got.Kind != gvk.Kind || got.Group != gvk.Group {
+		return apierrors.NewBadRequest(fmt.Sprintf("%s %s cannot be handled as a %s", got.GroupVersion(), got.Kind, gvk.Kind))
+	}
+	u.SetGroupVersionKind(gvk)
+	if a.kind.Accept == nil {
+		return nil
+	}
+	unknown, err := a.kind.Accept(u)
+	if err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	problems := make([]error, 0, len(unknown))
+	for _, path := range unknown {
+		problems = append(problems, fmt.Errorf("unknown field %q", path))
+	}
+	switch a.change.FieldValidation {
+	case metav1.FieldValidationIgnore:
+	case metav1.FieldValidationWarn:
+		for _, p := range problems {
+			a.warn(p.Error())
+		}
+	default:
+		if len(problems) > 0 {
+			return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.Version, gvk.Kind, runtime.NewStrictDecodingError(problems)))
+		}
+	}
+	return nil
 }
 
 // toMap is an object in JSON's shape.

@@ -101,7 +101,7 @@ func beginDeletion(k *kind.Kind, old txn.Object, options *metav1.DeleteOptions, 
 	if o == nil {
 		o = copyOf(old)
 	}
-	o.SetFinalizers(finalizers(old.GetFinalizers(), options))
+	o.SetFinalizers(finalizers(o.GetFinalizers(), options))
 	waits := decision.Changed != nil || len(o.GetFinalizers()) > 0 || held(k, old)
 	switch {
 	case decision.Graceful && (decision.GracePeriodSeconds > 0 || waits):

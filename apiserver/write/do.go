@@ -117,6 +117,9 @@ func (p *Path) write(ctx context.Context, view txn.View, identity txn.Identity, 
 	if err != nil {
 		return err
 	}
+	if err := p.attach(ctx, all); err != nil {
+		return err
+	}
 	stored, err := p.transact(ctx, b.txn, identity, b.changes)
 	if err != nil {
 		return err
@@ -164,13 +167,13 @@ type Collection struct {
 // DeleteCollection deletes what is selected, one object after the other, as
 // Kubernetes does. It gives the objects' last states.
 func (p *Path) DeleteCollection(ctx context.Context, identity txn.Identity, c Collection, options Options) ([]txn.Object, []string, error) {
-	k := p.row(c.Resource, c.Version)
-	if k == nil {
-		return nil, nil, apierrors.NewNotFound(c.Resource, "")
-	}
 	view, err := p.Store.View(ctx)
 	if err != nil {
 		return nil, nil, unavailable(err)
+	}
+	k := p.row(view, c.Resource, c.Version)
+	if k == nil {
+		return nil, nil, apierrors.NewNotFound(c.Resource, "")
 	}
 	err = Authorize(p.Authorizer, view, identity, Attributes{Verb: "deletecollection", Resource: c.Resource, Version: c.Version, Namespace: c.Namespace})
 	if err != nil {

@@ -180,8 +180,12 @@ func (a *attempt) apply(ctx context.Context) error {
 	if gvk := a.target(); config.GroupVersionKind().GroupKind() != gvk.GroupKind() {
 		return apierrors.NewBadRequest(fmt.Sprintf("%s %s cannot be applied as a %s", config.GetAPIVersion(), config.GetKind(), gvk.Kind))
 	}
-	if _, err := a.fromMap(config.Object, a.target()); err != nil {
+	shaped, err := a.fromMap(config.Object, a.target())
+	if err != nil {
 		return err // unknown fields and wrong types, by name
+	}
+	if u, custom := shaped.(*unstructured.Unstructured); custom {
+		config = u
 	}
 	if a.old != nil {
 		return a.applyTo(ctx, config)
