@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -119,7 +120,12 @@ func (h *Handler) serveUpdate(w http.ResponseWriter, r *http.Request, c *call) e
 	return h.write(w, r, c, change, len(options.DryRun) > 0)
 }
 
-var patchMedia = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType}
+// What patches may be written as. How lists of custom resources merge is known
+// to server-side apply only.
+var (
+	patchMedia       = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType}
+	customPatchMedia = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.ApplyYAMLPatchType}
+)
 
 // servePatch answers PATCH of every type.
 func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) error {
@@ -128,9 +134,13 @@ func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) er
 	}
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	patchType := types.PatchType(media)
-	if err != nil || !isPatchType(patchType) {
-		names := make([]string, len(patchMedia))
-		for i, t := range patchMedia {
+	served := patchMedia
+	if _, custom := c.kind.New().(*unstructured.Unstructured); custom {
+		served = customPatchMedia
+	}
+	if err != nil || !slices.Contains(served, patchType) {
+		names := make([]string, len(served))
+		for i, t := range served {
 			names[i] = string(t)
 		}
 		return unsupportedMedia(names...)
@@ -168,15 +178,6 @@ func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) er
 	}
 	change.Patch, change.PatchType = b, patchType
 	return h.write(w, r, c, change, len(options.DryRun) > 0)
-}
-
-func isPatchType(t types.PatchType) bool {
-	for _, served := range patchMedia {
-		if t == served {
-			return true
-		}
-	}
-	return false
 }
 
 // checkOperations bounds a JSON patch.
