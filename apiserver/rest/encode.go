@@ -159,12 +159,28 @@ func fieldSize(length int) int { return 1 + varintSize(uint64(length)) + length 
 // appendEnvelope appends what stands before a protobuf object's raw bytes, and
 // says how long those will be: the magic and runtime.Unknown's first fields.
 func appendEnvelope(dst []byte, gvk schema.GroupVersionKind, rawLength int) []byte {
-	version, kindName := gvk.GroupVersion().String(), gvk.Kind
 	dst = append(dst, protobufMagic...)
-	dst = appendField(dst, 1, fieldSize(len(version))+fieldSize(len(kindName)))
-	dst = append(appendField(dst, 1, len(version)), version...)
-	dst = append(appendField(dst, 2, len(kindName)), kindName...)
+	dst = appendField(dst, 1, fieldSize(versionSize(gvk))+fieldSize(len(gvk.Kind)))
+	dst = appendField(dst, 1, versionSize(gvk))
+	if gvk.Group != "" {
+		dst = append(append(dst, gvk.Group...), '/')
+	}
+	dst = append(dst, gvk.Version...)
+	dst = append(appendField(dst, 2, len(gvk.Kind)), gvk.Kind...)
 	return appendField(dst, 2, rawLength)
+}
+
+// envelopeSize is how much appendEnvelope appends.
+func envelopeSize(gvk schema.GroupVersionKind, rawLength int) int {
+	return len(protobufMagic) + fieldSize(fieldSize(versionSize(gvk))+fieldSize(len(gvk.Kind))) + fieldSize(rawLength) - rawLength
+}
+
+// versionSize is the length of "group/version".
+func versionSize(gvk schema.GroupVersionKind) int {
+	if gvk.Group == "" {
+		return len(gvk.Version)
+	}
+	return len(gvk.Group) + 1 + len(gvk.Version)
 }
 
 // encodeObject encodes one object under a kind.
@@ -190,13 +206,16 @@ func encodeEntry(a accepted, k *kind.Kind, e *store.Entry) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return append(appendEnvelope(nil, k.GVK, len(bare)), bare...), nil
+		b := make([]byte, 0, envelopeSize(k.GVK, len(bare))+len(bare))
+		return append(appendEnvelope(b, k.GVK, len(bare)), bare...), nil
 	}
 	bare, err := bareEntry(k, e, formJSON)
 	if err != nil {
 		return nil, err
 	}
-	return dress(a, appendTyped(nil, k.GVK, bare))
+	// Room for the type in front and the newline behind.
+	b := make([]byte, 0, len(bare)+versionSize(k.GVK)+len(k.GVK.Kind)+40)
+	return dress(a, appendTyped(b, k.GVK, bare))
 }
 
 // dress turns compact JSON into what the client wants to read.

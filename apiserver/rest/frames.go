@@ -2,6 +2,7 @@ package rest
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,31 +47,36 @@ func (f *frames) media() string {
 	return mediaJSON
 }
 
-// event is the frame of one entry.
-func (f *frames) event(t eventType, e *store.Entry) ([]byte, error) {
+// event appends the frame of one entry.
+func (f *frames) event(dst []byte, t eventType, e *store.Entry) ([]byte, error) {
 	switch f.accepted.shape {
 	case shapeTable:
 		one, err := table(f.kind, []*store.Entry{e}, f.options(), f.clock.Now())
 		if err != nil {
-			return nil, err
+			return dst, err
 		}
 		one.ListMeta.ResourceVersion = e.Object.GetResourceVersion()
-		return f.object(t, f.accepted.meta("Table"), one)
+		return f.object(dst, t, f.accepted.meta("Table"), one)
 	case shapePartial:
-		return f.object(t, f.accepted.meta("PartialObjectMetadata"), partial(e.Object))
+		return f.object(dst, t, f.accepted.meta("PartialObjectMetadata"), partial(e.Object))
 	}
+	form := formJSON
 	if f.accepted.media == mediaProtobuf {
-		bare, err := bareEntry(f.kind, e, formProtobuf)
-		if err != nil {
-			return nil, err
-		}
-		return protobufFrame(t, f.kind.GVK, bare), nil
+		form = formProtobuf
 	}
-	bare, err := bareEntry(f.kind, e, formJSON)
+	bare, err := bareEntry(f.kind, e, form)
 	if err != nil {
-		return nil, err
+		return dst, err
 	}
-	return jsonFrame(t, f.kind.GVK, bare), nil
+	return f.bare(dst, t, f.kind.GVK, bare), nil
+}
+
+// bare appends the frame of a bare form.
+func (f *frames) bare(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
+	if f.accepted.media == mediaProtobuf {
+		return protobufFrame(dst, t, gvk, bare)
+	}
+	return jsonFrame(dst, t, gvk, bare)
 }
 
 // options are the table's, with the columns only once.
@@ -81,24 +87,21 @@ func (f *frames) options() *metav1.TableOptions {
 	return &o
 }
 
-// object is the frame of something that is encoded for this watch alone.
-func (f *frames) object(t eventType, gvk schema.GroupVersionKind, o any) ([]byte, error) {
+// object appends the frame of something that is encoded for this watch alone.
+func (f *frames) object(dst []byte, t eventType, gvk schema.GroupVersionKind, o any) ([]byte, error) {
+	encode := bareJSON
 	if f.accepted.media == mediaProtobuf {
-		bare, err := bareProtobuf(o)
-		if err != nil {
-			return nil, err
-		}
-		return protobufFrame(t, gvk, bare), nil
+		encode = bareProtobuf
 	}
-	bare, err := bareJSON(o)
+	bare, err := encode(o)
 	if err != nil {
-		return nil, err
+		return dst, err
 	}
-	return jsonFrame(t, gvk, bare), nil
+	return f.bare(dst, t, gvk, bare), nil
 }
 
-// bookmark is a frame that carries nothing but a revision.
-func (f *frames) bookmark(revision int64, initialEnd bool) ([]byte, error) {
+// bookmark appends a frame that carries nothing but a revision.
+func (f *frames) bookmark(dst []byte, revision int64, initialEnd bool) ([]byte, error) {
 	text := strconv.FormatInt(revision, 10)
 	var annotations map[string]string
 	if initialEnd {
@@ -113,47 +116,46 @@ func (f *frames) bookmark(revision int64, initialEnd bool) ([]byte, error) {
 			o.SetAnnotations(annotations)
 			r, err := row(f.kind, o, metav1.IncludeMetadata, f.clock.Now())
 			if err != nil {
-				return nil, err
+				return dst, err
 			}
 			empty.Rows = append(empty.Rows, r)
 		}
-		return f.object(bookmarkEvent, f.accepted.meta("Table"), empty)
+		return f.object(dst, bookmarkEvent, f.accepted.meta("Table"), empty)
 	case shapePartial:
-		return f.object(bookmarkEvent, f.accepted.meta("PartialObjectMetadata"), &metav1.PartialObjectMetadata{
+		return f.object(dst, bookmarkEvent, f.accepted.meta("PartialObjectMetadata"), &metav1.PartialObjectMetadata{
 			ObjectMeta: metav1.ObjectMeta{ResourceVersion: text, Annotations: annotations}})
 	}
 	o := f.kind.New()
 	o.SetResourceVersion(text)
 	o.SetAnnotations(annotations)
-	return f.object(bookmarkEvent, f.kind.GVK, o)
+	return f.object(dst, bookmarkEvent, f.kind.GVK, o)
 }
 
-// failure is the frame of an error after which nothing follows.
-func (f *frames) failure(status *metav1.Status) []byte {
+// failure appends the frame of an error after which nothing follows.
+func (f *frames) failure(dst []byte, status *metav1.Status) []byte {
 	gvk := schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 	if f.accepted.media == mediaProtobuf {
 		if bare, err := status.Marshal(); err == nil {
-			return protobufFrame(errorEvent, gvk, bare)
+			return protobufFrame(dst, errorEvent, gvk, bare)
 		}
 	}
-	return jsonFrame(errorEvent, gvk, stripType(statusJSON(status)))
+	return jsonFrame(dst, errorEvent, gvk, stripType(statusJSON(status)))
 }
 
-func jsonFrame(t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
-	b := make([]byte, 0, len(bare)+len(gvk.Group)+len(gvk.Version)+len(gvk.Kind)+80)
-	b = append(append(append(b, `{"type":"`...), t...), `","object":`...)
-	return append(appendTyped(b, gvk, bare), "}\n"...)
+func jsonFrame(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
+	dst = slices.Grow(dst, len(bare)+len(gvk.Group)+len(gvk.Version)+len(gvk.Kind)+80)
+	dst = append(append(append(dst, `{"type":"`...), t...), `","object":`...)
+	return append(appendTyped(dst, gvk, bare), "}\n"...)
 }
 
 // protobufFrame writes WatchEvent{type: 1, object: 2 RawExtension{raw: 1}}.
-func protobufFrame(t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
-	envelope := appendEnvelope(nil, gvk, len(bare))
-	raw := len(envelope) + len(bare)
+func protobufFrame(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
+	raw := envelopeSize(gvk, len(bare)) + len(bare)
 	size := fieldSize(len(t)) + fieldSize(fieldSize(raw))
-	b := make([]byte, 4, 4+size)
-	binary.BigEndian.PutUint32(b, uint32(size))
-	b = append(appendField(b, 1, len(t)), t...)
-	b = appendField(b, 2, fieldSize(raw))
-	b = appendField(b, 1, raw)
-	return append(append(b, envelope...), bare...)
+	dst = slices.Grow(dst, 4+size)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(size))
+	dst = append(appendField(dst, 1, len(t)), t...)
+	dst = appendField(dst, 2, fieldSize(raw))
+	dst = appendField(dst, 1, raw)
+	return append(appendEnvelope(dst, gvk, len(bare)), bare...)
 }

@@ -6,10 +6,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/klauspost/compress/gzip"
 )
+
+// smallAnswer is what the server takes without waiting for the client.
+const smallAnswer = 2 << 10
 
 // gzipFrom is the size from which answers are compressed: below it a network
 // that is near loses more by waiting than it wins.
@@ -34,16 +36,6 @@ func acceptsGzip(r *http.Request) bool {
 	return false
 }
 
-// setWriteDeadline bounds how long a client may take to read what is written
-// next; 0 takes the bound away. Writers that are no connection have none.
-func setWriteDeadline(control *http.ResponseController, d time.Duration) {
-	var until time.Time
-	if d > 0 {
-		until = time.Now().Add(d)
-	}
-	_ = control.SetWriteDeadline(until) // only connections support it
-}
-
 // answerBytes writes a whole answer, compressed when it is large.
 func (h *Handler) answerBytes(w http.ResponseWriter, r *http.Request, code int, media string, b []byte) {
 	h.answerParts(w, r, code, media, [][]byte{b})
@@ -51,12 +43,14 @@ func (h *Handler) answerBytes(w http.ResponseWriter, r *http.Request, code int, 
 
 // answerParts writes an answer that lies in several pieces of memory.
 func (h *Handler) answerParts(w http.ResponseWriter, r *http.Request, code int, media string, parts [][]byte) {
-	control := http.NewResponseController(w)
-	setWriteDeadline(control, h.RequestTimeout)
-	defer setWriteDeadline(control, 0)
 	total := 0
 	for _, p := range parts {
 		total += len(p)
+	}
+	if total > smallAnswer {
+		guard := newStallGuard(http.NewResponseController(w), h.RequestTimeout)
+		guard.begin()
+		defer guard.end()
 	}
 	header := w.Header()
 	header.Set("Content-Type", media)
@@ -86,7 +80,13 @@ func (h *Handler) answerParts(w http.ResponseWriter, r *http.Request, code int, 
 
 // writeParts writes until the client is gone; small parts go out together.
 func writeParts(w io.Writer, parts [][]byte) bool {
-	buffer := make([]byte, 0, 64<<10)
+	if len(parts) == 1 {
+		_, err := w.Write(parts[0])
+		return err == nil
+	}
+	pooled := answerBuffers.Get().(*[]byte)
+	defer answerBuffers.Put(pooled)
+	buffer := (*pooled)[:0]
 	for _, p := range parts {
 		if len(buffer)+len(p) > cap(buffer) {
 			if _, err := w.Write(buffer); err != nil {
@@ -105,3 +105,8 @@ func writeParts(w io.Writer, parts [][]byte) bool {
 	_, err := w.Write(buffer)
 	return err == nil
 }
+
+var answerBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, 64<<10)
+	return &b
+}}

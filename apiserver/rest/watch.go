@@ -126,12 +126,7 @@ func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
 func (w *watch) begun(stream *stream, revision int64, initial *chunk) error {
 	if initial != nil {
 		for _, e := range initial.entries {
-			frame, err := w.frames.event(added, e)
-			if err != nil {
-				stream.fail(err, w.frames)
-				return err
-			}
-			if err := stream.write(frame); err != nil {
+			if err := w.event(stream, added, e); err != nil {
 				return err
 			}
 		}
@@ -191,25 +186,29 @@ func (w *watch) send(stream *stream, d store.Delivery) error {
 		if event = event.Select(w.selector.matches); event == nil {
 			continue
 		}
-		frame, err := w.frames.event(wireTypes[event.Type], event.Entry)
-		if err != nil {
-			stream.fail(err, w.frames)
-			return err
-		}
-		if err := stream.write(frame); err != nil {
+		if err := w.event(stream, wireTypes[event.Type], event.Entry); err != nil {
 			return err
 		}
 	}
-	if len(stream.buffer) == 0 {
+	if stream.empty() {
 		return nil
 	}
 	return stream.flush()
 }
 
-func (w *watch) bookmark(stream *stream, revision int64, initialEnd bool) error {
-	frame, err := w.frames.bookmark(revision, initialEnd)
-	if err != nil {
-		return err
+// event sends one entry, or the error that it cannot be encoded.
+func (w *watch) event(stream *stream, t eventType, e *store.Entry) error {
+	var wrong error
+	err := stream.write(func(dst []byte) ([]byte, error) {
+		dst, wrong = w.frames.event(dst, t, e)
+		return dst, wrong
+	})
+	if wrong != nil {
+		stream.fail(wrong, w.frames)
 	}
-	return stream.write(frame)
+	return err
+}
+
+func (w *watch) bookmark(stream *stream, revision int64, initialEnd bool) error {
+	return stream.write(func(dst []byte) ([]byte, error) { return w.frames.bookmark(dst, revision, initialEnd) })
 }

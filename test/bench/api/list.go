@@ -80,32 +80,30 @@ func (s *server) discard(ctx context.Context, c *http.Client, path string) (time
 func (b *bench) parallel(ctx context.Context, bare *server, size int) error {
 	// The first round lets both grow their buffers.
 	var rates [2]float64
-	var others []time.Duration
+	var others [2][]time.Duration
 	defer b.profile(ctx, "list")()
 	for range 2 {
 		for i, s := range []*server{b.server, bare} {
-			took, waits, err := s.storm(ctx, i == 0)
+			took, waits, err := s.storm(ctx)
 			if err != nil {
 				return err
 			}
 			rates[i] = float64(parallel*perParallel*size) / took.Seconds() / 1e6
-			others = append(others, waits...)
+			others[i] = append(others[i], waits...)
 		}
 	}
 	b.report.Value(fmt.Sprintf("  %d in parallel, of a bare server's throughput", parallel), fmt.Sprintf("%.0f %%", 100*rates[0]/rates[1]),
 		fmt.Sprintf("bare: %.0f MB/s", rates[1]), "≥ 85 %")
-	b.report.Times("  other requests meanwhile", others, "", "p99 ≤ 50 ms")
+	b.report.Times("  other requests meanwhile", others[0], "", "p99 ≤ 50 ms")
+	b.report.Times("  other requests to the bare server meanwhile", others[1], "", "")
 	return nil
 }
 
-// storm reads many lists at once, and with others set asks for a small object
-// now and then.
-func (s *server) storm(ctx context.Context, others bool) (took time.Duration, waits []time.Duration, err error) {
+// storm reads many lists at once, and asks for something else now and then.
+func (s *server) storm(ctx context.Context) (took time.Duration, waits []time.Duration, err error) {
 	quiet, stop := context.WithCancel(ctx)
 	var asking sync.WaitGroup
-	if others {
-		asking.Go(func() { waits = s.ask(quiet) })
-	}
+	asking.Go(func() { waits = s.ask(quiet) })
 	g, running := errgroup.WithContext(ctx)
 	begin := time.Now()
 	for range parallel {
@@ -127,7 +125,7 @@ func (s *server) storm(ctx context.Context, others bool) (took time.Duration, wa
 	return took, waits, err
 }
 
-// ask reads a small object again and again and gives the latencies, counted
+// ask asks for something small again and again and gives the latencies, counted
 // from when each request was due.
 func (s *server) ask(ctx context.Context) (all []time.Duration) {
 	c := s.client()
@@ -137,7 +135,7 @@ func (s *server) ask(ctx context.Context) (all []time.Duration) {
 	for {
 		select {
 		case due := <-tick.C:
-			if _, err := s.do(ctx, c, request{path: configMaps + "/kube-root-ca.crt"}); err != nil {
+			if _, err := s.do(ctx, c, request{path: "/readyz"}); err != nil {
 				return all // the storm is over
 			}
 			all = append(all, time.Since(due))

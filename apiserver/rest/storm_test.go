@@ -1,0 +1,78 @@
+package rest_test
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/apiserver/rest"
+)
+
+// openWatches opens watches whose clients never read, on raw connections with
+// buffers as small as they get.
+func (w *world) openWatches(n int) []net.Conn {
+	w.t.Helper()
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		c, err := net.Dial("tcp", w.server.Listener.Addr().String())
+		check(w.t, err)
+		w.t.Cleanup(func() { c.Close() })
+		check(w.t, c.(*net.TCPConn).SetReadBuffer(4<<10))
+		_, err = fmt.Fprintf(c, "GET %s?watch=1 HTTP/1.1\r\nHost: x\r\nTest-User: alice\r\n\r\n", maps)
+		check(w.t, err)
+		conns[i] = c
+	}
+	return conns
+}
+
+// liveHeap is what is left after a collection.
+func liveHeap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestWatchStorm has many watches that nobody reads from: they cost little and
+// no more the more happens, are cut off, and nobody else waits for them.
+func TestWatchStorm(t *testing.T) {
+	const watches, writes, size = 1000, 60, 40 << 10
+	w := newWorld(t, func(c *rest.Config) { c.StallTime = time.Second })
+	w.namespace("shop")
+	c := w.client("alice").CoreV1().ConfigMaps("shop")
+	before := liveHeap()
+	w.openWatches(watches)
+	await(t, "all watches are open", func() bool { return runtime.NumGoroutine() >= watches })
+	value := strings.Repeat("x", size)
+	reading := w.get(maps + "?watch=1&resourceVersion=1")
+	for i := range writes {
+		_, err := c.Create(t.Context(), configMap(fmt.Sprintf("m%02d", i), "v", value), metav1.CreateOptions{})
+		check(t, err)
+	}
+	// 2.4 GB would be on their way if anybody kept them.
+	if grown := liveHeap() - before; grown > 256<<20 {
+		t.Errorf("%d watches that nobody reads hold %d MB", watches, grown>>20)
+	}
+	if got := len(frames(t, reading, writes)); got != writes {
+		t.Errorf("who reads got %d events", got)
+	}
+	await(t, "who does not read is cut off", func() bool { return runtime.NumGoroutine() < watches/10 })
+}
+
+// await polls a condition that nothing announces.
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("it does not come true that %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
