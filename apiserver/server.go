@@ -18,6 +18,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/api/txn/remote"
 	"github.com/headway-sh/headway/apiserver/admission"
+	"github.com/headway-sh/headway/apiserver/admission/webhook"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/apiserver/connect"
@@ -50,6 +51,7 @@ type Server struct {
 	visible     *custom.Catalog
 	follower    *custom.Follower
 	path        *write.Path
+	webhooks    *webhook.Webhooks
 	peers       *inproc.Server
 	identify    *authn.Authenticator
 	listener    net.Listener
@@ -195,9 +197,10 @@ func (s *Server) assemble() (http.Handler, error) {
 		}
 	}
 	log := s.config.Logger
+	s.webhooks = webhook.New(authorizer{}, log)
 	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Custom: s.catalog, Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
 		Steps: append([]write.Step{custom.Definitions()}, admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
-			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure})...)})
+			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure, Webhooks: s.webhooks})...)})
 	if err != nil {
 		return nil, err
 	}
@@ -271,6 +274,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.http.Shutdown(deadline) != nil {
 		_ = s.http.Close() // watches never end by themselves
 	}
+	s.webhooks.Close()
 	s.stop()
 	err = errors.Join(err, <-failed)
 	stopMember()

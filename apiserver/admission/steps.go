@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/headway-sh/headway/apiserver/admission/webhook"
 	"github.com/headway-sh/headway/apiserver/write"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	// Pressure is the part of the storage that is taken, from 0 to 1; nil: the
 	// storage is never full.
 	Pressure func() float64
+	// Webhooks asks webhooks; nil: there are none.
+	Webhooks *webhook.Webhooks
 }
 
 func (c Config) withDefaults() Config {
@@ -77,10 +80,12 @@ func Steps(c Config) []write.Step {
 		devices(),
 		limitRanger(),
 		claimResize(),
+		c.Webhooks.Mutating(),
 		podSecurity(c.PodSecurity),
 		externalIPs(c.ExternalIPs),
 		foreignEndpoints(c.ServiceCIDR, c.SecondaryServiceCIDR),
 		serviceAddresses(c),
+		c.Webhooks.Validating(),
 		resourceQuota(),
 	}
 }

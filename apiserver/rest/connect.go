@@ -3,11 +3,17 @@ package rest
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // serveConnect hands a stream over to the connector.
@@ -39,7 +45,56 @@ func (h *Handler) serveConnect(w http.ResponseWriter, r *http.Request, c *call) 
 			return err
 		}
 	}
+	if err := h.admitConnect(w, r, c, name); err != nil {
+		return err
+	}
 	return h.Connector.Connect(w, r, c.info, c.identity, o)
+}
+
+// admitConnect asks admission about a stream or a request that is handed on.
+func (h *Handler) admitConnect(w http.ResponseWriter, r *http.Request, c *call, name string) error {
+	asked := connectOptions(c, r.URL.Query())
+	if asked == nil {
+		return nil // a log is read and not connected to
+	}
+	done, err := h.Writer.Admit(r.Context(), c.identity, c.change("", name), write.OperationConnect, asked)
+	for _, text := range done.Warnings {
+		addWarning(w, text)
+	}
+	return err
+}
+
+// connectOptions is what a connecting request asks for, in the words of the
+// API; nil for those that are not admitted.
+func connectOptions(c *call, query url.Values) runtime.Object {
+	flag := func(name string) bool { return query.Get(name) == "true" || query.Get(name) == "1" }
+	kind := func(name string) metav1.TypeMeta { return metav1.TypeMeta{APIVersion: "v1", Kind: name} }
+	switch c.info.Subresource {
+	case "exec":
+		return &corev1.PodExecOptions{TypeMeta: kind("PodExecOptions"), Stdin: flag("stdin"), Stdout: flag("stdout"), Stderr: flag("stderr"),
+			TTY: flag("tty"), Container: query.Get("container"), Command: query["command"]}
+	case "attach":
+		return &corev1.PodAttachOptions{TypeMeta: kind("PodAttachOptions"), Stdin: flag("stdin"), Stdout: flag("stdout"), Stderr: flag("stderr"),
+			TTY: flag("tty"), Container: query.Get("container")}
+	case "portforward":
+		o := &corev1.PodPortForwardOptions{TypeMeta: kind("PodPortForwardOptions")}
+		for _, text := range query["ports"] {
+			if port, err := strconv.ParseInt(text, 10, 32); err == nil {
+				o.Ports = append(o.Ports, int32(port))
+			}
+		}
+		return o
+	case "proxy":
+		switch c.kind.GVK.Kind {
+		case "Pod":
+			return &corev1.PodProxyOptions{TypeMeta: kind("PodProxyOptions"), Path: c.info.Tail}
+		case "Service":
+			return &corev1.ServiceProxyOptions{TypeMeta: kind("ServiceProxyOptions"), Path: c.info.Tail}
+		case "Node":
+			return &corev1.NodeProxyOptions{TypeMeta: kind("NodeProxyOptions"), Path: c.info.Tail}
+		}
+	}
+	return nil
 }
 
 // serveToken answers a TokenRequest for a service account.

@@ -7,6 +7,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -45,6 +46,8 @@ type Writer interface {
 	DeleteCollection(ctx context.Context, identity txn.Identity, c write.Collection, options write.Options) ([]txn.Object, []string, error)
 	// Evict deletes a pod as its disruption budget allows.
 	Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, eviction *policyv1.Eviction, options write.Options) error
+	// Admit asks admission about a request that writes no object.
+	Admit(ctx context.Context, identity txn.Identity, change txn.Change, operation write.Operation, asked runtime.Object) (write.Done, error)
 }
 
 // Authenticator finds out who sent a request.

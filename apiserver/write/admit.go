@@ -3,6 +3,9 @@ package write
 import (
 	"context"
 	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/headway-sh/headway/api/txn"
 )
@@ -13,6 +16,34 @@ func (a *attempt) request(operation Operation, o txn.Object) *Request {
 		Identity: a.identity, Operation: operation, Kind: a.kind.Stored(), Served: a.kind, Ref: a.change.Ref, Subresource: a.change.Subresource,
 		Object: o, Old: a.old, FieldManager: a.change.FieldManager, DryRun: a.change.DryRun, Now: a.now, attempt: a,
 	}
+}
+
+// Admit asks the steps that want to see everything about a request that writes
+// no object of its own: a stream that is opened, or an eviction. What is asked
+// for (PodExecOptions, Eviction) has its type filled in. Who may do it has been
+// authorized before. Warnings and annotations come with an error too.
+func (p *Path) Admit(ctx context.Context, identity txn.Identity, change txn.Change, operation Operation, asked runtime.Object) (Done, error) {
+	if !slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Everything }) {
+		return Done{}, nil
+	}
+	view, err := p.Store.View(ctx)
+	if err != nil {
+		return Done{}, unavailable(err)
+	}
+	a := &attempt{path: p, view: view, identity: identity, change: change, now: p.Clock.Now(), manner: manner{authorized: true, fresh: true}, only: true}
+	if err := a.resolve(); err != nil {
+		return Done{}, err
+	}
+	r := a.request(operation, nil)
+	r.asked = asked
+	if err = a.mutate(ctx, r); err == nil {
+		err = a.validate(ctx, r)
+	}
+	done := Done{Operation: txn.Unchanged, Warnings: a.planned.outcome.Warnings, Annotations: a.planned.annotations, Revision: view.Revision()}
+	if err != nil {
+		return done, status(err)
+	}
+	return done, nil
 }
 
 // mutate runs the mutating steps, and once more those up to one that asks for
@@ -38,7 +69,7 @@ func (a *attempt) mutate(ctx context.Context, r *Request) error {
 
 func (a *attempt) mutateBy(ctx context.Context, r *Request, step int) error {
 	s := a.path.Steps[step]
-	if s.Mutate == nil || a.only && !s.Everything {
+	if s.Mutate == nil || a.skips(&s) {
 		return nil
 	}
 	err := s.Mutate(ctx, a.view, r)
@@ -48,10 +79,13 @@ func (a *attempt) mutateBy(ctx context.Context, r *Request, step int) error {
 	return err
 }
 
+// skips tells whether a step has nothing to do with the request.
+func (a *attempt) skips(s *Step) bool { return a.only && !s.Everything || a.admitted && s.Everything }
+
 func (a *attempt) validate(ctx context.Context, r *Request) error {
 	defer a.collect(r)
 	for _, s := range a.path.Steps {
-		if s.Validate == nil || a.only && !s.Everything {
+		if s.Validate == nil || a.skips(&s) {
 			continue
 		}
 		if err := s.Validate(ctx, a.view, r); err != nil {

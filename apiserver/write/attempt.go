@@ -42,6 +42,9 @@ type manner struct {
 	// authorized is set when the whole request was authorized already, as for
 	// the single deletions of a deletecollection.
 	authorized bool
+	// admitted is set when those who want to see everything were asked about
+	// the request that this is a part of, such as an eviction.
+	admitted bool
 	// fresh says that the View has every acknowledged write.
 	fresh bool
 }
@@ -56,6 +59,9 @@ type planned struct {
 	notes   []txn.Note
 	// annotations are for the audit.
 	annotations map[string]string
+	// slow says that somebody outside was asked: nobody may wait for the
+	// change to be planned.
+	slow bool
 }
 
 // shares are the records that the change writes along with its object.
@@ -122,7 +128,7 @@ func (a *attempt) resolve() error {
 	a.change.Version, ref.Resource = a.kind.GVK.Version, a.kind.Resource()
 	if name := a.change.Subresource; name != "" {
 		sub, ok := a.kind.Subresources[name]
-		if !ok || sub.Connect {
+		if !ok || sub.Connect && !a.only {
 			return apierrors.NewGenericServerResponse(http.StatusNotFound, string(a.change.Verb), a.kind.Served(), ref.Name, "", 0, true)
 		}
 		a.sub = &sub

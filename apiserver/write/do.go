@@ -48,17 +48,18 @@ type Done struct {
 // Do makes one change. Errors are API statuses. Warnings come with an error
 // too.
 func (p *Path) Do(ctx context.Context, identity txn.Identity, change txn.Change, options Options) (Done, error) {
-	return p.do(ctx, identity, change, options, false)
+	return p.do(ctx, identity, change, options, manner{})
 }
 
-func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change, options Options, authorized bool) (Done, error) {
+func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change, options Options, how manner) (Done, error) {
 	change.DryRun = change.DryRun || options.DryRun
 	options.DryRun = change.DryRun
 	view, current := p.Store.Latest(), false
 	leave := func() {}
 	defer func() { leave() }()
 	for round, queued := 1, false; ; round++ {
-		one := p.plan(ctx, view, identity, change, manner{authorized: authorized, fresh: current})
+		how.fresh = current
+		one := p.plan(ctx, view, identity, change, how)
 		if !current && (one.outcome.Err != nil || one.outcome.Operation == txn.Unchanged || options.DryRun) {
 			// The answer rests on this View alone: make sure it is current.
 			newest, err := p.Store.View(ctx)
@@ -81,7 +82,7 @@ func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change,
 		if options.DryRun || one.outcome.Operation == txn.Unchanged {
 			return done, nil
 		}
-		if shared := one.shares(); len(shared) > 0 && !queued {
+		if shared := one.shares(); len(shared) > 0 && !queued && !one.slow {
 			var waited bool
 			var err error
 			queued = true
@@ -188,7 +189,7 @@ func (p *Path) DeleteCollection(ctx context.Context, identity txn.Identity, c Co
 		change := c.Delete
 		change.Verb, change.Version = txn.Delete, c.Version
 		change.Ref = txn.Ref{Resource: c.Resource, Namespace: o.GetNamespace(), Name: o.GetName()}
-		done, err := p.do(ctx, identity, change, options, true)
+		done, err := p.do(ctx, identity, change, options, manner{authorized: true})
 		if apierrors.IsNotFound(err) {
 			continue
 		}

@@ -13,6 +13,10 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 )
 
+// admitted is how the parts of an eviction are planned: the whole was
+// authorized and admitted before.
+var admitted = manner{authorized: true, admitted: true}
+
 var budgets = policyv1.Resource("poddisruptionbudgets")
 
 // Evict deletes a pod as its disruption budget allows: an eviction that would
@@ -25,6 +29,10 @@ func (p *Path) Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, ev
 	if o := eviction.DeleteOptions; o != nil {
 		deletion.Preconditions, deletion.Propagation, deletion.GracePeriod = o.Preconditions, o.PropagationPolicy, o.GracePeriodSeconds
 		options.DryRun = options.DryRun || len(o.DryRun) > 0
+	}
+	whole := txn.Change{Ref: pod, Version: "v1", Subresource: "eviction", DryRun: options.DryRun}
+	if _, err := p.Admit(ctx, identity, whole, OperationCreate, eviction); err != nil {
+		return err
 	}
 	for round := 1; ; round++ {
 		view, err := p.Store.View(ctx)
@@ -41,14 +49,14 @@ func (p *Path) Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, ev
 		}
 		if budget != nil {
 			// What may not be deleted anyway must not cost the budget anything.
-			if _, err := p.do(ctx, identity, deletion, Options{DryRun: true, Epoch: options.Epoch}, true); err != nil {
+			if _, err := p.do(ctx, identity, deletion, Options{DryRun: true, Epoch: options.Epoch}, admitted); err != nil {
 				return err
 			}
 			err = p.spend(ctx, identity, budget, pod.Name, options)
 		}
 		switch {
 		case err == nil:
-			_, err = p.do(ctx, identity, deletion, options, true)
+			_, err = p.do(ctx, identity, deletion, options, admitted)
 			return err
 		case !apierrors.IsConflict(err) || round == rounds:
 			return err
@@ -117,7 +125,7 @@ func (p *Path) spend(ctx context.Context, identity txn.Identity, b *policyv1.Pod
 	spent.Status.DisruptedPods[pod] = metav1.NewTime(p.Clock.Now())
 	_, err := p.do(ctx, identity, txn.Change{
 		Verb: txn.Update, Ref: txn.Ref{Resource: budgets, Namespace: b.Namespace, Name: b.Name}, Version: "v1", Subresource: "status", Object: spent,
-	}, options, true)
+	}, options, admitted)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -102,10 +103,14 @@ func optionsType(kind string) metav1.TypeMeta {
 // to steps whose questions are better not asked twice. An error of it has to
 // be returned as it is.
 func (r *Request) Current() error {
-	if r.attempt == nil || r.attempt.fresh {
+	if r.attempt == nil {
 		return nil
 	}
-	return errNotCurrent
+	r.attempt.planned.slow = true
+	if !r.attempt.fresh {
+		return errNotCurrent
+	}
+	return nil
 }
 
 // RunAgain has the mutating steps up to this one run once more.
@@ -150,6 +155,28 @@ func (r *Request) Replace(as *kind.Kind, state map[string]any) error {
 	}
 	r.Object = o
 	return nil
+}
+
+// Patch applies a JSON patch to what Subject shows as Object, and replaces it
+// by the outcome.
+func (r *Request) Patch(as *kind.Kind, patch []byte) (changed bool, err error) {
+	subject, err := r.Subject(as)
+	if err != nil {
+		return false, err
+	}
+	before, err := toMap(subject.Object.(txn.Object), subject.Kind)
+	if err != nil {
+		return false, err
+	}
+	after, err := jsonPatch(before, patch)
+	if err != nil {
+		return false, apierrors.NewInternalError(err)
+	}
+	was := r.Object
+	if err := r.Replace(as, after); err != nil {
+		return false, err
+	}
+	return !equality.Semantic.DeepEqual(was, r.Object), nil
 }
 
 // decodeAs decodes what another version of the kind, or the subresource's own
