@@ -49,6 +49,19 @@ func (s *Server) defined() (version int64, rows func() []*kind.Kind) {
 	return snapshot.Changed(custom.Resource), func() []*kind.Kind { return slices.Collect(s.follower.Kinds.All(snapshot)) }
 }
 
+// NamespacedKinds are the kinds that there are now whose objects live in
+// namespaces, each in a version that is served.
+func (s *Server) NamespacedKinds() []schema.GroupVersionKind {
+	_, custom := s.defined()
+	var out []schema.GroupVersionKind
+	for _, k := range append(s.served(), custom()...) {
+		if rows := k.Rows(); k.Namespaced && len(rows) > 0 {
+			out = append(out, rows[0].GVK)
+		}
+	}
+	return out
+}
+
 // Mapper finds the resources of kinds: the table's and those that are defined.
 func (s *Server) Mapper() Mapper { return Mapper{s} }
 

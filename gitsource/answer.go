@@ -81,16 +81,15 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return out, nil
 	}
 	out.Digest = p.Digest(s.engine.cfg.Key, view)
+	var all []txn.Change // later stages stand on earlier ones
 	for _, stage := range p.Stages {
-		if stage.Custom {
-			continue
-		}
-		result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(stage.Changes))
-		if err != nil {
-			return nil, fmt.Errorf("plan: %w", err)
-		}
-		s.judge(out, p, result)
+		all = append(all, stage.Changes...)
 	}
+	result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(all))
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	s.judge(out, p, result)
 	return out, nil
 }
 

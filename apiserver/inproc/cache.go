@@ -123,26 +123,31 @@ func (c *Cache) IndexField(_ context.Context, o client.Object, field string, ext
 
 // GetInformer opens an informer. The store always has the kind's objects, so
 // it does not block.
-func (c *Cache) GetInformer(_ context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
+func (c *Cache) GetInformer(ctx context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
 	k, err := c.peer.server.kindOf(o)
 	if err != nil {
 		return nil, err
 	}
-	return c.informer(k, o)
+	return c.informer(ctx, k, o)
 }
 
 // GetInformerForKind is GetInformer by kind, with objects of the kind's type.
-func (c *Cache) GetInformerForKind(_ context.Context, gvk schema.GroupVersionKind, _ ...cache.InformerGetOption) (cache.Informer, error) {
+func (c *Cache) GetInformerForKind(ctx context.Context, gvk schema.GroupVersionKind, _ ...cache.InformerGetOption) (cache.Informer, error) {
 	k, err := c.peer.server.kindFor(gvk)
 	if err != nil {
 		return nil, err
 	}
-	return c.informer(k, k.New())
+	return c.informer(ctx, k, k.New())
 }
 
-func (c *Cache) informer(k *kind.Kind, shape runtime.Object) (*informer, error) {
+func (c *Cache) informer(ctx context.Context, k *kind.Kind, shape runtime.Object) (*informer, error) {
 	if err := c.open(k); err != nil {
 		return nil, err
+	}
+	if k.Shape != nil {
+		if err := c.peer.server.Custom.Attach(ctx, k.Stored()); err != nil {
+			return nil, err
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -45,6 +45,8 @@ type Config struct {
 
 // Custom finds kinds that are no rows of the table.
 type Custom interface {
+	// Attach makes sure that the store has the resource of a row.
+	Attach(ctx context.Context, row *kind.Kind) error
 	// ByGVK finds the row that serves a kind in a version.
 	ByGVK(view txn.View, gvk schema.GroupVersionKind) (*kind.Kind, bool)
 	// RESTMapping finds the resource of a kind, in the first of the versions.

@@ -83,25 +83,30 @@ func (s *server) runReconciler(ctx context.Context) error {
 	return s.lead(ctx, "kube-controller-manager", identity, func(ctx context.Context, epoch txn.Epoch) error {
 		peer := s.api.Peer(identity).Bound(epoch)
 		cache := peer.Cache()
-		var kinds []schema.GroupVersionKind
-		for _, k := range s.api.Kinds().All() {
-			if !apiserver.Internal(k) {
-				kinds = append(kinds, k.GVK)
-			}
-		}
 		controllers, err := reconciler.New(reconciler.Config{
 			ClientFor: func(account string) client.Client {
 				return s.api.Peer(authn.ServiceAccount("kube-system", account)).Bound(epoch).LocalClient()
 			},
 			Client: peer.LocalClient(), Cache: cache, Clock: s.clock, Logger: s.log,
 			RootCA: string(s.api.Authorities().API.PEM), Signer: signer{s.api.Authorities()}, Liveness: newLiveness(ctx, s.beats, s.gossip, s.clock),
-			ClusterCIDR: s.podCIDR, Kinds: kinds,
+			ClusterCIDR: s.podCIDR, Kinds: s.kinds(), NamespacedKinds: s.api.NamespacedKinds,
 		})
 		if err != nil {
 			return err
 		}
 		return runAll(ctx, s.log, []component{{"controllers' cache", cache.Start}, {"controllers", controllers.Run}})
 	})
+}
+
+// kinds are the kinds of the API server's table.
+func (s *server) kinds() []schema.GroupVersionKind {
+	var all []schema.GroupVersionKind
+	for _, k := range s.api.Kinds().All() {
+		if !apiserver.Internal(k) {
+			all = append(all, k.GVK)
+		}
+	}
+	return all
 }
 
 func (s *server) runGitSource(ctx context.Context) error {
@@ -112,7 +117,7 @@ func (s *server) runGitSource(ctx context.Context) error {
 	}
 	return s.lead(ctx, gitsource.EpochName, identity, func(ctx context.Context, _ txn.Epoch) error {
 		engine, err := gitsource.New(gitsource.Config{
-			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Kinds(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
+			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
 			Observing: func() { s.observing.Store(true) },
 		})

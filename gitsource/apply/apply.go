@@ -120,14 +120,12 @@ func (j *Job) advance(p *plan.Plan) {
 	j.Consents = append(j.Consents[:len(j.Consents):len(j.Consents)], "all")
 }
 
-// check plans all stages at once where that is possible, so that a bad object
-// in the last one stops the first.
+// check plans all stages at once, so that a bad object in the last one stops
+// the first, and custom resources find their definitions.
 func (a *Applier) check(ctx context.Context, view txn.View, p *plan.Plan) error {
 	var all []txn.Change
 	for _, s := range p.Stages {
-		if !s.Custom {
-			all = append(all, s.Changes...)
-		}
+		all = append(all, s.Changes...)
 	}
 	result, err := a.Txn.Plan(ctx, view, a.Identity, txn.DryRun(all))
 	if err != nil {

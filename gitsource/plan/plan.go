@@ -70,9 +70,6 @@ type Stage struct {
 	Changes []txn.Change
 	// Inventory is what the source has after this stage.
 	Inventory *Inventory
-	// Custom says that kinds of it are defined by an earlier stage, so that it
-	// cannot be checked before that is written.
-	Custom bool
 }
 
 // Manager is the field manager of a source.
@@ -83,7 +80,6 @@ type wanted struct {
 	ref    txn.Ref
 	entry  Entry
 	object *render.Object
-	custom bool // its definition is in the same set and not in the View
 }
 
 // Make makes the plan.
@@ -227,12 +223,10 @@ func consented(consents []string, e *Entry) bool {
 
 // cut orders the changes and cuts them into stages.
 func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
-	slices.SortStableFunc(applies, func(a, b wanted) int {
-		return cmp.Or(boolCompare(a.custom, b.custom), Compare(a.entry, b.entry))
-	})
+	slices.SortStableFunc(applies, func(a, b wanted) int { return Compare(a.entry, b.entry) })
 	have := maps.Clone(in.Inventory.Entries)
 	stage := Stage{}
-	bytes, custom := 0, false
+	bytes := 0
 	flush := func() {
 		stage.Inventory = &Inventory{Head: Head{Commit: in.Set.Commit.String(), Ref: in.Ref}, Entries: maps.Clone(have)}
 		p.Stages = append(p.Stages, stage)
@@ -240,12 +234,9 @@ func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 	}
 	for _, w := range applies {
 		body, size := p.body(w)
-		full := len(stage.Changes) >= MaxStageObjects || bytes+size > MaxStageBytes
-		if len(stage.Changes) > 0 && (full || w.custom && !custom) {
+		if len(stage.Changes) > 0 && (len(stage.Changes) >= MaxStageObjects || bytes+size > MaxStageBytes) {
 			flush()
 		}
-		custom = custom || w.custom
-		stage.Custom = custom
 		bytes += size
 		have[w.ref] = w.entry
 		stage.Changes = append(stage.Changes, txn.Change{
@@ -264,16 +255,6 @@ func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 	p.Next.Head = Head{Commit: in.Set.Commit.String(), Ref: in.Ref, Complete: true}
 	stage.Inventory = p.Next
 	p.Stages = append(p.Stages, stage)
-}
-
-func boolCompare(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
 }
 
 // body is the object as it is applied, and about how large it is.

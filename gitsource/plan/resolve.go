@@ -23,7 +23,6 @@ type resolver struct {
 type mapping struct {
 	resource   schema.GroupResource
 	namespaced bool
-	custom     bool
 	err        error
 }
 
@@ -47,7 +46,7 @@ func (r *resolver) define(crd map[string]any) {
 		if version, ok := v.(map[string]any); ok && version["served"] == true {
 			name, _ := version["name"].(string)
 			r.defined[schema.GroupVersionKind{Group: group, Version: name, Kind: kind}] = mapping{
-				resource: schema.GroupResource{Group: group, Resource: plural}, namespaced: scope == "Namespaced", custom: true,
+				resource: schema.GroupResource{Group: group, Resource: plural}, namespaced: scope == "Namespaced",
 			}
 		}
 	}
@@ -60,7 +59,7 @@ func (r *resolver) resolve(o *render.Object) (wanted, error) {
 		m = r.find(gvk)
 		r.known[gvk] = m
 	}
-	w := wanted{object: o, custom: m.custom}
+	w := wanted{object: o}
 	if m.err != nil {
 		return w, m.err
 	}

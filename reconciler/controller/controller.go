@@ -54,9 +54,16 @@ type Runnable interface {
 	Start(ctx context.Context) error
 }
 
+// Watching is a Runnable that can be given further sources while it runs.
+type Watching[R comparable] interface {
+	Runnable
+	// Watch adds a source; before Start it is kept until then.
+	Watch(source source.TypedSource[R]) error
+}
+
 // New puts a reconciler and its sources together. R is the request type: the
 // key that is never reconciled by two workers at once.
-func New[R comparable](name string, deps Deps, workers int, r reconcile.TypedReconciler[R], sources ...source.TypedSource[R]) (Runnable, error) {
+func New[R comparable](name string, deps Deps, workers int, r reconcile.TypedReconciler[R], sources ...source.TypedSource[R]) (Watching[R], error) {
 	log := deps.Logger.With("controller", name)
 	c, err := ctrl.NewTypedUnmanaged(name, ctrl.TypedOptions[R]{
 		SkipNameValidation:      ptr.To(true), // several clusters may run in one process

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,19 +36,33 @@ type Reconciler struct {
 	graph *graph
 }
 
-// New returns the controller over the given kinds.
+// New returns the controller over the given kinds, and over those that
+// CustomResourceDefinitions define, as they come and go.
 func New(deps controller.Deps, kinds []schema.GroupVersionKind) (controller.Runnable, error) {
 	r := NewReconciler(deps)
 	var sources []source.TypedSource[Item]
 	for _, kind := range kinds {
-		sources = append(sources, controller.On(deps.Cache, controller.NewObject(deps.Client, kind), func(_ context.Context, before, after client.Object) []Item {
-			if after == nil {
-				return r.Forget(before.GetUID())
-			}
-			return r.Learn(kind, after)
-		}))
+		sources = append(sources, r.source(kind))
 	}
-	return controller.New(Name, deps, 10, r, sources...)
+	c, err := controller.New(Name, deps, 10, r, sources...)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(kinds, definitionKind) {
+		return c, nil
+	}
+	d := &defined{Reconciler: r, controller: c, watched: map[string]schema.GroupVersionKind{}}
+	return c, c.Watch(controller.On(deps.Cache, &apiextensionsv1.CustomResourceDefinition{}, d.changed))
+}
+
+// source tells about the objects of a kind.
+func (r *Reconciler) source(kind schema.GroupVersionKind) source.TypedSource[Item] {
+	return controller.On(r.Cache, controller.NewObject(r.Client, kind), func(_ context.Context, before, after client.Object) []Item {
+		if after == nil {
+			return r.Forget(before.GetUID())
+		}
+		return r.Learn(kind, after)
+	})
 }
 
 // NewReconciler returns a collector that knows of no object yet.
