@@ -52,6 +52,10 @@ type Kind struct {
 	New     func() txn.Object
 	NewList func() runtime.Object
 
+	// Computed gives the objects, in the order of their names, of a kind that is
+	// made when it is read and never stored; nil: the kind is stored.
+	Computed func(view txn.View) []txn.Object
+
 	// Name tells what is wrong with a name; prefix: with a generateName. Nil
 	// means that names are DNS subdomains.
 	Name func(name string, prefix bool) []string

@@ -8,7 +8,7 @@ func All() []*kind.Kind {
 		// core/v1
 		namespaceKind(), nodeKind(), podKind(), serviceKind(), endpointsKind(), configMapKind(), secretKind(),
 		serviceAccountKind(), eventKind(), replicationControllerKind(), podTemplateKind(), limitRangeKind(),
-		resourceQuotaKind(), persistentVolumeKind(), persistentVolumeClaimKind(),
+		resourceQuotaKind(), persistentVolumeKind(), persistentVolumeClaimKind(), componentStatusKind(),
 		// apps/v1
 		deploymentKind(), replicaSetKind(), statefulSetKind(), daemonSetKind(), controllerRevisionKind(),
 		// batch/v1, autoscaling/v2, policy/v1

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -21,7 +22,14 @@ func (h *Handler) find(r *http.Request, c *call) (*store.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := snapshot.Entry(c.kind.Ref(c.namespace(), c.info.Name))
+	ref := c.kind.Ref(c.namespace(), c.info.Name)
+	e := snapshot.Entry(ref)
+	if c.kind.Computed != nil {
+		all := computed(c.kind, snapshot)
+		if i := slices.IndexFunc(all, func(e *store.Entry) bool { return e.Ref == ref }); i >= 0 {
+			e = all[i]
+		}
+	}
 	if e == nil {
 		return nil, apierrors.NewNotFound(c.info.GroupResource(), c.info.Name)
 	}

@@ -148,6 +148,9 @@ func (h *Handler) collect(s *selector, snapshot *store.Snapshot, options *metav1
 // candidates yields, in order, the entries after a reference that may match:
 // one by its name, a few by an index, or all of the namespace.
 func candidates(s *selector, snapshot *store.Snapshot, after *txn.Ref) iter.Seq[*store.Entry] {
+	if s.kind.Computed != nil {
+		return slices.Values(computed(s.kind, snapshot))
+	}
 	resource := s.kind.Resource()
 	var from iter.Seq[*store.Entry]
 	switch {
@@ -174,4 +177,13 @@ func candidates(s *selector, snapshot *store.Snapshot, after *txn.Ref) iter.Seq[
 			}
 		}
 	}
+}
+
+// computed are the entries of a kind that is not stored.
+func computed(k *kind.Kind, snapshot *store.Snapshot) []*store.Entry {
+	var all []*store.Entry
+	for _, o := range k.Computed(snapshot) {
+		all = append(all, &store.Entry{Ref: k.Ref(o.GetNamespace(), o.GetName()), Object: o})
+	}
+	return all
 }
