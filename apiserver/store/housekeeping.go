@@ -12,6 +12,9 @@ const (
 	// houseRevisions what makes a round due earlier.
 	houseInterval  = 30 * time.Second
 	houseRevisions = 1000
+	// weighPart is the part of the quota after the writing of which the pressure
+	// is looked at again: a flood of large objects does not wait for the round.
+	weighPart = 100
 	// defragmentAt is the pressure from which a file that is half empty is
 	// worth the stall of making it smaller.
 	defragmentAt = 0.6
@@ -26,6 +29,7 @@ func (s *Store) Pressure() float64 { return math.Float64frombits(s.pressure.Load
 type house struct {
 	at       time.Time // of the last round
 	revision int64     // at the last round
+	weighed  int64     // bytes written when the pressure was last looked at early
 	past     []moment  // older revisions, oldest first
 }
 
@@ -45,6 +49,10 @@ func (s *Store) keepHouse(ctx context.Context) error {
 		select {
 		case revision := <-s.wrote:
 			now := s.config.Clock.Now()
+			if bytes, quota := s.written.Load(), s.quota.Load(); quota > 0 && bytes-h.weighed > quota/weighPart {
+				h.weighed = bytes
+				s.weigh(ctx)
+			}
 			if now.Sub(h.at) < houseInterval && revision-h.revision < houseRevisions {
 				continue
 			}
@@ -95,6 +103,7 @@ func (s *Store) weigh(ctx context.Context) {
 	}
 	if err == nil {
 		s.pressure.Store(math.Float64bits(u.pressure()))
+		s.quota.Store(u.Quota)
 	} else if ctx.Err() == nil {
 		s.config.Logger.Warn("storage could not be looked after", "err", err)
 	}

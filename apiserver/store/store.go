@@ -34,6 +34,8 @@ type Store struct {
 	unmarked chan int64   // batch revisions that nobody has marked yet
 	wrote    chan int64   // published revisions, for housekeeping
 	pressure atomic.Uint64
+	quota    atomic.Int64 // of the backend, when it was last looked at
+	written  atomic.Int64 // bytes of values that this store has written
 	// recalling is held by who fills a log with history.
 	recalling chan struct{}
 	stopped   chan struct{}
