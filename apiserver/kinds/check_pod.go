@@ -76,6 +76,7 @@ func (c *checker) podSpec(p *path, s *corev1.PodSpec) {
 	}
 	c.labels(p.Child("nodeSelector"), s.NodeSelector)
 	c.podSecurity(p.Child("securityContext"), s)
+	c.os(p, s)
 	c.hostAliases(p, s.HostAliases)
 	c.scheduling(p, s)
 	oneOfPtr(c, p, "preemptionPolicy", s.PreemptionPolicy, corev1.PreemptLowerPriority, corev1.PreemptNever)

@@ -144,3 +144,51 @@ func TestVolumeSourceValidation(t *testing.T) {
 	)
 	runMutations(t, all)
 }
+
+func TestOSValidation(t *testing.T) {
+	type podT = *corev1.Pod
+	// bare is a pod with nothing that Windows lacks.
+	bare := func(changes ...func(podT)) func(podT) {
+		return func(o podT) {
+			o.Spec = corev1.PodSpec{RestartPolicy: o.Spec.RestartPolicy, DNSPolicy: o.Spec.DNSPolicy, SchedulerName: o.Spec.SchedulerName,
+				TerminationGracePeriodSeconds: o.Spec.TerminationGracePeriodSeconds, EnableServiceLinks: o.Spec.EnableServiceLinks,
+				SecurityContext: &corev1.PodSecurityContext{}, Containers: []corev1.Container{{Name: "c", Image: "i", SecurityContext: &corev1.SecurityContext{},
+					ImagePullPolicy: corev1.PullAlways, TerminationMessagePolicy: corev1.TerminationMessageReadFile, TerminationMessagePath: "/dev/termination-log"}}}
+			for _, f := range changes {
+				f(o)
+			}
+		}
+	}
+	named := func(name corev1.OSName) func(podT) {
+		return func(o podT) { o.Spec.OS = &corev1.PodOS{Name: name} }
+	}
+	options := func(w corev1.WindowsSecurityContextOptions) func(podT) {
+		return func(o podT) { o.Spec.SecurityContext.WindowsOptions = &w }
+	}
+	account := func(name string) func(podT) {
+		return options(corev1.WindowsSecurityContextOptions{RunAsUserName: &name})
+	}
+	const refused = `spec.securityContext.windowsOptions.runAsUserName: Invalid value: `
+	runMutations(t, []mutation{
+		on("pod", "windows", bare(named("windows"), account(`CORP\web`)), ""),
+		on("pod", "another", bare(named("plan9")), `spec.os: Unsupported value: "plan9"`),
+		on("pod", "no name", bare(named("")), "spec.os.name: Required value"),
+		on("pod", "options of linux", bare(named("linux"), account("web")), "spec.securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod"),
+		on("pod", "user of windows", bare(named("windows"), func(o podT) { o.Spec.SecurityContext.RunAsUser = ptr.To[int64](1) }), "spec.securityContext.runAsUser: Forbidden: cannot be set for a windows pod"),
+		on("pod", "hostPID of windows", bare(named("windows"), func(o podT) { o.Spec.HostPID = true }), "spec.hostPID: Forbidden: cannot be set for a windows pod"),
+		on("pod", "privileged of windows", bare(named("windows"), func(o podT) { container(o).SecurityContext.Privileged = ptr.To(true) }), "spec.containers[0].securityContext.privileged: Forbidden: cannot be set for a windows pod"),
+		on("pod", "empty account", bare(account("")), refused+`"": runAsUserName cannot be an empty string`),
+		on("pod", "two domains", bare(account(`a\b\c`)), refused+`"a\\b\\c": runAsUserName cannot contain more than one backslash`),
+		on("pod", "account without a user", bare(account(`CORP\`)), refused+`"CORP\\": runAsUserName's User cannot be empty`),
+		on("pod", "account of dots", bare(account("...")), refused+`"...": runAsUserName's User cannot contain only periods or spaces`),
+		on("pod", "account with a star", bare(account("w*b")), refused+`"w*b": runAsUserName's User cannot contain the following characters`),
+		on("pod", "domain", bare(account(`.x y\web`)), refused+`".x y\\web": runAsUserName's Domain doesn't match the NetBios nor the DNS format`),
+		on("pod", "empty credentials", bare(options(corev1.WindowsSecurityContextOptions{GMSACredentialSpec: ptr.To("")})), `spec.securityContext.windowsOptions.gmsaCredentialSpec: Invalid value: "": gmsaCredentialSpec cannot be an empty string`),
+		on("pod", "host process without the host's network", bare(options(corev1.WindowsSecurityContextOptions{HostProcess: ptr.To(true)})), "spec.hostNetwork: Invalid value: false: hostNetwork must be true if pod contains any hostProcess containers"),
+		on("pod", "host process", bare(options(corev1.WindowsSecurityContextOptions{HostProcess: ptr.To(true)}), func(o podT) { o.Spec.HostNetwork = true }), ""),
+		on("pod", "host process of one", bare(options(corev1.WindowsSecurityContextOptions{HostProcess: ptr.To(true)}), func(o podT) {
+			o.Spec.HostNetwork = true
+			container(o).SecurityContext.WindowsOptions = &corev1.WindowsSecurityContextOptions{HostProcess: ptr.To(false)}
+		}), "spec.containers[0].securityContext.windowsOptions.hostProcess: Invalid value: false: pod hostProcess value must be identical if both are specified, was true"),
+	})
+}

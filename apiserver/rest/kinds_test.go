@@ -43,6 +43,9 @@ func TestEveryKindIsServed(t *testing.T) {
 				t.Errorf("%s as %s: %s %.200q", path, accept, response.Status, body)
 			}
 		}
+		if k.Computed != nil {
+			continue // there is nothing to watch
+		}
 		bookmarked := w.get(path + "?watch=1&timeoutSeconds=5&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&fieldSelector=metadata.name%3Dnone")
 		if got := frames(t, bookmarked, 1)[0]; got.Type != "BOOKMARK" || got.Object.Kind != k.GVK.Kind {
 			t.Errorf("watch of %s: %+v", path, got)
