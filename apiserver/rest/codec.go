@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"sigs.k8s.io/yaml"
@@ -30,8 +31,8 @@ func newCodec(s *runtime.Scheme) *codec {
 	}
 	return &codec{
 		scheme:   s,
-		loose:    map[string]runtime.Decoder{mediaJSON: make(false, false), mediaYAML: make(false, true)},
-		strict:   map[string]runtime.Decoder{mediaJSON: make(true, false), mediaYAML: make(true, true)},
+		loose:    map[string]runtime.Decoder{mediaJSON: make(false, false), mediaYAML: make(false, true), mediaCBOR: cbor.NewSerializer(s, s)},
+		strict:   map[string]runtime.Decoder{mediaJSON: make(true, false), mediaYAML: make(true, true), mediaCBOR: cbor.NewSerializer(s, s, cbor.Strict(true))},
 		protobuf: protobuf.NewSerializer(s, s),
 	}
 }
@@ -113,8 +114,8 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 // its parser refuses documents whose aliases multiply.
 func checkDepth(body []byte, media string) error {
 	switch media {
-	case mediaProtobuf:
-		return nil
+	case mediaProtobuf, mediaCBOR:
+		return nil // their decoders have bounds of their own
 	case mediaYAML:
 		expanded, err := yaml.YAMLToJSON(body)
 		if err != nil {

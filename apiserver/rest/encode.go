@@ -218,9 +218,11 @@ func encodeEntry(a accepted, k *kind.Kind, e *store.Entry) ([]byte, error) {
 	return dress(a, appendTyped(b, k.GVK, bare))
 }
 
-// dress turns compact JSON into what the client wants to read.
+// dress turns compact JSON into what the client wants.
 func dress(a accepted, b []byte) ([]byte, error) {
 	switch {
+	case a.media == mediaCBOR:
+		return cborOf(b)
 	case a.media == mediaYAML:
 		y, err := yaml.JSONToYAML(b)
 		if err != nil {

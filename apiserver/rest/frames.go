@@ -31,6 +31,7 @@ var wireTypes = map[store.EventType]eventType{store.Added: added, store.Modified
 //
 //	JSON      {"type":"ADDED","object":{...}}\n
 //	protobuf  4 bytes of length, then a WatchEvent message
+//	CBOR      the same as JSON, one document after the other
 type frames struct {
 	kind     *kind.Kind
 	accepted accepted
@@ -41,8 +42,11 @@ type frames struct {
 
 // media is the answer's content type.
 func (f *frames) media() string {
-	if f.accepted.media == mediaProtobuf {
+	switch f.accepted.media {
+	case mediaProtobuf:
 		return mediaProtobuf + ";stream=watch"
+	case mediaCBOR:
+		return mediaCBORSequence
 	}
 	return mediaJSON
 }
@@ -68,15 +72,18 @@ func (f *frames) event(dst []byte, t eventType, e *store.Entry) ([]byte, error) 
 	if err != nil {
 		return dst, err
 	}
-	return f.bare(dst, t, f.kind.GVK, bare), nil
+	return f.bare(dst, t, f.kind.GVK, bare)
 }
 
 // bare appends the frame of a bare form.
-func (f *frames) bare(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
-	if f.accepted.media == mediaProtobuf {
-		return protobufFrame(dst, t, gvk, bare)
+func (f *frames) bare(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) ([]byte, error) {
+	switch f.accepted.media {
+	case mediaProtobuf:
+		return protobufFrame(dst, t, gvk, bare), nil
+	case mediaCBOR:
+		return cborFrame(dst, jsonFrame(nil, t, gvk, bare))
 	}
-	return jsonFrame(dst, t, gvk, bare)
+	return jsonFrame(dst, t, gvk, bare), nil
 }
 
 // options are the table's, with the columns only once.
@@ -97,7 +104,7 @@ func (f *frames) object(dst []byte, t eventType, gvk schema.GroupVersionKind, o 
 	if err != nil {
 		return dst, err
 	}
-	return f.bare(dst, t, gvk, bare), nil
+	return f.bare(dst, t, gvk, bare)
 }
 
 // bookmark appends a frame that carries nothing but a revision.
@@ -139,7 +146,11 @@ func (f *frames) failure(dst []byte, status *metav1.Status) []byte {
 			return protobufFrame(dst, errorEvent, gvk, bare)
 		}
 	}
-	return jsonFrame(dst, errorEvent, gvk, stripType(statusJSON(status)))
+	framed, err := f.bare(dst, errorEvent, gvk, stripType(statusJSON(status)))
+	if err != nil {
+		return dst // the stream ends, and with nothing said
+	}
+	return framed
 }
 
 func jsonFrame(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {

@@ -2,7 +2,9 @@ package rest
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
@@ -82,6 +85,65 @@ func FuzzSelector(f *testing.F) {
 		s, err := newSelector(things(), "mine", "", labels, fields)
 		if err == nil && s.matches(o) {
 			t.Errorf("%q %q in namespace mine match an object of another", labels, fields)
+		}
+	})
+}
+
+// FuzzBody checks that no body in any form makes a decoder fall over, and that
+// what is decoded is of the kind that was asked for.
+func FuzzBody(f *testing.F) {
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		f.Fatal(err)
+	}
+	c := newCodec(scheme)
+	medias := []string{mediaJSON, mediaYAML, mediaProtobuf, mediaCBOR}
+	f.Add([]byte(`{"kind":"ConfigMap","apiVersion":"v1","data":{"a":"b"}}`), uint8(0))
+	f.Add([]byte("kind: ConfigMap\napiVersion: v1\nbinaryData: {a: YQ==}\na: &a [*a]\n"), uint8(1))
+	f.Add([]byte("k8s\x00\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x00"), uint8(2))
+	f.Add([]byte("\xa2\x64kind\x69ConfigMap\x6aapiVersion\x62v1"), uint8(3))
+	gvk := corev1.SchemeGroupVersion.WithKind("ConfigMap")
+	f.Fuzz(func(t *testing.T, body []byte, form uint8) {
+		media := medias[int(form)%len(medias)]
+		for _, validation := range []string{metav1.FieldValidationIgnore, metav1.FieldValidationWarn, metav1.FieldValidationStrict} {
+			o, err := c.decode(body, media, gvk, nil, validation, func(string) {})
+			if err != nil {
+				continue
+			}
+			if _, ok := o.(*corev1.ConfigMap); !ok {
+				t.Errorf("%s decoded %q as a %T", media, body, o)
+			}
+		}
+		_, _ = c.deleteOptions(body, media, corev1.SchemeGroupVersion.WithKind("DeleteOptions")) // must only not fall over
+	})
+}
+
+// FuzzApply does the same for what is applied.
+func FuzzApply(f *testing.F) {
+	f.Add([]byte("kind: ConfigMap\napiVersion: v1\ndata: {a: b, a: c}\n"), false)
+	f.Add([]byte("\xa2\x64kind\x69ConfigMap\x6aapiVersion\x62v1"), true)
+	f.Fuzz(func(t *testing.T, body []byte, cbor bool) {
+		media := types.ApplyYAMLPatchType
+		if cbor {
+			media = types.ApplyCBORPatchType
+		}
+		o, err := applied(httptest.NewRecorder(), body, media, metav1.FieldValidationWarn)
+		if err == nil && o.GetObjectKind().GroupVersionKind().Kind == "" {
+			t.Errorf("%q was taken without a kind", body)
+		}
+	})
+}
+
+// FuzzAccept checks that negotiation answers every header with something that
+// is served.
+func FuzzAccept(f *testing.F) {
+	f.Add("application/json;as=Table;v=v1;g=meta.k8s.io,application/vnd.kubernetes.protobuf;q=0.5,*/*;q=0.1")
+	f.Fuzz(func(t *testing.T, header string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept", header)
+		a, err := negotiate(r, true)
+		if err == nil && !slices.Contains([]string{mediaJSON, mediaYAML, mediaProtobuf, mediaCBOR}, a.media) {
+			t.Errorf("%q is answered with %q", header, a.media)
 		}
 	})
 }

@@ -50,7 +50,7 @@ func (h *Handler) answerList(w http.ResponseWriter, r *http.Request, a accepted,
 	if err != nil {
 		return err
 	}
-	if a.media == mediaYAML || a.pretty {
+	if a.media == mediaYAML || a.media == mediaCBOR || a.pretty {
 		b, err := dress(a, bytes.Join(parts, nil))
 		if err != nil {
 			return err

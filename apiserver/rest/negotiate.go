@@ -17,6 +17,9 @@ const (
 	mediaJSON     = "application/json"
 	mediaYAML     = "application/yaml"
 	mediaProtobuf = "application/vnd.kubernetes.protobuf"
+	mediaCBOR     = "application/cbor"
+	// mediaCBORSequence is what a watch in CBOR is.
+	mediaCBORSequence = "application/cbor-seq"
 )
 
 // shape is what an object is turned into before it is encoded.
@@ -117,18 +120,22 @@ func servedMedia(media string, protobuf bool) (string, bool) {
 		return mediaYAML, true
 	case mediaProtobuf:
 		return mediaProtobuf, protobuf
+	case mediaCBOR, mediaCBORSequence:
+		return mediaCBOR, true
 	}
 	return "", false
 }
 
 func notAcceptable(protobuf bool) error {
-	list := mediaJSON + ", " + mediaYAML
+	list := mediaJSON + ", " + mediaYAML + ", " + mediaCBOR
 	if protobuf {
 		list += ", " + mediaProtobuf
 	}
 	return statusError(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
 		"only the following media types are accepted: "+list)
 }
+
+var bodyMedias = []string{mediaJSON, mediaYAML, mediaProtobuf, mediaCBOR}
 
 // bodyMedia is the media type of the request's body; JSON when nothing is said.
 func bodyMedia(r *http.Request) (string, error) {
@@ -138,7 +145,7 @@ func bodyMedia(r *http.Request) (string, error) {
 	}
 	media, _, err := mime.ParseMediaType(header)
 	if err != nil {
-		return "", unsupportedMedia(mediaJSON, mediaYAML, mediaProtobuf)
+		return "", unsupportedMedia(bodyMedias...)
 	}
 	switch media {
 	case mediaJSON:
@@ -147,8 +154,10 @@ func bodyMedia(r *http.Request) (string, error) {
 		return mediaYAML, nil
 	case mediaProtobuf:
 		return mediaProtobuf, nil
+	case mediaCBOR:
+		return mediaCBOR, nil
 	}
-	return "", unsupportedMedia(mediaJSON, mediaYAML, mediaProtobuf)
+	return "", unsupportedMedia(bodyMedias...)
 }
 
 func unsupportedMedia(served ...string) error {

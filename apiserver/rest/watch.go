@@ -38,7 +38,7 @@ func (h *Handler) serveWatch(w http.ResponseWriter, r *http.Request, c *call) er
 	}
 	if a.media == mediaYAML {
 		return statusError(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
-			"only the following media types are accepted: "+mediaJSON+";stream=watch, "+mediaProtobuf+";stream=watch")
+			"only the following media types are accepted: "+mediaJSON+";stream=watch, "+mediaProtobuf+";stream=watch, "+mediaCBORSequence)
 	}
 	options, err := listOptions(r.URL.Query(), true)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
@@ -123,8 +124,8 @@ func (h *Handler) serveUpdate(w http.ResponseWriter, r *http.Request, c *call) e
 // What patches may be written as. How lists of custom resources merge is known
 // to server-side apply only.
 var (
-	patchMedia       = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType}
-	customPatchMedia = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.ApplyYAMLPatchType}
+	patchMedia       = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType, types.ApplyCBORPatchType}
+	customPatchMedia = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.ApplyYAMLPatchType, types.ApplyCBORPatchType}
 )
 
 // servePatch answers PATCH of every type.
@@ -160,10 +161,10 @@ func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) er
 	change := c.change(txn.Patch, c.info.Name)
 	change.FieldValidation = validationOf(options.FieldValidation)
 	change.FieldManager = manager(r, options.FieldManager)
-	if patchType == types.ApplyYAMLPatchType {
+	if patchType == types.ApplyYAMLPatchType || patchType == types.ApplyCBORPatchType {
 		change.Verb, change.FieldManager = txn.Apply, options.FieldManager
 		change.Force = options.Force != nil && *options.Force
-		if change.Object, err = applied(w, b, change.FieldValidation); err != nil {
+		if change.Object, err = applied(w, b, patchType, change.FieldValidation); err != nil {
 			return err
 		}
 		return h.write(w, r, c, change, len(options.DryRun) > 0)
@@ -193,33 +194,47 @@ func checkOperations(b []byte) error {
 	return nil
 }
 
-// applied decodes what server-side apply sends: YAML or JSON with only the
-// fields that the manager wants to own.
-func applied(w http.ResponseWriter, b []byte, validation string) (txn.Object, error) {
-	if err := checkDepth(b, mediaYAML); err != nil {
-		return nil, err
-	}
+// applied decodes what server-side apply sends: only the fields that the
+// manager wants to own.
+func applied(w http.ResponseWriter, b []byte, media types.PatchType, validation string) (txn.Object, error) {
 	u := &unstructured.Unstructured{Object: map[string]any{}}
-	plain, err := yaml.YAMLToJSON(b)
-	if err == nil {
-		err = utiljson.Unmarshal(plain, &u.Object) // whole numbers stay whole
-	}
-	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
-	}
-	if validation != metav1.FieldValidationIgnore {
-		var twice map[string]any
-		if err := yaml.UnmarshalStrict(b, &twice); err != nil {
-			if validation == metav1.FieldValidationStrict {
-				return nil, apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))
-			}
-			addWarning(w, err.Error())
+	if media == types.ApplyCBORPatchType {
+		// A key that occurs twice is an error in CBOR.
+		if err := direct.Unmarshal(b, &u.Object); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding CBOR: %v", err))
 		}
+	} else if err := appliedYAML(w, b, u, validation); err != nil {
+		return nil, err
 	}
 	if u.GetAPIVersion() == "" || u.GetKind() == "" {
 		return nil, apierrors.NewBadRequest("apiVersion and kind must be set in what is applied")
 	}
 	return u, nil
+}
+
+// appliedYAML decodes YAML or JSON.
+func appliedYAML(w http.ResponseWriter, b []byte, u *unstructured.Unstructured, validation string) error {
+	if err := checkDepth(b, mediaYAML); err != nil {
+		return err
+	}
+	plain, err := yaml.YAMLToJSON(b)
+	if err == nil {
+		err = utiljson.Unmarshal(plain, &u.Object) // whole numbers stay whole
+	}
+	if err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	}
+	if validation == metav1.FieldValidationIgnore {
+		return nil
+	}
+	var twice map[string]any
+	if err := yaml.UnmarshalStrict(b, &twice); err != nil {
+		if validation == metav1.FieldValidationStrict {
+			return apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))
+		}
+		addWarning(w, err.Error())
+	}
+	return nil
 }
 
 // write hands a change to the write path and answers with what it left.
