@@ -11,7 +11,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
+
+	"github.com/headway-sh/headway/apiserver"
 )
 
 // TestQuotaIsNeverOverdrawn lets fifty writers fight for the last places of a
@@ -91,5 +94,28 @@ func TestQuotaIsNeverOverdrawn(t *testing.T) {
 	check(t, client.CoreV1().ResourceQuotas("shop").Delete(ctx, "own", metav1.DeleteOptions{}))
 	if _, err = client.CoreV1().ResourceQuotas("shop").Get(ctx, "own", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("a deleted quota: %v", err)
+	}
+}
+
+// Custom resources count, and whoever counts a namespace finds them by their
+// resource's name.
+func TestQuotaOfCustomResources(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	client := adminClient(t, s.server)
+	_, err := client.CoreV1().ResourceQuotas("default").Create(t.Context(), &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "few"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/widgets.shop.example.com": resource.MustParse("1")}},
+	}, metav1.CreateOptions{})
+	check(t, err)
+	_, err = s.widgets().Create(t.Context(), widget(t, "a", "{size: 1}"), metav1.CreateOptions{})
+	check(t, err)
+	_, err = s.widgets().Create(t.Context(), widget(t, "b", "{size: 1}"), metav1.CreateOptions{})
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: few, requested: count/widgets.shop.example.com=1, used: count/widgets.shop.example.com=1, limited: count/widgets.shop.example.com=1") {
+		t.Errorf("one too many: %v", err)
+	}
+	kind, err := s.server.Peer(apiserver.Masters).Client().RESTMapper().KindFor(schema.GroupVersionResource{Group: "shop.example.com", Resource: "widgets"})
+	if want := (schema.GroupVersionKind{Group: "shop.example.com", Version: "v1", Kind: "Widget"}); err != nil || kind != want {
+		t.Errorf("the kind of widgets: %v (%v), want %v", kind, err, want)
 	}
 }

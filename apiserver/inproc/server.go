@@ -49,6 +49,8 @@ type Custom interface {
 	Attach(ctx context.Context, row *kind.Kind) error
 	// ByGVK finds the row that serves a kind in a version.
 	ByGVK(view txn.View, gvk schema.GroupVersionKind) (*kind.Kind, bool)
+	// Row finds the storage version's row of a resource when version is empty.
+	Row(view txn.View, resource schema.GroupResource, version string) *kind.Kind
 	// RESTMapping finds the resource of a kind, in the first of the versions.
 	RESTMapping(view txn.View, gk schema.GroupKind, versions ...string) (*meta.RESTMapping, error)
 }
@@ -158,6 +160,20 @@ func (m mapper) RESTMapping(gk schema.GroupKind, versions ...string) (*meta.REST
 		return found, err
 	}
 	return m.config.Custom.RESTMapping(m.config.Store.Snapshot(), gk, versions...)
+}
+
+// KindFor finds the kind of a resource, in a version that is served.
+func (m mapper) KindFor(resource schema.GroupVersionResource) (schema.GroupVersionKind, error) {
+	found, err := m.DefaultRESTMapper.KindFor(resource)
+	if !meta.IsNoMatchError(err) || m.config.Custom == nil {
+		return found, err
+	}
+	if row := m.config.Custom.Row(m.config.Store.Snapshot(), resource.GroupResource(), resource.Version); row != nil {
+		for _, served := range row.Rows() {
+			return served.GVK, nil
+		}
+	}
+	return found, err
 }
 
 // mayList authorizes a list or watch. One that its field selector narrows to a
