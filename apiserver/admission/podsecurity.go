@@ -74,11 +74,14 @@ func (c PodSecurity) admission() (*psa.Admission, error) {
 func podSecurity(c PodSecurity) write.Step {
 	admission := sync.OnceValues(c.admission) // costs nothing until somebody writes a pod
 	judged := psa.DefaultPodSpecExtractor{}
+	// Of the subresources only these change what a pod is allowed to do; a
+	// status is written far more often, and must not wait for the namespace.
+	specs := map[string]bool{"": true, "ephemeralcontainers": true, "resize": true}
 	namespaces := corev1.Resource("namespaces")
 	return write.Step{
 		Name: "PodSecurity",
 		Validate: func(ctx context.Context, view txn.View, r *write.Request) error {
-			if r.Operation == write.OperationDelete || r.Ref.Resource != namespaces && !judged.HasPodSpec(r.Ref.Resource) {
+			if r.Operation == write.OperationDelete || r.Ref.Resource != namespaces && !judged.HasPodSpec(r.Ref.Resource) || !specs[r.Subresource] {
 				return nil
 			}
 			standard, err := admission()
