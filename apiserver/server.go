@@ -18,6 +18,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/api/txn/remote"
 	"github.com/headway-sh/headway/apiserver/admission"
+	"github.com/headway-sh/headway/apiserver/admission/policy"
 	"github.com/headway-sh/headway/apiserver/admission/webhook"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
@@ -200,7 +201,8 @@ func (s *Server) assemble() (http.Handler, error) {
 	s.webhooks = webhook.New(authorizer{}, log)
 	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Custom: s.catalog, Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
 		Steps: append([]write.Step{custom.Definitions()}, admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
-			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure, Webhooks: s.webhooks})...)})
+			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure, Webhooks: s.webhooks,
+			Policies: policy.New(policy.Config{Authorizer: authorizer{}, ByGVK: s.catalog.ByGVK})})...)})
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/headway-sh/headway/apiserver/admission/policy"
 	"github.com/headway-sh/headway/apiserver/admission/webhook"
 	"github.com/headway-sh/headway/apiserver/write"
 )
@@ -41,6 +42,8 @@ type Config struct {
 	Pressure func() float64
 	// Webhooks asks webhooks; nil: there are none.
 	Webhooks *webhook.Webhooks
+	// Policies holds writes to ValidatingAdmissionPolicies; nil: to none.
+	Policies *policy.Policies
 }
 
 func (c Config) withDefaults() Config {
@@ -85,6 +88,8 @@ func Steps(c Config) []write.Step {
 		externalIPs(c.ExternalIPs),
 		foreignEndpoints(c.ServiceCIDR, c.SecondaryServiceCIDR),
 		serviceAddresses(c),
+		c.Policies.Rights(),
+		c.Policies.Step(),
 		c.Webhooks.Validating(),
 		resourceQuota(),
 	}

@@ -1,0 +1,201 @@
+package policy
+
+import (
+	"context"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/admission"
+	admissionauthorizer "k8s.io/apiserver/pkg/admission/plugin/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/utils/lru"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver/admission/match"
+	"github.com/headway-sh/headway/apiserver/expression"
+	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/kinds"
+	"github.com/headway-sh/headway/apiserver/write"
+)
+
+// compiledPolicies is how many policies are kept compiled.
+const compiledPolicies = 256
+
+var (
+	policies = schema.GroupResource{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicies"}
+	bindings = schema.GroupResource{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicybindings"}
+)
+
+// Config is what Policies is made of.
+type Config struct {
+	// Authorizer answers what expressions ask about rights.
+	Authorizer write.Authorizer
+	// ByGVK finds the row of a kind that may be used for params.
+	ByGVK func(view txn.View, gvk schema.GroupVersionKind) (*kind.Kind, bool)
+}
+
+// Policies judges writes. It is safe for concurrent use.
+type Policies struct {
+	Config
+	compiled *lru.Cache // key → *expression.Policy
+}
+
+// New returns a Policies.
+func New(c Config) *Policies {
+	return &Policies{Config: c, compiled: lru.New(compiledPolicies)}
+}
+
+// Step is the step that judges writes; a nil Policies judges none.
+func (p *Policies) Step() write.Step {
+	s := write.Step{Name: "ValidatingAdmissionPolicy", Everything: true}
+	if p != nil {
+		s.Validate = p.validate
+	}
+	return s
+}
+
+// key is what a compiled policy depends on.
+type key struct {
+	uid        types.UID
+	generation int64
+}
+
+func (p *Policies) compile(o *admissionv1.ValidatingAdmissionPolicy) *expression.Policy {
+	k := key{o.UID, o.Generation}
+	if known, ok := p.compiled.Get(k); ok {
+		return known.(*expression.Policy)
+	}
+	made := expression.CompilePolicy(&o.Spec)
+	p.compiled.Add(k, made)
+	return made
+}
+
+func (p *Policies) validate(ctx context.Context, view txn.View, r *write.Request) error {
+	if match.Exempt(r) {
+		return nil
+	}
+	var j *judgement
+	for o := range view.Each(policies, "") {
+		policy := o.(*admissionv1.ValidatingAdmissionPolicy)
+		as, err := matches(view, r, policy.Spec.MatchConstraints)
+		if err == nil && as == nil {
+			continue
+		}
+		if j == nil {
+			j = p.begin(view, r)
+		}
+		if err != nil {
+			j.misconfigured(policy, nil, err)
+			continue
+		}
+		if err := j.judge(ctx, policy, as); err != nil {
+			return err
+		}
+	}
+	if j == nil {
+		return nil
+	}
+	return j.answer()
+}
+
+// matches tells in which version of its kind a request is matched; nil: it is
+// not.
+func matches(view txn.View, r *write.Request, m *admissionv1.MatchResources) (*kind.Kind, error) {
+	if m == nil {
+		return r.Served, nil
+	}
+	as := r.Served
+	if len(m.ResourceRules) > 0 {
+		var ok bool
+		if as, ok = match.NamedRules(m.ResourceRules, m.MatchPolicy, r); !ok {
+			return nil, nil
+		}
+	}
+	if _, excluded := match.NamedRules(m.ExcludeResourceRules, m.MatchPolicy, r); excluded || !match.Object(r, m.ObjectSelector) {
+		return nil, nil
+	}
+	selected, err := match.Namespace(view, r, m.NamespaceSelector)
+	if err != nil || !selected {
+		return nil, err
+	}
+	return as, nil
+}
+
+// judgement is one request before all policies.
+type judgement struct {
+	*Policies
+	view       txn.View
+	request    *write.Request
+	authorizer authorizer.UnconditionalAuthorizer
+	versions   map[*kind.Kind]*admission.VersionedAttributes
+
+	denied   *denial
+	failures []failure
+}
+
+func (p *Policies) begin(view txn.View, r *write.Request) *judgement {
+	return &judgement{
+		Policies: p, view: view, request: r, versions: map[*kind.Kind]*admission.VersionedAttributes{},
+		authorizer: admissionauthorizer.NewCachingAuthorizer(match.Authorizer(view, p.Authorizer)),
+	}
+}
+
+func (j *judgement) attributes(as *kind.Kind) (*admission.VersionedAttributes, error) {
+	if a, ok := j.versions[as]; ok {
+		return a, nil
+	}
+	a, err := match.Attributes(j.request, as)
+	if err == nil {
+		j.versions[as] = a
+	}
+	return a, err
+}
+
+// judge holds the request to one policy that is about it.
+func (j *judgement) judge(ctx context.Context, policy *admissionv1.ValidatingAdmissionPolicy, as *kind.Kind) error {
+	j.request.Decide(txn.Ref{Resource: policies, Name: policy.Name})
+	param, err := j.paramKind(policy)
+	if err != nil {
+		j.misconfigured(policy, nil, err)
+		return nil
+	}
+	notes := annotations{}
+	for o := range j.view.EachIndexed(bindings, kinds.IndexPolicy, policy.Name) {
+		binding := o.(*admissionv1.ValidatingAdmissionPolicyBinding)
+		matched, err := matches(j.view, j.request, binding.Spec.MatchResources)
+		if err == nil && matched == nil {
+			continue
+		}
+		j.request.Decide(txn.Ref{Resource: bindings, Name: binding.Name})
+		if err != nil {
+			j.misconfigured(policy, binding, err)
+			continue
+		}
+		params, err := j.params(param, binding)
+		if err != nil {
+			j.misconfigured(policy, binding, err)
+			continue
+		}
+		if len(params) == 0 {
+			continue
+		}
+		a, err := j.attributes(as)
+		if err != nil {
+			j.misconfigured(policy, binding, err)
+			continue
+		}
+		namespace, err := match.NamespaceObject(j.view, j.request)
+		if err != nil {
+			return err
+		}
+		for _, one := range params {
+			denials, made := j.compile(policy).Evaluate(ctx, expression.Input{
+				Attributes: a, Resource: as.GVR(), Params: one, Namespace: namespace, Authorizer: j.authorizer})
+			j.sentence(policy, binding, denials)
+			notes.add(made)
+		}
+	}
+	notes.publish(policy.Name, j.request)
+	return nil
+}
