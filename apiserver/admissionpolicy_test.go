@@ -47,19 +47,19 @@ func bindingOf(t *testing.T, client kubernetes.Interface, policy, name, spec str
 	check(t, err)
 }
 
-// heard collects the warnings that a client is sent.
-type heard struct {
+// warned collects the warnings that a client is sent.
+type warned struct {
 	mu    sync.Mutex // guards texts
 	texts []string
 }
 
-func (h *heard) HandleWarningHeader(_ int, _, text string) {
+func (h *warned) HandleWarningHeader(_ int, _, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.texts = append(h.texts, text)
 }
 
-func (h *heard) take() []string {
+func (h *warned) take() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	texts := h.texts
@@ -67,9 +67,9 @@ func (h *heard) take() []string {
 	return texts
 }
 
-func hearingClient(t *testing.T, server *apiserver.Server) (*kubernetes.Clientset, *heard) {
+func hearingClient(t *testing.T, server *apiserver.Server) (*kubernetes.Clientset, *warned) {
 	t.Helper()
-	h := &heard{}
+	h := &warned{}
 	config := rest.CopyConfig(clientConfig(t, server, "admin", "system:masters"))
 	config.WarningHandler = h
 	client, err := kubernetes.NewForConfig(config)
