@@ -96,7 +96,8 @@ func (c *Cache) List(_ context.Context, out client.ObjectList, options ...client
 	c.mu.Lock()
 	extract := maps.Clone(c.fields[k.GVK])
 	c.mu.Unlock()
-	return list(c.peer.server.Store.Snapshot(), k, out, listOptions(options), extract)
+	_, err = list(c.peer.server.Store.Snapshot(), k, out, listOptions(options), extract, nil)
+	return err
 }
 
 // IndexField lets List select by a field that is computed by extract. Where

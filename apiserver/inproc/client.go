@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/paging"
 	"github.com/headway-sh/headway/apiserver/store"
 	"github.com/headway-sh/headway/apiserver/write"
 )
@@ -92,14 +94,51 @@ func (c peerClient) List(ctx context.Context, out client.ObjectList, options ...
 		return err
 	}
 	o := listOptions(options)
-	view, err := c.current(ctx, o.AsListOptions().ResourceVersion)
+	view, from, err := c.page(ctx, k, o.AsListOptions())
 	if err != nil {
 		return err
 	}
-	if err := c.mayList(view, k, "list", o); err != nil {
+	if err := c.mayList(c.server.Store.Snapshot(), k, "list", o); err != nil {
 		return err
 	}
-	return list(view, k, out, o, nil)
+	var after *txn.Ref
+	if from.After != (txn.Ref{}) {
+		after = &from.After
+	}
+	last, err := list(view, k, out, o, nil, after)
+	if err != nil {
+		return err
+	}
+	out.SetContinue("")
+	if last != nil {
+		out.SetContinue(paging.Encode(k, paging.Place{Revision: view.Revision(), After: *last, Begun: from.Begun}))
+	}
+	return nil
+}
+
+// page is the View of a list, and the place in it that a chunk begins at.
+func (c peerClient) page(ctx context.Context, k *kind.Kind, o *metav1.ListOptions) (*store.Snapshot, paging.Place, error) {
+	now := c.server.Write.Clock.Now()
+	if o.Continue == "" {
+		view, err := c.current(ctx, o.ResourceVersion)
+		return view, paging.Place{Begun: now}, err
+	}
+	from, err := paging.Decode(k, o.Continue)
+	switch {
+	case err != nil:
+		return nil, paging.Place{}, err
+	case from.Revision < 0:
+		view, err := c.current(ctx, "")
+		from.Begun = now
+		return view, *from, err
+	case from.Expired(now):
+		return nil, *from, paging.ExpiredError(k, from.After)
+	}
+	view, err := c.server.Store.At(ctx, from.Revision, k.Resource())
+	if store.IsExpired(err) {
+		err = paging.ExpiredError(k, from.After)
+	}
+	return view, *from, err
 }
 
 // do makes a change and puts the outcome into out.

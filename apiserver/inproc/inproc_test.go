@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,6 +80,46 @@ func TestClientVerbs(t *testing.T) {
 	}
 	if err := c.Get(ctx, key, got); !apierrors.IsNotFound(err) {
 		t.Errorf("get what is gone: %v", err)
+	}
+}
+
+// TestListInChunks writes while a list is read in chunks: all are of the
+// revision of the first.
+func TestListInChunks(t *testing.T) {
+	t.Parallel()
+	c := newRig(t, nil).peer("reader").Client()
+	ctx := t.Context()
+	for i := range 5 {
+		if err := c.Create(ctx, configMap(fmt.Sprint("m", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	var page corev1.ConfigMapList
+	options := []client.ListOption{client.InNamespace("shop"), client.Limit(2)}
+	first := ""
+	for chunk := 0; chunk == 0 || page.Continue != ""; chunk++ {
+		if err := c.List(ctx, &page, append(options, client.Continue(page.Continue))...); err != nil {
+			t.Fatal(err)
+		}
+		if first == "" {
+			first = page.ResourceVersion
+		}
+		if page.ResourceVersion != first || len(page.Items) > 2 {
+			t.Errorf("chunk %d has %d items of %s, the first was of %s", chunk, len(page.Items), page.ResourceVersion, first)
+		}
+		for i := range page.Items {
+			names = append(names, page.Items[i].Name)
+		}
+		if err := c.Create(ctx, configMap(fmt.Sprint("n", chunk))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(names, " "); got != "m0 m1 m2 m3 m4" {
+		t.Errorf("listed %s", got)
+	}
+	if err := c.List(ctx, &page, client.Limit(1), client.Continue("nonsense")); !apierrors.IsBadRequest(err) {
+		t.Errorf("a token that is none: %v", err)
 	}
 }
 

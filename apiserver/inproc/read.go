@@ -27,25 +27,38 @@ func get(view txn.View, k *kind.Kind, key client.ObjectKey, out client.Object) e
 	return into(k, o, out)
 }
 
-// list reads what options select from a View. extract are the fields that a
-// cache was told to index besides the kind's own.
-func list(view txn.View, k *kind.Kind, out client.ObjectList, o *client.ListOptions, extract map[string]client.IndexerFunc) error {
+// list reads what options select from a View, from after a reference on when
+// that is not nil. extract are the fields that a cache was told to index
+// besides the kind's own. When there is more than the options' limit it gives
+// the last object's reference.
+func list(view txn.View, k *kind.Kind, out client.ObjectList, o *client.ListOptions, extract map[string]client.IndexerFunc, after *txn.Ref) (*txn.Ref, error) {
 	namespace := o.Namespace
 	if !k.Namespaced {
 		namespace = ""
 	}
 	rest, custom := split(o.FieldSelector, extract)
 	if err := supported(k, rest); err != nil {
-		return err
+		return nil, err
 	}
 	var found []txn.Object
+	var last *txn.Ref
 	for object := range candidates(view, k, namespace, rest) {
-		if write.Selects(k, object, o.LabelSelector, rest) && has(object, custom, extract) {
-			found = append(found, object)
+		ref := k.Ref(object.GetNamespace(), object.GetName())
+		if after != nil && ref.Compare(*after) <= 0 {
+			continue
 		}
+		if !write.Selects(k, object, o.LabelSelector, rest) || !has(object, custom, extract) {
+			continue
+		}
+		if o.Limit > 0 && len(found) == int(o.Limit) {
+			end := k.Ref(found[len(found)-1].GetNamespace(), found[len(found)-1].GetName())
+			last = &end
+			break
+		}
+		found = append(found, object)
 	}
 	copied := o.UnsafeDisableDeepCopy == nil || !*o.UnsafeDisableDeepCopy
-	return fill(out, k, found, strconv.FormatInt(view.Revision(), 10), copied)
+	return last, fill(out, k, found, strconv.FormatInt(view.Revision(), 10), copied)
 }
 
 // candidates are the objects that can match: those of an index of the kind

@@ -27,6 +27,8 @@ type Store interface {
 	Current(ctx context.Context) (*store.Snapshot, error)
 	// Watch begins a watch.
 	Watch(ctx context.Context, options store.WatchOptions) (*store.Watcher, error)
+	// At shows one resource as it was at a revision, or *store.ExpiredError.
+	At(ctx context.Context, revision int64, resource schema.GroupResource) (*store.Snapshot, error)
 }
 
 // Config is what a Server is made of; all of it is required but Log.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/paging"
 	"github.com/headway-sh/headway/apiserver/store"
 )
 
@@ -83,27 +84,27 @@ func (h *Handler) listOn(ctx context.Context, s *selector, options *metav1.ListO
 	if options.ResourceVersion != "" && options.ResourceVersion != "0" {
 		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 	}
-	from, err := decodeContinue(s.kind, options.Continue)
+	from, err := paging.Decode(s.kind, options.Continue)
 	if err != nil {
 		return nil, err
 	}
-	if from.revision < 0 {
+	if from.Revision < 0 {
 		snapshot, err := h.reader.Current(ctx)
 		if err != nil {
 			return nil, err
 		}
-		from.begun = h.clock.Now() // from here on the list is of this one revision
+		from.Begun = h.clock.Now() // from here on the list is of this one revision
 		return h.collect(s, snapshot, options, from), nil
 	}
-	if from.expired(h.clock.Now()) {
-		return nil, expiredContinue(s.kind, from.after)
+	if from.Expired(h.clock.Now()) {
+		return nil, paging.ExpiredError(s.kind, from.After)
 	}
-	if _, err := h.notBefore(ctx, from.revision); err != nil {
+	if _, err := h.notBefore(ctx, from.Revision); err != nil {
 		return nil, err
 	}
-	snapshot, err := h.reader.At(ctx, from.revision, s.kind.Resource())
+	snapshot, err := h.reader.At(ctx, from.Revision, s.kind.Resource())
 	if store.IsExpired(err) {
-		return nil, expiredContinue(s.kind, from.after)
+		return nil, paging.ExpiredError(s.kind, from.After)
 	}
 	if err != nil {
 		return nil, err
@@ -112,12 +113,12 @@ func (h *Handler) listOn(ctx context.Context, s *selector, options *metav1.ListO
 }
 
 // collect takes at most options.Limit matching entries, from where a chunked
-// list goes on or, with a nil place, from the beginning.
-func (h *Handler) collect(s *selector, snapshot *store.Snapshot, options *metav1.ListOptions, from *place) *chunk {
+// list goes on or, with a nil Place, from the beginning.
+func (h *Handler) collect(s *selector, snapshot *store.Snapshot, options *metav1.ListOptions, from *paging.Place) *chunk {
 	var after *txn.Ref
-	next := place{revision: snapshot.Revision(), begun: h.clock.Now()}
+	next := paging.Place{Revision: snapshot.Revision(), Begun: h.clock.Now()}
 	if from != nil {
-		after, next.begun = &from.after, from.begun
+		after, next.Begun = &from.After, from.Begun
 	}
 	part := &chunk{meta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(snapshot.Revision(), 10)}}
 	limit := int(min(options.Limit, 1<<31-1))
@@ -137,8 +138,8 @@ func (h *Handler) collect(s *selector, snapshot *store.Snapshot, options *metav1
 	if remaining == 0 {
 		return part
 	}
-	next.after = part.entries[limit-1].Ref
-	part.meta.Continue = encodeContinue(s.kind, next)
+	next.After = part.entries[limit-1].Ref
+	part.meta.Continue = paging.Encode(s.kind, next)
 	if s.everything() {
 		part.meta.RemainingItemCount = &remaining
 	}

@@ -1,4 +1,4 @@
-package rest
+package paging
 
 import (
 	"encoding/base64"
@@ -33,31 +33,34 @@ const continueVersion = "meta.k8s.io/v1"
 // slow, and that what they work through is far from the truth by now.
 const continueTime = 10 * time.Minute
 
-// place is where a chunked list goes on.
-type place struct {
-	// revision of all of the list; below zero: the rest comes from the newest
+// Place is where a chunked list goes on.
+type Place struct {
+	// Revision of all of the list; below zero: the rest comes from the newest
 	// state.
-	revision int64
-	after    txn.Ref
-	begun    time.Time // the zero time: unknown
+	Revision int64
+	// After is the last object that the client has.
+	After txn.Ref
+	// Begun is when the list began; the zero time: unknown.
+	Begun time.Time
 }
 
-func (p *place) expired(now time.Time) bool {
-	return !p.begun.IsZero() && now.Sub(p.begun) > continueTime
+// Expired tells whether the list has taken too long.
+func (p *Place) Expired(now time.Time) bool {
+	return !p.Begun.IsZero() && now.Sub(p.Begun) > continueTime
 }
 
 // maxContinue bounds a token that a client hands in.
 const maxContinue = 4 << 10
 
-// encodeContinue makes the token for a place.
-func encodeContinue(k *kind.Kind, p place) string {
-	start := p.after.Name
+// Encode makes the token for a place.
+func Encode(k *kind.Kind, p Place) string {
+	start := p.After.Name
 	if k.Namespaced {
-		start = p.after.Namespace + "/" + p.after.Name
+		start = p.After.Namespace + "/" + p.After.Name
 	}
-	token := continueToken{Version: continueVersion, Revision: p.revision, Start: start + "\x00"}
-	if !p.begun.IsZero() {
-		token.Begun = p.begun.Unix()
+	token := continueToken{Version: continueVersion, Revision: p.Revision, Start: start + "\x00"}
+	if !p.Begun.IsZero() {
+		token.Begun = p.Begun.Unix()
 	}
 	b, err := json.Marshal(token)
 	if err != nil {
@@ -66,10 +69,10 @@ func encodeContinue(k *kind.Kind, p place) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// decodeContinue reads a token that may come from anywhere: what it names is
+// Decode reads a token that may come from anywhere: what it names is
 // only ever a place inside the kind's own order.
-func decodeContinue(k *kind.Kind, text string) (*place, error) {
-	invalid := func(why string) (*place, error) {
+func Decode(k *kind.Kind, text string) (*Place, error) {
+	invalid := func(why string) (*Place, error) {
 		return nil, apierrors.NewBadRequest("continue key is not valid: " + why)
 	}
 	if len(text) > maxContinue {
@@ -105,17 +108,17 @@ func decodeContinue(k *kind.Kind, text string) (*place, error) {
 			return invalid(token.Start)
 		}
 	}
-	p := &place{revision: token.Revision, after: ref}
+	p := &Place{Revision: token.Revision, After: ref}
 	if token.Begun != 0 {
-		p.begun = time.Unix(token.Begun, 0)
+		p.Begun = time.Unix(token.Begun, 0)
 	}
 	return p, nil
 }
 
-// expiredContinue is the answer to a continue token whose revision is gone; it
+// ExpiredError is the answer to a continue token whose revision is gone; it
 // carries a token with which the client may go on from the newest state, if it
 // can live with a list that is not of one revision.
-func expiredContinue(k *kind.Kind, after txn.Ref) error {
+func ExpiredError(k *kind.Kind, after txn.Ref) error {
 	err := apierrors.NewResourceExpired("The provided continue parameter is too old " +
 		"to display a consistent list result. You can start a new list without " +
 		"the continue parameter, or use the continue token in this response to " +
@@ -123,6 +126,6 @@ func expiredContinue(k *kind.Kind, after txn.Ref) error {
 		"token results in an inconsistent list - objects that were created, " +
 		"modified, or deleted between the time the first chunk was returned " +
 		"and now may show up in the list.")
-	err.ErrStatus.ListMeta = metav1.ListMeta{Continue: encodeContinue(k, place{revision: -1, after: after})}
+	err.ErrStatus.ListMeta = metav1.ListMeta{Continue: Encode(k, Place{Revision: -1, After: after})}
 	return err
 }

@@ -1,0 +1,3 @@
+// Package paging is the continue tokens of chunked lists, the same over HTTPS
+// and in process.
+package paging
