@@ -1,6 +1,8 @@
 package kind
 
 import (
+	"strings"
+
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -19,8 +21,27 @@ func (k *Kind) ValidateMeta(o, old txn.Object) field.ErrorList {
 		name = apivalidation.NameIsDNSSubdomain
 	}
 	errs := apivalidation.ValidateObjectMeta(meta, k.Namespaced, name, path)
+	if _, typed := o.(metav1.ObjectMetaAccessor); typed {
+		errs = append(errs, validateFinalizers(meta.Finalizers, path.Child("finalizers"))...)
+	}
 	if old != nil {
 		errs = append(errs, apivalidation.ValidateObjectMetaUpdate(meta, objectMeta(old), path)...)
+	}
+	return errs
+}
+
+// validateFinalizers refuses finalizers of built-in kinds that belong to nobody:
+// a name without a domain is one of Kubernetes' own.
+func validateFinalizers(finalizers []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, f := range finalizers {
+		switch f {
+		case metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents, "kubernetes":
+			continue
+		}
+		if !strings.Contains(f, "/") {
+			errs = append(errs, field.Invalid(path.Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
 	}
 	return errs
 }

@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +20,11 @@ import (
 type path = field.Path
 
 // checker collects errors.
-type checker struct{ errs fieldErrors }
+type checker struct {
+	errs fieldErrors
+	// isPod tells a pod's spec from a template's.
+	isPod bool
+}
 
 func (c *checker) add(errs ...*field.Error) { c.errs = append(c.errs, errs...) }
 
@@ -212,16 +215,12 @@ func zero(v intstr.IntOrString) bool {
 	return v.Type == intstr.Int && v.IntVal == 0
 }
 
-const notIP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-
+// ip and cidr check addresses, in the one way of writing each that all take for
+// the same.
 func (c *checker) ip(p *path, value string) {
-	if _, err := netip.ParseAddr(value); err != nil {
-		c.invalid(p, value, notIP)
-	}
+	c.add(validation.IsValidIPForLegacyField(p, value, true, nil)...)
 }
 
 func (c *checker) cidr(p *path, value string) {
-	if _, err := netip.ParsePrefix(value); err != nil {
-		c.invalid(p, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
-	}
+	c.add(validation.IsValidCIDRForLegacyField(p, value, true, nil)...)
 }

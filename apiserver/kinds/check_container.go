@@ -2,7 +2,6 @@ package kinds
 
 import (
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -17,19 +16,34 @@ func (c *checker) containers(p *path, s *corev1.PodSpec, volumes map[string]*cor
 	var names nameSet
 	at := p.Child("containers")
 	for i := range s.Containers {
-		c.container(at.Index(i), &s.Containers[i], s, volumes, &names)
-		c.lifecycle(at.Index(i), s.Containers[i].Lifecycle)
+		o, here := &s.Containers[i], at.Index(i)
+		c.container(here, o, s, volumes)
+		c.uniqueName(here, o.Name, &names)
+		c.running(here, o, s)
+		c.restarts(here, o.RestartPolicy, o.RestartPolicyRules, false)
 	}
 	c.hostPorts(at, s.Containers)
 	if len(s.InitContainers) > 0 {
 		at = p.Child("initContainers")
 		for i := range s.InitContainers {
-			c.container(at.Index(i), &s.InitContainers[i], s, volumes, &names)
-			c.initOnly(at.Index(i), &s.InitContainers[i])
+			o, here := &s.InitContainers[i], at.Index(i)
+			c.container(here, o, s, volumes)
+			if o.Name != "" || len(s.Containers) > 0 {
+				c.uniqueName(here, o.Name, &names)
+			}
+			c.initOnly(here, o, s)
+			// They run one by one, so that each has the host's ports to itself.
+			c.hostPorts(at, s.InitContainers[i:i+1])
 		}
 	}
 	if len(s.EphemeralContainers) > 0 {
 		c.ephemeral(p.Child("ephemeralContainers"), s, volumes, &names)
+	}
+}
+
+func (c *checker) uniqueName(p *path, name string, names *nameSet) {
+	if !names.add(name) {
+		c.add(field.Duplicate(p.Child("name"), name))
 	}
 }
 
@@ -47,35 +61,34 @@ func (s *nameSet) add(name string) bool {
 	return true
 }
 
-func (c *checker) container(p *path, o *corev1.Container, s *corev1.PodSpec, volumes map[string]*corev1.Volume, names *nameSet) {
+// container checks what holds for containers of all sorts.
+func (c *checker) container(p *path, o *corev1.Container, s *corev1.PodSpec, volumes map[string]*corev1.Volume) {
 	c.dnsLabel(p, "name", o.Name)
-	if o.Name != "" && !names.add(o.Name) {
-		c.add(field.Duplicate(p.Child("name"), o.Name))
-	}
 	if o.Image == "" {
 		c.required(p.Child("image"), "")
-	} else if strings.TrimSpace(o.Image) != o.Image {
-		c.invalid(p.Child("image"), o.Image, "must not have leading or trailing whitespace")
 	}
 	oneOf(c, p, "imagePullPolicy", o.ImagePullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
 	oneOf(c, p, "terminationMessagePolicy", o.TerminationMessagePolicy, corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)
-	c.containerPorts(p, o.Ports, s.HostNetwork)
+	c.containerPorts(p, o.Ports)
 	c.env(p, o)
 	c.mounts(p, o, volumes)
-	c.probes(p, o)
-	c.resources(p, &o.Resources)
-	c.containerSecurity(p, o.SecurityContext)
+	c.resources(p, &o.Resources, s.ResourceClaims, containerResource)
+	c.resizePolicy(p.Child("resizePolicy"), o.ResizePolicy, s.RestartPolicy)
+	c.containerSecurity(p, o.SecurityContext, deref(s.HostUsers, true))
+}
+
+// running checks probes and hooks of containers that run along with the pod.
+func (c *checker) running(p *path, o *corev1.Container, s *corev1.PodSpec) {
+	c.lifecycle(p, o.Lifecycle, s)
+	c.probes(p, o, s.TerminationGracePeriodSeconds)
 }
 
 // initOnly checks what holds for init containers: those that end have no
 // probes or hooks, those that run along (sidecars) do.
-func (c *checker) initOnly(p *path, o *corev1.Container) {
-	if o.RestartPolicy != nil && *o.RestartPolicy != corev1.ContainerRestartPolicyAlways &&
-		*o.RestartPolicy != corev1.ContainerRestartPolicyNever && *o.RestartPolicy != corev1.ContainerRestartPolicyOnFailure {
-		c.add(field.NotSupported(p.Child("restartPolicy"), *o.RestartPolicy, []corev1.ContainerRestartPolicy{corev1.ContainerRestartPolicyAlways}))
-	}
+func (c *checker) initOnly(p *path, o *corev1.Container, s *corev1.PodSpec) {
+	c.restarts(p, o.RestartPolicy, o.RestartPolicyRules, true)
 	if sidecar(o) {
-		c.lifecycle(p, o.Lifecycle)
+		c.running(p, o, s)
 		return
 	}
 	const why = "may not be set for init containers without restartPolicy=Always"
@@ -90,6 +103,12 @@ func (c *checker) initOnly(p *path, o *corev1.Container) {
 			c.forbidden(p.Child(f.name), why)
 		}
 	}
+	for i, r := range o.ResizePolicy {
+		if r.RestartPolicy == corev1.RestartContainer {
+			c.invalid(p.Child("resizePolicy").Index(i).Child("restartPolicy"), r.RestartPolicy,
+				"must not be set to 'RestartContainer' for non-sidecar initContainers")
+		}
+	}
 }
 
 func (c *checker) ephemeral(p *path, s *corev1.PodSpec, volumes map[string]*corev1.Volume, names *nameSet) {
@@ -100,20 +119,30 @@ func (c *checker) ephemeral(p *path, s *corev1.PodSpec, volumes map[string]*core
 		if target != "" && !hasContainer(s, target) {
 			c.add(field.NotFound(at.Child("targetContainerName"), target))
 		}
+		const why = "cannot be set for an Ephemeral Container"
 		for _, f := range [...]struct {
 			name string
 			set  bool
 		}{
 			{"ports", len(o.Ports) > 0}, {"livenessProbe", o.LivenessProbe != nil}, {"readinessProbe", o.ReadinessProbe != nil},
-			{"startupProbe", o.StartupProbe != nil}, {"lifecycle", o.Lifecycle != nil},
-			{"resources", len(o.Resources.Limits)+len(o.Resources.Requests) > 0},
+			{"startupProbe", o.StartupProbe != nil}, {"lifecycle", o.Lifecycle != nil}, {"resizePolicy", len(o.ResizePolicy) > 0},
+			{"resources", len(o.Resources.Limits)+len(o.Resources.Requests)+len(o.Resources.Claims) > 0},
+			{"restartPolicy", o.RestartPolicy != nil}, {"restartPolicyRules", len(o.RestartPolicyRules) > 0},
 		} {
 			if f.set {
-				c.forbidden(at.Child(f.name), "cannot be set for an Ephemeral Container")
+				c.forbidden(at.Child(f.name), why)
 			}
 		}
-		o.Ports, o.LivenessProbe, o.ReadinessProbe, o.StartupProbe = nil, nil, nil, nil
-		c.container(at, &o, s, volumes, names)
+		for j, m := range o.VolumeMounts {
+			if m.SubPath != "" {
+				c.forbidden(at.Child("volumeMounts").Index(j).Child("subPath"), why)
+			}
+			if m.SubPathExpr != "" {
+				c.forbidden(at.Child("volumeMounts").Index(j).Child("subPathExpr"), why)
+			}
+		}
+		c.container(at, &o, s, volumes)
+		c.uniqueName(at, o.Name, names)
 	}
 }
 
@@ -128,7 +157,7 @@ func hasContainer(s *corev1.PodSpec, name string) bool {
 	return false
 }
 
-func (c *checker) containerPorts(p *path, ports []corev1.ContainerPort, hostNetwork bool) {
+func (c *checker) containerPorts(p *path, ports []corev1.ContainerPort) {
 	var names nameSet
 	for i := range ports {
 		port := &ports[i]
@@ -147,14 +176,8 @@ func (c *checker) containerPorts(p *path, ports []corev1.ContainerPort, hostNetw
 		}
 		if port.HostPort != 0 {
 			c.port(at, "hostPort", port.HostPort)
-			if hostNetwork && port.HostPort != port.ContainerPort {
-				c.invalid(at.Child("containerPort"), port.ContainerPort, "must match `hostPort` when `hostNetwork` is true")
-			}
 		}
 		protocol(c, at, port.Protocol)
-		if port.HostIP != "" {
-			c.ip(at.Child("hostIP"), port.HostIP)
-		}
 	}
 }
 
@@ -180,7 +203,7 @@ func (c *checker) hostPorts(p *path, containers []corev1.Container) {
 	}
 }
 
-func (c *checker) containerSecurity(p *path, s *corev1.SecurityContext) {
+func (c *checker) containerSecurity(p *path, s *corev1.SecurityContext, hostUsers bool) {
 	if s == nil {
 		return
 	}
@@ -197,7 +220,12 @@ func (c *checker) containerSecurity(p *path, s *corev1.SecurityContext) {
 		}
 	}
 	oneOfPtr(c, p, "procMount", s.ProcMount, corev1.DefaultProcMount, corev1.UnmaskedProcMount)
+	if hostUsers && deref(s.ProcMount, "") == corev1.UnmaskedProcMount {
+		c.invalid(p.Child("procMount"), s.ProcMount, "`hostUsers` must be false to use `Unmasked`")
+	}
 	c.seccomp(p, s.SeccompProfile)
+	c.appArmor(p, s.AppArmorProfile)
+	c.windowsOptions(p.Child("windowsOptions"), s.WindowsOptions)
 }
 
 // containerWarnings tells of environment variables and ports given twice and

@@ -26,14 +26,17 @@ func (c *checker) env(p *path, o *corev1.Container) {
 			c.messages(at, "prefix", e.Prefix, validation.IsRelaxedEnvVarName(e.Prefix))
 		}
 		switch {
+		case e.ConfigMapRef == nil && e.SecretRef == nil:
+			c.invalid(p.Child("envFrom"), "", "must specify one of: `configMapRef` or `secretRef`")
+			continue
 		case e.ConfigMapRef != nil && e.SecretRef != nil:
-			c.invalid(at, "", "may not have more than one field specified at a time")
-		case e.ConfigMapRef != nil:
+			c.invalid(p.Child("envFrom"), "", "may not have more than one field specified at a time")
+		}
+		if e.ConfigMapRef != nil {
 			c.dnsSubdomain(at.Child("configMapRef"), "name", e.ConfigMapRef.Name)
-		case e.SecretRef != nil:
+		}
+		if e.SecretRef != nil {
 			c.dnsSubdomain(at.Child("secretRef"), "name", e.SecretRef.Name)
-		default:
-			c.invalid(at, "", "must specify one of: `configMapRef` or `secretRef`")
 		}
 	}
 }
@@ -58,7 +61,7 @@ func (c *checker) envName(p *path, name string) {
 }
 
 var envFields = []string{
-	"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
+	"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
 	"spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
 }
 
@@ -68,7 +71,7 @@ func (c *checker) envSource(p *path, e *corev1.EnvVar) {
 	from, n := e.ValueFrom, 0
 	if from.FieldRef != nil {
 		n++
-		c.fieldRef(p.Child("fieldRef"), from.FieldRef, envFields, true)
+		c.fieldRef(p.Child("fieldRef"), from.FieldRef, envFields)
 	}
 	if from.ResourceFieldRef != nil {
 		n++
@@ -82,22 +85,58 @@ func (c *checker) envSource(p *path, e *corev1.EnvVar) {
 		n++
 		c.keyRef(p.Child("secretKeyRef"), r.Name, r.Key)
 	}
-	if from.FileKeyRef != nil {
+	if r := from.FileKeyRef; r != nil {
 		n++
+		c.fileKeyRef(p.Child("fileKeyRef"), r)
 	}
 	switch {
 	case n == 0:
-		c.invalid(p, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`")
-	case n > 1:
-		c.invalid(p, "", "may not have more than one field specified at a time")
+		c.invalid(p, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`")
 	case e.Value != "":
 		c.invalid(p, "", "may not be specified when `value` is not empty")
+	case n > 1:
+		c.invalid(p, "", "may not have more than one field specified at a time")
 	}
 }
 
+// fileKeyRef checks a reference to a variable in a file that another container
+// has written.
+func (c *checker) fileKeyRef(p *path, r *corev1.FileKeySelector) {
+	if r.Key == "" {
+		c.required(p.Child("key"), "")
+	} else {
+		c.messages(p, "key", r.Key, validation.IsRelaxedEnvVarName(r.Key))
+	}
+	c.dnsLabel(p, "volumeName", r.VolumeName)
+	if r.Path == "" {
+		c.required(p.Child("path"), "")
+	} else {
+		c.noBacksteps(p.Child("path"), r.Path)
+	}
+}
+
+// fileVariables checks that files with variables are in volumes that containers
+// can write.
+func (c *checker) fileVariables(p *path, s *corev1.PodSpec, volumes map[string]*corev1.Volume) {
+	eachContainer(p, s, func(at *path, o *corev1.Container) {
+		for i := range o.Env {
+			if o.Env[i].ValueFrom == nil || o.Env[i].ValueFrom.FileKeyRef == nil {
+				continue
+			}
+			name := o.Env[i].ValueFrom.FileKeyRef.VolumeName
+			at := at.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
+			if v := volumes[name]; v == nil {
+				c.add(field.NotFound(at, name))
+			} else if v.EmptyDir == nil {
+				c.invalid(at, name, "referenced volume must be of type emptyDir")
+			}
+		}
+	})
+}
+
 // fieldRef checks a reference to a field of the pod, such as
-// metadata.labels['app'], which single tells to be needed for maps.
-func (c *checker) fieldRef(p *path, r *corev1.ObjectFieldSelector, supported []string, single bool) {
+// metadata.labels['app'].
+func (c *checker) fieldRef(p *path, r *corev1.ObjectFieldSelector, supported []string) {
 	if r.APIVersion == "" {
 		c.required(p.Child("apiVersion"), "")
 		return
@@ -107,22 +146,34 @@ func (c *checker) fieldRef(p *path, r *corev1.ObjectFieldSelector, supported []s
 		return
 	}
 	name, key, ok := strings.Cut(r.FieldPath, "['")
-	isMap := name == "metadata.annotations" || name == "metadata.labels"
+	ok = ok && strings.HasSuffix(key, "']")
+	key = strings.TrimSuffix(key, "']")
 	switch {
-	case !ok && slices.Contains(supported, name) && (!isMap || !single):
-	case ok && isMap && strings.HasSuffix(key, "']"):
-		key = strings.TrimSuffix(key, "']")
-		if name == "metadata.annotations" {
-			key = strings.ToLower(key)
-		}
+	case r.APIVersion != "v1":
+		c.invalid(p.Child("fieldPath"), r.FieldPath, "error converting fieldPath: unsupported pod version: "+r.APIVersion)
+	case ok && name == "metadata.annotations":
+		key = strings.ToLower(key)
+		fallthrough
+	case ok && name == "metadata.labels":
 		for _, m := range validation.IsQualifiedName(key) {
 			c.invalid(p, key, m)
 		}
+	case !ok && slices.Contains(fieldLabels, r.FieldPath):
+		if !slices.Contains(supported, r.FieldPath) {
+			c.add(field.NotSupported(p.Child("fieldPath"), r.FieldPath, supported))
+		}
 	case ok:
-		c.invalid(p.Child("fieldPath"), r.FieldPath, "does not support subscript")
+		c.invalid(p.Child("fieldPath"), r.FieldPath, "error converting fieldPath: field label does not support subscript: "+r.FieldPath)
 	default:
-		c.add(field.NotSupported(p.Child("fieldPath"), r.FieldPath, supported))
+		c.invalid(p.Child("fieldPath"), r.FieldPath, "error converting fieldPath: field label not supported: "+r.FieldPath)
 	}
+}
+
+// fieldLabels are the fields of a pod that have names of their own.
+var fieldLabels = []string{
+	"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
+	"spec.restartPolicy", "spec.serviceAccountName", "spec.schedulerName", "status.phase", "status.hostIP", "status.hostIPs",
+	"status.podIP", "status.podIPs",
 }
 
 var resourceFields = []string{
@@ -130,23 +181,59 @@ var resourceFields = []string{
 }
 
 func (c *checker) resourceFieldRef(p *path, r *corev1.ResourceFieldSelector, inVolume bool) {
-	if inVolume && r.ContainerName == "" {
-		c.required(p.Child("containerName"), "")
-	}
+	known := slices.Contains(resourceFields, r.Resource)
 	switch {
+	case inVolume && r.ContainerName == "":
+		c.required(p.Child("containerName"), "")
 	case r.Resource == "":
 		c.required(p.Child("resource"), "")
-	case slices.Contains(resourceFields, r.Resource),
-		strings.HasPrefix(r.Resource, "limits.hugepages-"), strings.HasPrefix(r.Resource, "requests.hugepages-"):
+	case known, strings.HasPrefix(r.Resource, "limits.hugepages-"), strings.HasPrefix(r.Resource, "requests.hugepages-"):
 	default:
 		c.add(field.NotSupported(p.Child("resource"), r.Resource, resourceFields))
+	}
+	c.divisor(p, r)
+}
+
+// divisors are the units that a resource can be given in, by its name.
+var divisors = map[string][]string{
+	"cpu":               {"1m", "1"},
+	"memory":            {"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"},
+	"ephemeral-storage": {"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"},
+	"hugepages":         {"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"},
+}
+
+func (c *checker) divisor(p *path, r *corev1.ResourceFieldSelector) {
+	if r.Divisor.IsZero() {
+		return
+	}
+	_, name, _ := strings.Cut(r.Resource, ".")
+	huge := strings.HasPrefix(name, "hugepages-")
+	if huge {
+		name = "hugepages"
+	}
+	if allowed, ok := divisors[name]; ok && !slices.Contains(allowed, r.Divisor.String()) {
+		switch {
+		case name == "cpu":
+			c.invalid(p.Child("divisor"), name, "only divisor's values 1m and 1 are supported with the cpu resource")
+		case huge:
+			c.invalid(p.Child("divisor"), name, "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the hugepages resource")
+		case name == "memory":
+			c.invalid(p.Child("divisor"), name, "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource")
+		default:
+			c.invalid(p.Child("divisor"), name, "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource")
+		}
+	}
+}
+
+// objectName checks a name that old objects may lack.
+func (c *checker) objectName(p *path, name string) {
+	if !plainLabel(name) {
+		c.messages(p, "name", name, validation.IsDNS1123Subdomain(name))
 	}
 }
 
 func (c *checker) keyRef(p *path, name, key string) {
-	if name != "" {
-		c.dnsSubdomain(p, "name", name)
-	}
+	c.objectName(p, name)
 	if key == "" {
 		c.required(p.Child("key"), "")
 		return

@@ -70,7 +70,7 @@ func (c *checker) endpoint(p *path, e *discoveryv1.Endpoint, t discoveryv1.Addre
 		case t == discoveryv1.AddressTypeFQDN:
 			c.messages(at, "", a, validation.IsDNS1123Subdomain(a))
 		case err != nil:
-			c.invalid(at.Index(i), a, notIP)
+			c.ip(at.Index(i), a)
 		case t == discoveryv1.AddressTypeIPv4 && !ip.Is4():
 			c.invalid(at.Index(i), a, "must be an IPv4 address")
 		case t == discoveryv1.AddressTypeIPv6 && !ip.Is6():

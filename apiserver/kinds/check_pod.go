@@ -1,9 +1,11 @@
 package kinds
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"regexp"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,17 +21,60 @@ const maxSysctl = 253
 var restartPolicies = []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
 
 func checkPod(o, old *corev1.Pod) fieldErrors {
-	c := &checker{}
+	c := &checker{isPod: true}
 	spec := field.NewPath("spec")
-	if old != nil {
-		c.podUpdate(spec, &o.Spec, &old.Spec)
-		return c.errs
-	}
 	c.podSpec(spec, &o.Spec)
-	if len(o.Spec.EphemeralContainers) > 0 {
-		c.forbidden(spec.Child("ephemeralContainers"), "cannot be set on create")
+	c.onlyPod(spec, &o.Spec)
+	switch {
+	case old != nil:
+		c.podUpdate(spec, &o.Spec, &old.Spec)
+	default:
+		if len(o.Spec.EphemeralContainers) > 0 {
+			c.forbidden(spec.Child("ephemeralContainers"), "cannot be set on create")
+		}
+		if len(o.Spec.SchedulingGates) > 0 && o.Spec.NodeName != "" {
+			c.forbidden(spec.Child("nodeName"), "cannot be set until all schedulingGates have been cleared")
+		}
 	}
 	return c.errs
+}
+
+// onlyPod checks what templates, for the sake of old ones, are let pass.
+func (c *checker) onlyPod(p *path, s *corev1.PodSpec) {
+	if s.ServiceAccountName == "" {
+		for i := range s.Volumes {
+			for j := range projections(&s.Volumes[i]) {
+				if s.Volumes[i].Projected.Sources[j].ServiceAccountToken != nil {
+					c.forbidden(p.Child("volumes").Index(i).Child("projected", "sources").Index(j).Child("serviceAccountToken"),
+						"must not be specified when serviceAccountName is not set")
+				}
+			}
+		}
+	}
+	if g := s.TerminationGracePeriodSeconds; g != nil {
+		c.nonNegative(p, "terminationGracePeriodSeconds", *g)
+	}
+	for name, containers := range map[string][]corev1.Container{"containers": s.Containers, "initContainers": s.InitContainers} {
+		for i := range containers {
+			c.trimmedImage(p.Child(name).Index(i), containers[i].Image)
+		}
+	}
+	for i := range s.EphemeralContainers {
+		c.trimmedImage(p.Child("ephemeralContainers").Index(i), s.EphemeralContainers[i].Image)
+	}
+}
+
+func projections(v *corev1.Volume) []corev1.VolumeProjection {
+	if v.Projected == nil {
+		return nil
+	}
+	return v.Projected.Sources
+}
+
+func (c *checker) trimmedImage(p *path, image string) {
+	if strings.TrimSpace(image) != image {
+		c.invalid(p.Child("image"), image, "must not have leading or trailing whitespace")
+	}
 }
 
 // template checks the pod template of a workload; workloads that keep their
@@ -50,31 +95,31 @@ func (c *checker) template(p *path, t *corev1.PodTemplateSpec, policies ...corev
 
 func (c *checker) podSpec(p *path, s *corev1.PodSpec) {
 	volumes := c.volumes(p.Child("volumes"), s.Volumes)
+	c.podClaims(p.Child("resourceClaims"), s.ResourceClaims)
 	c.containers(p, s, volumes)
+	c.fileVariables(p, s, volumes)
 	oneOf(c, p, "restartPolicy", s.RestartPolicy, restartPolicies...)
-	oneOf(c, p, "dnsPolicy", s.DNSPolicy, corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)
+	oneOf(c, p, "dnsPolicy", s.DNSPolicy, dnsPolicies...)
 	c.dnsConfig(p, s)
-	if d := s.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
-		c.messages(p, "activeDeadlineSeconds", *d, validation.IsInRange(int(*d), 1, math.MaxInt32))
+	if s.TerminationGracePeriodSeconds == nil {
+		c.required(p.Child("terminationGracePeriodSeconds"), "")
 	}
-	if s.SchedulerName == "" {
-		c.required(p.Child("schedulerName"), "")
+	if d := s.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
+		c.invalid(p.Child("activeDeadlineSeconds"), *d, validation.InclusiveRangeError(1, math.MaxInt32))
 	}
 	for _, n := range [...]struct{ name, value string }{
 		{"serviceAccountName", s.ServiceAccountName}, {"nodeName", s.NodeName}, {"priorityClassName", s.PriorityClassName},
-		{"runtimeClassName", deref(s.RuntimeClassName, "")},
 	} {
 		if n.value != "" {
 			c.dnsSubdomain(p, n.name, n.value)
 		}
 	}
-	if s.Hostname != "" {
-		c.dnsLabel(p, "hostname", s.Hostname)
+	if s.RuntimeClassName != nil && !plainLabel(*s.RuntimeClassName) {
+		c.messages(p, "runtimeClassName", *s.RuntimeClassName, validation.IsDNS1123Subdomain(*s.RuntimeClassName))
 	}
-	if s.Subdomain != "" {
-		c.dnsLabel(p, "subdomain", s.Subdomain)
-	}
+	c.hostName(p, s)
 	c.labels(p.Child("nodeSelector"), s.NodeSelector)
+	c.hostNamespaces(p, s)
 	c.podSecurity(p.Child("securityContext"), s)
 	c.os(p, s)
 	c.hostAliases(p, s.HostAliases)
@@ -85,9 +130,40 @@ func (c *checker) podSpec(p *path, s *corev1.PodSpec) {
 			validation.IsQualifiedName(string(s.ReadinessGates[i].ConditionType)))
 	}
 	if len(s.Overhead) > 0 {
-		c.resourceList(p.Child("overhead"), s.Overhead)
+		c.namedResources(p.Child("overhead"), s.Overhead, containerResource)
 	}
+	c.podResources(p, s)
+	c.system(p, s)
 }
+
+var dnsPolicies = []corev1.DNSPolicy{corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone}
+
+// hostName checks the names that a pod's processes see.
+func (c *checker) hostName(p *path, s *corev1.PodSpec) {
+	if s.Hostname != "" {
+		c.dnsLabel(p, "hostname", s.Hostname)
+	}
+	if s.Subdomain != "" {
+		c.dnsLabel(p, "subdomain", s.Subdomain)
+	}
+	if s.HostnameOverride == nil {
+		return
+	}
+	at := p.Child("hostnameOverride")
+	if deref(s.SetHostnameAsFQDN, false) {
+		c.forbidden(at, "may not be specified when setHostnameAsFQDN is true")
+	}
+	if s.HostNetwork {
+		c.forbidden(at, "may not be specified when hostNetwork is true")
+	}
+	if len(*s.HostnameOverride) > 64 {
+		c.add(field.TooLong(at, "", 64))
+	}
+	c.messages(p, "hostnameOverride", *s.HostnameOverride, validation.IsDNS1123Subdomain(*s.HostnameOverride))
+}
+
+// maxSearchList bounds the search list of a resolver, spaces included.
+const maxSearchList = 2048
 
 func (c *checker) dnsConfig(p *path, s *corev1.PodSpec) {
 	d := s.DNSConfig
@@ -101,6 +177,7 @@ func (c *checker) dnsConfig(p *path, s *corev1.PodSpec) {
 	p = p.Child("dnsConfig")
 	if s.DNSPolicy == corev1.DNSNone && len(d.Nameservers) == 0 {
 		c.required(p.Child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None")
+		return
 	}
 	if len(d.Nameservers) > 3 {
 		c.invalid(p.Child("nameservers"), d.Nameservers, "must not have more than 3 nameservers")
@@ -111,6 +188,18 @@ func (c *checker) dnsConfig(p *path, s *corev1.PodSpec) {
 	if len(d.Searches) > 32 {
 		c.invalid(p.Child("searches"), d.Searches, "must not have more than 32 search paths")
 	}
+	if len(strings.Join(d.Searches, " ")) > maxSearchList {
+		c.invalid(p.Child("searches"), d.Searches, "must not have more than 2048 characters (including spaces) in the search list")
+	}
+	for i, search := range d.Searches {
+		if search == "." {
+			continue
+		}
+		search = strings.TrimSuffix(search, ".")
+		for _, m := range validation.IsDNS1123SubdomainWithUnderscore(search) {
+			c.invalid(p.Child("searches").Index(i), search, m)
+		}
+	}
 	for i := range d.Options {
 		if d.Options[i].Name == "" {
 			c.required(p.Child("options").Index(i), "must not be empty")
@@ -118,67 +207,10 @@ func (c *checker) dnsConfig(p *path, s *corev1.PodSpec) {
 	}
 }
 
-func (c *checker) podSecurity(p *path, s *corev1.PodSpec) {
-	sc := s.SecurityContext
-	if sc == nil {
-		return
-	}
-	if s.HostPID && deref(s.ShareProcessNamespace, false) {
-		c.invalid(p.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled")
-	}
-	c.userAndGroup(p, sc.RunAsUser, sc.RunAsGroup)
-	if sc.FSGroup != nil {
-		c.messages(p, "fsGroup", *sc.FSGroup, validation.IsValidGroupID(*sc.FSGroup))
-	}
-	for i, g := range sc.SupplementalGroups {
-		for _, m := range validation.IsValidGroupID(g) {
-			c.invalid(p.Child("supplementalGroups").Index(i), g, m)
-		}
-	}
-	oneOfPtr(c, p, "fsGroupChangePolicy", sc.FSGroupChangePolicy, corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)
-	seen := map[string]bool{}
-	for i, s := range sc.Sysctls {
-		switch {
-		case s.Name == "":
-			c.required(p.Child("sysctls").Index(i).Child("name"), "")
-		case seen[s.Name]:
-			c.add(field.Duplicate(p.Child("sysctls").Index(i).Child("name"), s.Name))
-		case len(s.Name) > maxSysctl || !sysctlName.MatchString(s.Name):
-			c.invalid(p.Child("sysctls").Index(i).Child("name"), s.Name, "must have at most 253 characters and match regex "+sysctlName.String())
-		}
-		seen[s.Name] = true
-	}
-	c.seccomp(p, sc.SeccompProfile)
-}
-
-func (c *checker) seccomp(p *path, s *corev1.SeccompProfile) {
-	if s == nil {
-		return
-	}
-	p = p.Child("seccompProfile")
-	oneOf(c, p, "type", s.Type, corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
-	if s.Type == corev1.SeccompProfileTypeLocalhost && deref(s.LocalhostProfile, "") == "" {
-		c.required(p.Child("localhostProfile"), "must be set when seccomp type is Localhost")
-	} else if s.Type != corev1.SeccompProfileTypeLocalhost && s.LocalhostProfile != nil {
-		c.invalid(p.Child("localhostProfile"), *s.LocalhostProfile, "can only be set when seccomp type is Localhost")
-	}
-}
-
-func (c *checker) userAndGroup(p *path, user, group *int64) {
-	if user != nil {
-		c.messages(p, "runAsUser", *user, validation.IsValidUserID(*user))
-	}
-	if group != nil {
-		c.messages(p, "runAsGroup", *group, validation.IsValidGroupID(*group))
-	}
-}
-
 func (c *checker) hostAliases(p *path, aliases []corev1.HostAlias) {
 	for i := range aliases {
 		at := p.Child("hostAliases").Index(i)
-		if _, err := netip.ParseAddr(aliases[i].IP); err != nil {
-			c.invalid(at.Child("ip"), aliases[i].IP, notIP)
-		}
+		c.ip(at.Child("ip"), aliases[i].IP)
 		for j, name := range aliases[i].Hostnames {
 			for _, m := range validation.IsDNS1123Subdomain(name) {
 				c.invalid(at.Child("hostnames").Index(j), name, m)
@@ -188,28 +220,76 @@ func (c *checker) hostAliases(p *path, aliases []corev1.HostAlias) {
 }
 
 // checkPodStatus is for writes through the status subresource.
-func checkPodStatus(o, _ *corev1.Pod) fieldErrors {
+func checkPodStatus(o, old *corev1.Pod) fieldErrors {
 	c := &checker{}
-	p := field.NewPath("status")
-	if o.Status.Phase != "" {
-		oneOf(c, p, "phase", o.Status.Phase, corev1.PodPending, corev1.PodRunning, corev1.PodSucceeded, corev1.PodFailed, corev1.PodUnknown)
+	p, s := field.NewPath("status"), &o.Status
+	if n := s.NominatedNodeName; n != "" && n != old.Status.NominatedNodeName {
+		if !plainLabel(n) {
+			c.messages(p, "nominatedNodeName", n, validation.IsDNS1123Subdomain(n))
+		}
+		if old.Spec.NodeName != "" {
+			c.forbidden(p.Child("nominatedNodeName"), "may not be set on pods that are already bound to a node")
+		}
 	}
-	if n := o.Status.NominatedNodeName; n != "" {
-		c.dnsSubdomain(p, "nominatedNodeName", n)
+	if s.ObservedGeneration < 0 {
+		c.invalid(p.Child("observedGeneration"), s.ObservedGeneration, "must be a non-negative integer")
 	}
-	for i := range o.Status.PodIPs {
-		c.ip(p.Child("podIPs").Index(i), o.Status.PodIPs[i].IP)
-	}
-	for i := range o.Status.Conditions {
-		t := string(o.Status.Conditions[i].Type)
+	same(c, p, "qosClass", s.QOSClass, old.Status.QOSClass)
+	c.podAddresses(p, s)
+	for i := range s.Conditions {
+		at := p.Child("conditions").Index(i)
+		if g := s.Conditions[i].ObservedGeneration; g < 0 {
+			c.invalid(at.Child("observedGeneration"), g, "must be a non-negative integer")
+		}
+		t := string(s.Conditions[i].Type)
 		if known(t) {
 			continue
 		}
 		for _, m := range validation.IsQualifiedName(t) {
-			c.invalid(p.Child("conditions").Index(i).Child("type"), t, m)
+			c.invalid(at.Child("Type"), t, m)
 		}
 	}
 	return c.errs
+}
+
+// podAddresses checks the addresses of a pod and of its node: one of a family,
+// and the first one by its old name too.
+func (c *checker) podAddresses(p *path, s *corev1.PodStatus) {
+	pods := make([]string, len(s.PodIPs))
+	for i := range s.PodIPs {
+		pods[i] = s.PodIPs[i].IP
+	}
+	c.addressPair(p.Child("podIPs"), pods, s.PodIPs)
+	switch {
+	case (s.PodIP == "") != (len(pods) == 0):
+		c.invalid(p.Child("podIPs"), s.PodIPs, "podIP and podIPs must either both be set or both be unset")
+	case len(pods) > 0 && pods[0] != s.PodIP:
+		c.invalid(p.Child("podIPs").Index(0).Child("ip"), pods[0], "must be equal to `podIP`")
+	}
+	hosts := make([]string, len(s.HostIPs))
+	for i := range s.HostIPs {
+		hosts[i] = s.HostIPs[i].IP
+	}
+	c.addressPair(p.Child("hostIPs"), hosts, s.HostIPs)
+	if len(hosts) > 0 && hosts[0] != s.HostIP {
+		c.invalid(p.Child("hostIPs").Index(0).Child("ip"), hosts[0], "must be equal to `hostIP`")
+	}
+}
+
+// addressPair checks at most two addresses, one of each family.
+func (c *checker) addressPair(p *path, all []string, value any) {
+	families := map[bool]bool{}
+	for i, a := range all {
+		c.ip(p.Index(i), a)
+		ip, err := netip.ParseAddr(a)
+		if err != nil && len(all) > 1 {
+			c.add(field.InternalError(p, fmt.Errorf("failed to check for dual stack with error:invalid IP[%d]: %s", i, a)))
+		}
+		families[ip.Is6()] = true
+	}
+	if len(all) > 2 || len(all) == 2 && len(families) < 2 {
+		c.invalid(p, value, "may specify no more than one IP for each IP family")
+	}
 }
 
 // known tells the conditions of every pod apart without parsing names.

@@ -16,9 +16,6 @@ const podFixed = "pod updates may not change fields other than `spec.containers[
 // podUpdate checks what may change in a pod's spec: very little, for most of it
 // is running already.
 func (c *checker) podUpdate(p *path, s, old *corev1.PodSpec) {
-	if equality.Semantic.DeepEqual(s, old) {
-		return
-	}
 	if len(s.Containers) != len(old.Containers) {
 		c.forbidden(p.Child("containers"), "pod updates may not add or remove containers")
 		return
@@ -27,21 +24,11 @@ func (c *checker) podUpdate(p *path, s, old *corev1.PodSpec) {
 		c.forbidden(p.Child("initContainers"), "pod updates may not add or remove containers")
 		return
 	}
-	c.images(p.Child("containers"), s.Containers)
-	c.images(p.Child("initContainers"), s.InitContainers)
 	c.deadlineUpdate(p, s, old)
 	c.tolerationsUpdate(p.Child("tolerations"), s.Tolerations, old.Tolerations)
 	c.gatesUpdate(p.Child("schedulingGates"), s, old)
 	if !equality.Semantic.DeepEqual(mayChange(s, old), old) {
 		c.forbidden(p, podFixed)
-	}
-}
-
-func (c *checker) images(p *path, containers []corev1.Container) {
-	for i := range containers {
-		if containers[i].Image == "" {
-			c.required(p.Index(i).Child("image"), "")
-		}
 	}
 }
 
@@ -60,9 +47,6 @@ func (c *checker) deadlineUpdate(p *path, s, old *corev1.PodSpec) {
 // tolerationsUpdate lets tolerations be added, and of old ones only the seconds
 // be changed.
 func (c *checker) tolerationsUpdate(p *path, now, was []corev1.Toleration) {
-	for i := range now {
-		c.toleration(p.Index(i), &now[i])
-	}
 	for i := range was {
 		kept := slices.ContainsFunc(now, func(t corev1.Toleration) bool { return t.MatchToleration(&was[i]) })
 		if !kept {
@@ -106,7 +90,9 @@ func withImages(now, was []corev1.Container) []corev1.Container {
 
 // checkEphemeralUpdate lets ephemeral containers be added and nothing else.
 func checkEphemeralUpdate(o, old *corev1.Pod) fieldErrors {
-	c := &checker{}
+	c := &checker{isPod: true}
+	c.podSpec(field.NewPath("spec"), &o.Spec)
+	c.onlyPod(field.NewPath("spec"), &o.Spec)
 	p := field.NewPath("spec", "ephemeralContainers")
 	for i := range old.Spec.EphemeralContainers {
 		was := &old.Spec.EphemeralContainers[i]
@@ -117,43 +103,102 @@ func checkEphemeralUpdate(o, old *corev1.Pod) fieldErrors {
 			c.forbidden(p, fmt.Sprintf("existing ephemeral containers %q may not be changed\n", was.Name))
 		}
 	}
-	volumes := make(map[string]*corev1.Volume, len(o.Spec.Volumes))
-	for i := range o.Spec.Volumes {
-		volumes[o.Spec.Volumes[i].Name] = &o.Spec.Volumes[i]
-	}
-	var names nameSet
-	for _, all := range [][]corev1.Container{o.Spec.Containers, o.Spec.InitContainers} {
-		for i := range all {
-			names.add(all[i].Name)
-		}
-	}
-	c.ephemeral(p, &o.Spec, volumes, &names)
 	return c.errs
 }
 
-// checkResize lets resources of containers change that are not over yet, and
-// never what follows from them, the pod's class of service.
+const onlyBasic = "only cpu and memory resources are mutable"
+
+// checkResize lets cpu and memory of containers that are not over yet change,
+// and never what follows from them, the pod's class of service.
 func checkResize(o, old *corev1.Pod) fieldErrors {
-	c := &checker{}
+	c := &checker{isPod: true}
 	p := field.NewPath("spec")
+	c.podSpec(p, &o.Spec)
+	c.onlyPod(p, &o.Spec)
 	if podFinished(old) {
 		c.forbidden(field.NewPath("status", "phase"), fmt.Sprintf("Pod in %s phase cannot be resized", old.Status.Phase))
 	}
-	sameNames := func(now, was []corev1.Container) bool {
-		return slices.EqualFunc(now, was, func(a, b corev1.Container) bool { return a.Name == b.Name })
+	if was := old.Status.QOSClass; was != "" && was != qosClass(&o.Spec) {
+		c.invalid(p, o.Status.QOSClass, "Pod QOS Class may not change as a result of resizing")
 	}
-	if !sameNames(o.Spec.Containers, old.Spec.Containers) || !sameNames(o.Spec.InitContainers, old.Spec.InitContainers) {
-		c.forbidden(p, "only cpu and memory resources are mutable")
+	if !c.sameContainers(p, "containers", o.Spec.Containers, old.Spec.Containers) ||
+		!c.sameContainers(p, "initContainers", o.Spec.InitContainers, old.Spec.InitContainers) {
 		return c.errs
 	}
 	for i := range o.Spec.Containers {
-		c.resources(p.Child("containers").Index(i), &o.Spec.Containers[i].Resources)
+		now, was := &o.Spec.Containers[i], &old.Spec.Containers[i]
+		c.resourcesKept(p.Child("containers").Index(i), now, was)
+		if !equality.Semantic.DeepEqual(withoutBasic(now, was), was) {
+			c.forbidden(p, onlyBasic)
+		}
 	}
 	for i := range o.Spec.InitContainers {
-		c.resources(p.Child("initContainers").Index(i), &o.Spec.InitContainers[i].Resources)
-	}
-	if was := old.Status.QOSClass; was != "" && was != qosClass(&o.Spec) {
-		c.invalid(p, qosClass(&o.Spec), "Pod QOS Class may not change as a result of resizing")
+		now, was := &o.Spec.InitContainers[i], &old.Spec.InitContainers[i]
+		at := p.Child("initContainers").Index(i)
+		c.resourcesKept(at, now, was)
+		if !equality.Semantic.DeepEqual(withoutBasic(now, was), was) {
+			c.forbidden(at, "only cpu and memory resources for init or sidecar containers are mutable")
+		}
 	}
 	return c.errs
+}
+
+// sameContainers tells whether containers can be compared one by one.
+func (c *checker) sameContainers(p *path, list string, now, was []corev1.Container) bool {
+	if len(now) != len(was) {
+		c.forbidden(p.Child(list), list+" may not be added or removed on resize")
+		return false
+	}
+	ok := true
+	for i := range now {
+		if now[i].Name != was[i].Name {
+			c.forbidden(p.Child(list).Index(i).Child("name"), list+" may not be renamed or reordered on resize")
+			ok = false
+		}
+	}
+	return ok
+}
+
+// resourcesKept refuses that requests and limits go away: they only change.
+func (c *checker) resourcesKept(p *path, now, was *corev1.Container) {
+	at := p.Child("resources")
+	if dropsBasic(now.Resources.Limits, was.Resources.Limits) {
+		c.forbidden(at, "resource limits cannot be removed")
+	}
+	if dropsBasic(now.Resources.Requests, was.Resources.Requests) {
+		c.forbidden(at, "resource requests cannot be removed")
+	}
+}
+
+func dropsBasic(now, was corev1.ResourceList) bool {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if _, had := was[name]; had {
+			if _, has := now[name]; !has {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withoutBasic is the container with the old one's cpu and memory.
+func withoutBasic(now, was *corev1.Container) *corev1.Container {
+	c := *now
+	c.Resources.Limits = oldBasic(now.Resources.Limits, was.Resources.Limits)
+	c.Resources.Requests = oldBasic(now.Resources.Requests, was.Resources.Requests)
+	return &c
+}
+
+func oldBasic(now, was corev1.ResourceList) corev1.ResourceList {
+	list := make(corev1.ResourceList, len(now))
+	for name, q := range now {
+		list[name] = q
+	}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		delete(list, name)
+		if q, ok := was[name]; ok {
+			list[name] = q
+		}
+	}
+	return list
 }

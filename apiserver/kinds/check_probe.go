@@ -1,21 +1,25 @@
 package kinds
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func (c *checker) probes(p *path, o *corev1.Container) {
+func (c *checker) probes(p *path, o *corev1.Container, grace *int64) {
 	if o.LivenessProbe != nil {
-		c.probe(p.Child("livenessProbe"), o.LivenessProbe, true)
+		c.probe(p.Child("livenessProbe"), o.LivenessProbe, true, grace)
 	}
 	if o.StartupProbe != nil {
-		c.probe(p.Child("startupProbe"), o.StartupProbe, true)
+		c.probe(p.Child("startupProbe"), o.StartupProbe, true, grace)
 	}
 	if o.ReadinessProbe != nil {
 		at := p.Child("readinessProbe")
-		c.probe(at, o.ReadinessProbe, false)
+		c.probe(at, o.ReadinessProbe, false, grace)
 		if s := o.ReadinessProbe.TerminationGracePeriodSeconds; s != nil {
 			c.invalid(at.Child("terminationGracePeriodSeconds"), *s, "must not be set for readinessProbes")
 		}
@@ -23,8 +27,8 @@ func (c *checker) probes(p *path, o *corev1.Container) {
 }
 
 // probe checks one probe; one success is all that liveness and startup take.
-func (c *checker) probe(p *path, o *corev1.Probe, once bool) {
-	c.handler(p, probeHandler(o))
+func (c *checker) probe(p *path, o *corev1.Probe, once bool, grace *int64) {
+	c.handler(p, probeHandler(o), grace)
 	c.nonNegative(p, "initialDelaySeconds", int64(o.InitialDelaySeconds))
 	c.nonNegative(p, "timeoutSeconds", int64(o.TimeoutSeconds))
 	c.nonNegative(p, "periodSeconds", int64(o.PeriodSeconds))
@@ -55,20 +59,59 @@ func hookHandler(o *corev1.LifecycleHandler) handler {
 	return handler{exec: o.Exec, http: o.HTTPGet, tcp: o.TCPSocket, sleep: o.Sleep}
 }
 
-func (c *checker) lifecycle(p *path, l *corev1.Lifecycle) {
+func (c *checker) lifecycle(p *path, l *corev1.Lifecycle, s *corev1.PodSpec) {
 	if l == nil {
 		return
 	}
 	p = p.Child("lifecycle")
 	if l.PostStart != nil {
-		c.handler(p.Child("postStart"), hookHandler(l.PostStart))
+		c.handler(p.Child("postStart"), hookHandler(l.PostStart), s.TerminationGracePeriodSeconds)
 	}
 	if l.PreStop != nil {
-		c.handler(p.Child("preStop"), hookHandler(l.PreStop))
+		c.handler(p.Child("preStop"), hookHandler(l.PreStop), s.TerminationGracePeriodSeconds)
+	}
+	if l.StopSignal != nil {
+		c.stopSignal(p.Child("stopSignal"), *l.StopSignal, s.OS)
 	}
 }
 
-func (c *checker) handler(p *path, h handler) {
+// stopSignal checks the signal against those of the pod's operating system,
+// which must be known.
+func (c *checker) stopSignal(p *path, signal corev1.Signal, system *corev1.PodOS) {
+	if system == nil {
+		c.forbidden(p, "may not be set for containers with empty `spec.os.name`")
+		return
+	}
+	supported := linuxSignals()
+	if system.Name == corev1.Windows {
+		supported = []corev1.Signal{corev1.SIGKILL, corev1.SIGTERM}
+	}
+	if !slices.Contains(supported, signal) {
+		c.add(field.NotSupported(p, signal, supported))
+	}
+}
+
+// linuxSignals are those with names, and the real-time ones by their distance
+// from the first or the last.
+func linuxSignals() []corev1.Signal {
+	all := []corev1.Signal{
+		corev1.SIGABRT, corev1.SIGALRM, corev1.SIGBUS, corev1.SIGCHLD, corev1.SIGCLD, corev1.SIGCONT, corev1.SIGFPE, corev1.SIGHUP,
+		corev1.SIGILL, corev1.SIGINT, corev1.SIGIO, corev1.SIGIOT, corev1.SIGKILL, corev1.SIGPIPE, corev1.SIGPOLL, corev1.SIGPROF,
+		corev1.SIGPWR, corev1.SIGQUIT, corev1.SIGSEGV, corev1.SIGSTKFLT, corev1.SIGSTOP, corev1.SIGSYS, corev1.SIGTERM, corev1.SIGTRAP,
+		corev1.SIGTSTP, corev1.SIGTTIN, corev1.SIGTTOU, corev1.SIGURG, corev1.SIGUSR1, corev1.SIGUSR2, corev1.SIGVTALRM, corev1.SIGWINCH,
+		corev1.SIGXCPU, corev1.SIGXFSZ, corev1.SIGRTMIN, corev1.SIGRTMAX,
+	}
+	for i := 1; i <= 15; i++ {
+		all = append(all, corev1.Signal("SIGRTMIN+"+strconv.Itoa(i)))
+		if i < 15 {
+			all = append(all, corev1.Signal("SIGRTMAX-"+strconv.Itoa(i)))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (c *checker) handler(p *path, h handler, grace *int64) {
 	n := 0
 	only := func(name string) bool {
 		if n++; n > 1 {
@@ -88,8 +131,8 @@ func (c *checker) handler(p *path, h handler) {
 	if h.grpc != nil && only("grpc") {
 		c.port(p.Child("grpc"), "port", h.grpc.Port)
 	}
-	if h.sleep != nil && only("sleep") && h.sleep.Seconds < 0 {
-		c.invalid(p.Child("sleep"), h.sleep.Seconds, "must be non-negative and less than terminationGracePeriodSeconds")
+	if h.sleep != nil && only("sleep") && grace != nil && (h.sleep.Seconds < 0 || h.sleep.Seconds > *grace) {
+		c.invalid(p.Child("sleep"), h.sleep.Seconds, fmt.Sprintf("must be non-negative and less than terminationGracePeriodSeconds (%d)", *grace))
 	}
 	if n == 0 {
 		c.required(p, "must specify a handler type")
@@ -106,7 +149,7 @@ func (c *checker) httpGet(p *path, h *corev1.HTTPGetAction) {
 	}
 	for i := range h.HTTPHeaders {
 		for _, m := range validation.IsHTTPHeaderName(h.HTTPHeaders[i].Name) {
-			c.invalid(p.Child("httpHeaders").Index(i).Child("name"), h.HTTPHeaders[i].Name, m)
+			c.invalid(p.Child("httpHeaders"), h.HTTPHeaders[i].Name, m)
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package kinds
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -30,9 +32,6 @@ func (c *checker) scheduling(p *path, s *corev1.PodSpec) {
 		if !gates.add(s.SchedulingGates[i].Name) {
 			c.add(field.Duplicate(at, s.SchedulingGates[i].Name))
 		}
-	}
-	if len(s.SchedulingGates) > 0 && s.NodeName != "" {
-		c.forbidden(p.Child("nodeName"), "cannot be set until all schedulingGates have been cleared")
 	}
 }
 
@@ -81,8 +80,6 @@ func (c *checker) spread(p *path, t *corev1.TopologySpreadConstraint, pairs *nam
 	}
 	if t.TopologyKey == "" {
 		c.required(p.Child("topologyKey"), "can not be empty")
-	} else {
-		c.add(metavalidation.ValidateLabelName(t.TopologyKey, p.Child("topologyKey"))...)
 	}
 	if t.WhenUnsatisfiable != corev1.DoNotSchedule && t.WhenUnsatisfiable != corev1.ScheduleAnyway {
 		c.add(field.NotSupported(p.Child("whenUnsatisfiable"), t.WhenUnsatisfiable,
@@ -101,6 +98,8 @@ func (c *checker) spread(p *path, t *corev1.TopologySpreadConstraint, pairs *nam
 	oneOfPtr(c, p, "nodeAffinityPolicy", t.NodeAffinityPolicy, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
 	oneOfPtr(c, p, "nodeTaintsPolicy", t.NodeTaintsPolicy, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
 	c.selector(p.Child("labelSelector"), t.LabelSelector)
+	c.labelKeys(p.Child("matchLabelKeys"), t.MatchLabelKeys, t.LabelSelector)
+	c.keysOnce(p, t.MatchLabelKeys, t.LabelSelector)
 }
 
 func (c *checker) affinity(p *path, a *corev1.Affinity) {
@@ -146,15 +145,51 @@ func (c *checker) podAffinity(p *path, required []corev1.PodAffinityTerm, prefer
 func (c *checker) podTerm(p *path, t *corev1.PodAffinityTerm) {
 	c.selector(p.Child("labelSelector"), t.LabelSelector)
 	c.selector(p.Child("namespaceSelector"), t.NamespaceSelector)
-	for i, n := range t.Namespaces {
+	for _, n := range t.Namespaces {
 		for _, m := range validation.IsDNS1123Label(n) {
-			c.invalid(p.Child("namespaces").Index(i), n, m)
+			c.invalid(p.Child("namespace"), n, m)
 		}
 	}
 	if t.TopologyKey == "" {
 		c.required(p.Child("topologyKey"), "can not be empty")
-	} else {
-		c.add(metavalidation.ValidateLabelName(t.TopologyKey, p.Child("topologyKey"))...)
+	}
+	c.add(metavalidation.ValidateLabelName(t.TopologyKey, p.Child("topologyKey"))...)
+	c.labelKeys(p.Child("matchLabelKeys"), t.MatchLabelKeys, t.LabelSelector)
+	c.labelKeys(p.Child("mismatchLabelKeys"), t.MismatchLabelKeys, t.LabelSelector)
+	c.keysOnce(p, t.MatchLabelKeys, t.LabelSelector)
+	for i, k := range t.MatchLabelKeys {
+		if slices.Contains(t.MismatchLabelKeys, k) {
+			c.invalid(p.Child("matchLabelKeys").Index(i), k, "exists in both matchLabelKeys and mismatchLabelKeys")
+		}
+	}
+}
+
+// labelKeys checks keys whose values a pod's own labels give.
+func (c *checker) labelKeys(p *path, keys []string, selector *metav1.LabelSelector) {
+	if len(keys) > 0 && selector == nil {
+		c.forbidden(p, "must not be specified when labelSelector is not set")
+		return
+	}
+	for i, k := range keys {
+		c.add(metavalidation.ValidateLabelName(k, p.Index(i))...)
+	}
+}
+
+// keysOnce refuses keys that the selector asks about already, but for the one
+// requirement that is made of each key.
+func (c *checker) keysOnce(p *path, keys []string, selector *metav1.LabelSelector) {
+	if selector == nil || len(keys) == 0 {
+		return
+	}
+	seen := make(map[string]bool, len(selector.MatchLabels))
+	for k := range selector.MatchLabels {
+		seen[k] = true
+	}
+	for _, e := range selector.MatchExpressions {
+		if i := slices.Index(keys, e.Key); i >= 0 && seen[e.Key] {
+			c.invalid(p.Index(i), e.Key, "exists in both matchLabelKeys and labelSelector")
+		}
+		seen[e.Key] = true
 	}
 }
 
@@ -174,11 +209,20 @@ func (c *checker) nodeTerm(p *path, t *corev1.NodeSelectorTerm) {
 	for i := range t.MatchFields {
 		r := &t.MatchFields[i]
 		at := p.Child("matchFields").Index(i)
-		if r.Key != "metadata.name" {
-			c.invalid(at.Child("key"), r.Key, "not a valid field selector key")
-		}
-		if (r.Operator == corev1.NodeSelectorOpIn || r.Operator == corev1.NodeSelectorOpNotIn) && len(r.Values) != 1 {
+		switch {
+		case r.Operator != corev1.NodeSelectorOpIn && r.Operator != corev1.NodeSelectorOpNotIn:
+			c.invalid(at.Child("operator"), r.Operator, "not a valid selector operator")
+		case len(r.Values) != 1:
 			c.required(at.Child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")
+		}
+		if r.Key != metav1.ObjectNameField {
+			c.invalid(at.Child("key"), r.Key, "not a valid field selector key")
+			continue
+		}
+		for j, v := range r.Values {
+			for _, m := range validation.IsDNS1123Subdomain(v) {
+				c.invalid(at.Child("values").Index(j), v, m)
+			}
 		}
 	}
 }

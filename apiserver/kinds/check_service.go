@@ -134,9 +134,7 @@ func (c *checker) clusterIPs(p *path, s *corev1.ServiceSpec) {
 			}
 			continue
 		}
-		if _, err := netip.ParseAddr(ip); err != nil {
-			c.invalid(at.Index(i), ip, notIP)
-		}
+		c.ip(at.Index(i), ip)
 	}
 	oneOfPtr(c, p, "ipFamilyPolicy", s.IPFamilyPolicy, corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)
 	var families nameSet
@@ -154,7 +152,7 @@ func (c *checker) externalIP(p *path, value string) {
 	ip, err := netip.ParseAddr(value)
 	switch {
 	case err != nil:
-		c.invalid(p, value, notIP)
+		c.ip(p, value)
 	case ip.IsUnspecified():
 		c.invalid(p, value, "may not be unspecified (0.0.0.0 or ::)")
 	case ip.IsLoopback():

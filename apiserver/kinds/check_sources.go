@@ -1,18 +1,22 @@
 package kinds
 
 import (
-	"fmt"
+	"net"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// source is a volume source that a storage system's own driver reads: what its
-// fields mean is the driver's to say, but some must be there.
+// source is one volume source of those of which a volume has one. What the
+// fields mean of one that a storage system's own driver reads is the driver's to
+// say, but some must be there.
 type source struct {
-	name  string
-	needs []string // field, value, field, value …
-	lun   *int32   // 0 to 255, when there is one
+	name string
+	// errorsAs is the name that errors of its fields have always had.
+	errorsAs string
+	needs    []string // field, value, field, value …
+	lun      *int32   // 0 to 255, when there is one
+	check    func(c *checker, at *path)
 }
 
 func from(name string, needs ...string) source { return source{name: name, needs: needs} }
@@ -27,6 +31,9 @@ func (c *checker) sources(p *path, all []source) {
 			c.forbidden(at, "may not specify more than 1 volume type")
 			continue
 		}
+		if s.errorsAs != "" {
+			at = p.Child(s.errorsAs)
+		}
 		for j := 0; j < len(s.needs); j += 2 {
 			if s.needs[j+1] == "" {
 				c.required(at.Child(s.needs[j]), "")
@@ -34,6 +41,9 @@ func (c *checker) sources(p *path, all []source) {
 		}
 		if s.lun != nil && (*s.lun < 0 || *s.lun > 255) {
 			c.invalid(at.Child("lun"), *s.lun, "must be between 0 and 255, inclusive")
+		}
+		if s.check != nil {
+			s.check(c, at)
 		}
 	}
 }
@@ -44,7 +54,7 @@ func driverSources(v *corev1.VolumeSource) []source {
 	var all []source
 	add := func(s source) { all = append(all, s) }
 	if s := v.AWSElasticBlockStore; s != nil {
-		add(from("awsElasticBlockStore", "volumeID", s.VolumeID))
+		add(source{name: "awsElasticBlockStore", needs: []string{"volumeID", s.VolumeID}, check: partition(s.Partition)})
 	}
 	if s := v.AzureDisk; s != nil {
 		add(from("azureDisk", "diskName", s.DiskName, "diskURI", s.DataDiskURI))
@@ -65,10 +75,10 @@ func driverSources(v *corev1.VolumeSource) []source {
 		add(from("flexVolume", "driver", s.Driver))
 	}
 	if s := v.Flocker; s != nil {
-		add(from("flocker", "datasetName", s.DatasetName+s.DatasetUUID))
+		add(source{name: "flocker", check: func(c *checker, at *path) { c.flocker(at, s) }})
 	}
 	if s := v.GCEPersistentDisk; s != nil {
-		add(from("gcePersistentDisk", "pdName", s.PDName))
+		add(source{name: "gcePersistentDisk", errorsAs: "persistentDisk", needs: []string{"pdName", s.PDName}, check: partition(s.Partition)})
 	}
 	if s := v.GitRepo; s != nil {
 		add(from("gitRepo", "repository", s.Repository))
@@ -77,7 +87,7 @@ func driverSources(v *corev1.VolumeSource) []source {
 		add(from("glusterfs", "endpoints", s.EndpointsName, "path", s.Path))
 	}
 	if s := v.ISCSI; s != nil {
-		add(source{"iscsi", []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, &s.Lun})
+		add(source{name: "iscsi", needs: []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, lun: &s.Lun})
 	}
 	if s := v.PhotonPersistentDisk; s != nil {
 		add(from("photonPersistentDisk", "pdID", s.PdID))
@@ -86,7 +96,7 @@ func driverSources(v *corev1.VolumeSource) []source {
 		add(from("portworxVolume", "volumeID", s.VolumeID))
 	}
 	if s := v.Quobyte; s != nil {
-		add(from("quobyte", "registry", s.Registry, "volume", s.Volume))
+		add(source{name: "quobyte", needs: []string{"volume", s.Volume}, check: func(c *checker, at *path) { c.quobyte(at, s) }})
 	}
 	if s := v.RBD; s != nil {
 		add(from("rbd", "monitors", listed(s.CephMonitors), "image", s.RBDImage))
@@ -103,16 +113,61 @@ func driverSources(v *corev1.VolumeSource) []source {
 	return all
 }
 
+// partition checks the number of a disk's partition; 0 is the whole disk.
+func partition(n int32) func(c *checker, at *path) {
+	return func(c *checker, at *path) {
+		if n < 0 || n > 255 {
+			c.invalid(at.Child("partition"), n, "must be between 1 and 255, inclusive")
+		}
+	}
+}
+
+func (c *checker) quobyte(p *path, s *corev1.QuobyteVolumeSource) {
+	const pairs = "must be a host:port pair or multiple pairs separated by commas"
+	switch {
+	case s.Registry == "":
+		c.required(p.Child("registry"), pairs)
+	case len(s.Tenant) > 64:
+		c.required(p.Child("tenant"), "must be a UUID and may not exceed a length of 64 characters")
+	default:
+		for pair := range strings.SplitSeq(s.Registry, ",") {
+			if _, _, err := net.SplitHostPort(pair); err != nil {
+				c.invalid(p.Child("registry"), s.Registry, pairs)
+			}
+		}
+	}
+}
+
+func (c *checker) flocker(p *path, s *corev1.FlockerVolumeSource) {
+	switch {
+	case s.DatasetName == "" && s.DatasetUUID == "":
+		c.required(p, "one of datasetName and datasetUUID is required")
+	case s.DatasetName != "" && s.DatasetUUID != "":
+		c.invalid(p, "resource", "datasetName and datasetUUID can not be specified simultaneously")
+	}
+	if strings.Contains(s.DatasetName, "/") {
+		c.invalid(p.Child("datasetName"), s.DatasetName, "must not contain '/'")
+	}
+}
+
 // fibre is found by its ports and a number, or by its own names.
 func fibre(s *corev1.FCVolumeSource) source {
-	if len(s.WWIDs) > 0 {
-		return source{name: "fc", lun: s.Lun}
-	}
-	lun := ""
-	if s.Lun != nil {
-		lun = fmt.Sprint(*s.Lun)
-	}
-	return source{"fc", []string{"targetWWNs", listed(s.TargetWWNs), "lun", lun}, s.Lun}
+	return source{name: "fc", check: func(c *checker, at *path) {
+		switch {
+		case len(s.TargetWWNs)+len(s.WWIDs) == 0:
+			c.required(at.Child("targetWWNs"), "must specify either targetWWNs or wwids, but not both")
+		case len(s.TargetWWNs) > 0 && len(s.WWIDs) > 0:
+			c.invalid(at.Child("targetWWNs"), s.TargetWWNs, "targetWWNs and wwids can not be specified simultaneously")
+		}
+		if len(s.TargetWWNs) == 0 {
+			return
+		}
+		if s.Lun == nil {
+			c.required(at.Child("lun"), "lun is required if targetWWNs is specified")
+		} else if *s.Lun < 0 || *s.Lun > 255 {
+			c.invalid(at.Child("lun"), s.Lun, "must be between 0 and 255, inclusive")
+		}
+	}}
 }
 
 // persistentSources are those of a PersistentVolume, the common ones included.
@@ -150,7 +205,7 @@ func persistentSources(v *corev1.PersistentVolumeSource) []source {
 		add(from("glusterfs", "endpoints", s.EndpointsName, "path", s.Path))
 	}
 	if s := v.ISCSI; s != nil {
-		add(source{"iscsi", []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, &s.Lun})
+		add(source{name: "iscsi", needs: []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, lun: &s.Lun})
 	}
 	if s := v.RBD; s != nil {
 		add(from("rbd", "monitors", listed(s.CephMonitors), "image", s.RBDImage))

@@ -2,106 +2,171 @@ package kinds
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// volumes checks a pod's volumes and gives them by name.
+// volumes checks a pod's volumes and gives those that are right by name.
 func (c *checker) volumes(p *path, volumes []corev1.Volume) map[string]*corev1.Volume {
 	byName := make(map[string]*corev1.Volume, len(volumes))
 	for i := range volumes {
 		v := &volumes[i]
-		at := p.Index(i)
+		at, before := p.Index(i), len(c.errs)
+		c.volumeSource(at, v)
 		c.dnsLabel(at, "name", v.Name)
 		if _, ok := byName[v.Name]; ok {
 			c.add(field.Duplicate(at.Child("name"), v.Name))
 		}
-		byName[v.Name] = v
-		c.volumeSource(at, v)
+		if len(c.errs) == before {
+			byName[v.Name] = v
+		}
 	}
 	return byName
 }
 
 func (c *checker) volumeSource(p *path, v *corev1.Volume) {
-	n := 0
-	only := func(set bool, name string) bool {
-		if !set {
-			return false
-		}
-		if n++; n > 1 {
-			c.forbidden(p.Child(name), "may not specify more than 1 volume type")
-		}
-		return n == 1
-	}
-	if only(v.EmptyDir != nil, "emptyDir") && v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() < 0 {
-		c.forbidden(p.Child("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity")
-	}
-	if only(v.HostPath != nil, "hostPath") {
-		c.hostPath(p.Child("hostPath"), v.HostPath)
-	}
-	if s := v.Secret; only(s != nil, "secret") {
-		at := p.Child("secret")
-		if s.SecretName == "" {
-			c.required(at.Child("secretName"), "")
-		}
-		c.mode(at, "defaultMode", s.DefaultMode)
-		c.keyItems(at, s.Items)
-	}
-	if s := v.ConfigMap; only(s != nil, "configMap") {
-		at := p.Child("configMap")
-		if s.Name == "" {
-			c.required(at.Child("name"), "")
-		}
-		c.mode(at, "defaultMode", s.DefaultMode)
-		c.keyItems(at, s.Items)
-	}
-	if s := v.DownwardAPI; only(s != nil, "downwardAPI") {
-		at := p.Child("downwardAPI")
-		c.mode(at, "defaultMode", s.DefaultMode)
-		c.downwardItems(at, s.Items)
-	}
-	if only(v.Projected != nil, "projected") {
-		c.projected(p.Child("projected"), v.Projected)
-	}
-	if s := v.PersistentVolumeClaim; only(s != nil, "persistentVolumeClaim") && s.ClaimName == "" {
-		c.required(p.Child("persistentVolumeClaim", "claimName"), "")
-	}
-	if s := v.NFS; only(s != nil, "nfs") {
-		if s.Server == "" {
-			c.required(p.Child("nfs", "server"), "")
-		}
-		if s.Path == "" {
-			c.required(p.Child("nfs", "path"), "")
-		} else if !filepath.IsAbs(s.Path) {
-			c.invalid(p.Child("nfs", "path"), s.Path, "must be an absolute path")
-		}
-	}
-	if s := v.CSI; only(s != nil, "csi") && s.Driver == "" {
-		c.required(p.Child("csi", "driver"), "")
-	}
-	if s := v.Ephemeral; only(s != nil, "ephemeral") {
-		if s.VolumeClaimTemplate == nil {
-			c.required(p.Child("ephemeral", "volumeClaimTemplate"), "")
-		} else {
-			c.claimSpec(p.Child("ephemeral", "volumeClaimTemplate", "spec"), &s.VolumeClaimTemplate.Spec)
-		}
-	}
-	if s := v.Image; only(s != nil, "image") {
-		if s.Reference == "" {
-			c.required(p.Child("image", "reference"), "")
-		}
-		oneOf(c, p.Child("image"), "pullPolicy", s.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
-	}
-	if n == 0 {
-		c.sources(p, driverSources(&v.VolumeSource))
-	}
-	if n == 0 && v.VolumeSource == (corev1.VolumeSource{}) {
+	all := nodeSources(v)
+	if len(all) == 0 {
 		c.required(p, "must specify a volume type")
 	}
+	c.sources(p, all)
+	if s := v.ISCSI; s != nil && s.InitiatorName != nil && len(v.Name)+1+len(s.TargetPortal) > 64 {
+		c.invalid(p.Child("name"), v.Name,
+			"Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.")
+	}
+}
+
+// nodeSources are the sources of a pod's volume in the order in which they are
+// looked at: of two, the second is one too many.
+func nodeSources(v *corev1.Volume) []source {
+	drivers := driverSources(&v.VolumeSource)
+	all := make([]source, 0, 1)
+	add := func(set bool, name string, check func(c *checker, at *path)) {
+		if set {
+			all = append(all, source{name: name, check: check})
+		}
+	}
+	driver := func(names ...string) {
+		for _, s := range drivers {
+			if slices.Contains(names, s.name) {
+				all = append(all, s)
+			}
+		}
+	}
+	add(v.EmptyDir != nil, "emptyDir", func(c *checker, at *path) { c.emptyDir(at, v.EmptyDir) })
+	add(v.HostPath != nil, "hostPath", func(c *checker, at *path) { c.hostPath(at, v.HostPath) })
+	driver("gitRepo")
+	driver("gcePersistentDisk")
+	driver("awsElasticBlockStore")
+	add(v.Secret != nil, "secret", func(c *checker, at *path) { c.secretVolume(at, v.Secret) })
+	add(v.NFS != nil, "nfs", func(c *checker, at *path) { c.nfs(at, v.NFS) })
+	for _, name := range []string{"iscsi", "glusterfs", "flocker"} {
+		driver(name)
+	}
+	add(v.PersistentVolumeClaim != nil, "persistentVolumeClaim", func(c *checker, at *path) {
+		if v.PersistentVolumeClaim.ClaimName == "" {
+			c.required(at.Child("claimName"), "")
+		}
+	})
+	for _, name := range []string{"rbd", "cinder", "cephfs", "quobyte"} {
+		driver(name)
+	}
+	add(v.DownwardAPI != nil, "downwardAPI", func(c *checker, at *path) {
+		c.mode(at, "defaultMode", v.DownwardAPI.DefaultMode)
+		c.downwardItems(at, v.DownwardAPI.Items)
+	})
+	driver("fc")
+	driver("flexVolume")
+	add(v.ConfigMap != nil, "configMap", func(c *checker, at *path) { c.configMapVolume(at, v.ConfigMap) })
+	for _, name := range []string{"azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "storageos"} {
+		driver(name)
+	}
+	add(v.Projected != nil, "projected", func(c *checker, at *path) { c.projected(at, v.Projected) })
+	driver("scaleIO")
+	add(v.CSI != nil, "csi", func(c *checker, at *path) { c.csiVolume(at, v.CSI) })
+	add(v.Ephemeral != nil, "ephemeral", func(c *checker, at *path) { c.ephemeralVolume(at, v.Ephemeral) })
+	add(v.Image != nil, "image", func(c *checker, at *path) {
+		oneOf(c, at, "pullPolicy", v.Image.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
+		if c.isPod && v.Image.Reference == "" {
+			c.required(at.Child("reference"), "")
+		}
+	})
+	return all
+}
+
+func (c *checker) emptyDir(p *path, s *corev1.EmptyDirVolumeSource) {
+	if s.SizeLimit != nil && s.SizeLimit.Sign() < 0 {
+		c.forbidden(p.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity")
+	}
+}
+
+func (c *checker) secretVolume(p *path, s *corev1.SecretVolumeSource) {
+	if s.SecretName == "" {
+		c.required(p.Child("secretName"), "")
+	}
+	c.mode(p, "defaultMode", s.DefaultMode)
+	c.keyItems(p, s.Items)
+}
+
+func (c *checker) configMapVolume(p *path, s *corev1.ConfigMapVolumeSource) {
+	if s.Name == "" {
+		c.required(p.Child("name"), "")
+	}
+	c.mode(p, "defaultMode", s.DefaultMode)
+	c.keyItems(p, s.Items)
+}
+
+func (c *checker) nfs(p *path, s *corev1.NFSVolumeSource) {
+	if s.Server == "" {
+		c.required(p.Child("server"), "")
+	}
+	if s.Path == "" {
+		c.required(p.Child("path"), "")
+	}
+	if !filepath.IsAbs(s.Path) {
+		c.invalid(p.Child("path"), s.Path, "must be an absolute path")
+	}
+}
+
+func (c *checker) csiVolume(p *path, s *corev1.CSIVolumeSource) {
+	c.driverName(p, "driver", s.Driver)
+	if r := s.NodePublishSecretRef; r != nil {
+		if r.Name == "" {
+			c.required(p.Child("nodePublishSecretRef", "name"), "")
+		} else {
+			c.messages(p, "name", r.Name, validation.IsDNS1123Subdomain(r.Name))
+		}
+	}
+}
+
+func (c *checker) ephemeralVolume(p *path, s *corev1.EphemeralVolumeSource) {
+	at := p.Child("volumeClaimTemplate")
+	if s.VolumeClaimTemplate == nil {
+		c.required(at, "")
+		return
+	}
+	c.annotations(at.Child("metadata", "annotations"), s.VolumeClaimTemplate.Annotations)
+	c.labels(at.Child("metadata", "labels"), s.VolumeClaimTemplate.Labels)
+	c.onlyLabels(at.Child("metadata"), &s.VolumeClaimTemplate.ObjectMeta)
+	c.claimSpec(at.Child("spec"), &s.VolumeClaimTemplate.Spec)
+}
+
+// onlyLabels refuses what of a template's metadata would be lost.
+func (c *checker) onlyLabels(p *path, m *metav1.ObjectMeta) {
+	c.unset(p, "cannot be set",
+		presence{"name", m.Name != ""}, presence{"generateName", m.GenerateName != ""}, presence{"namespace", m.Namespace != ""},
+		presence{"selfLink", m.SelfLink != ""}, presence{"uid", m.UID != ""}, presence{"resourceVersion", m.ResourceVersion != ""},
+		presence{"generation", m.Generation != 0}, presence{"creationTimestamp", !m.CreationTimestamp.IsZero()},
+		presence{"deletionTimestamp", m.DeletionTimestamp != nil},
+		presence{"deletionGracePeriodSeconds", m.DeletionGracePeriodSeconds != nil},
+		presence{"ownerReferences", len(m.OwnerReferences) > 0}, presence{"finalizers", len(m.Finalizers) > 0},
+		presence{"managedFields", len(m.ManagedFields) > 0})
 }
 
 func (c *checker) hostPath(p *path, h *corev1.HostPathVolumeSource) {
@@ -115,12 +180,19 @@ func (c *checker) hostPath(p *path, h *corev1.HostPathVolumeSource) {
 }
 
 func (c *checker) noBacksteps(p *path, name string) {
+	if backsteps(name) {
+		c.invalid(p, name, "must not contain '..'")
+	}
+}
+
+// backsteps tells a path that leads out of where it begins.
+func backsteps(name string) bool {
 	for part := range strings.SplitSeq(filepath.ToSlash(name), "/") {
 		if part == ".." {
-			c.invalid(p, name, "must not contain '..'")
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // relative checks a path inside a volume.
@@ -129,6 +201,15 @@ func (c *checker) relative(p *path, name string) {
 		c.invalid(p, name, "must be a relative path")
 	}
 	c.noBacksteps(p, name)
+}
+
+// local checks a file's path inside a volume, where names that begin with two
+// dots are taken.
+func (c *checker) local(p *path, name string) {
+	c.relative(p, name)
+	if strings.HasPrefix(name, "..") && !strings.HasPrefix(name, "../") {
+		c.invalid(p, name, "must not start with '..'")
+	}
 }
 
 func (c *checker) mode(p *path, name string, mode *int32) {
@@ -146,118 +227,32 @@ func (c *checker) keyItems(p *path, items []corev1.KeyToPath) {
 		if items[i].Path == "" {
 			c.required(at.Child("path"), "")
 		}
-		c.relative(at.Child("path"), items[i].Path)
+		c.local(at.Child("path"), items[i].Path)
 		c.mode(at, "mode", items[i].Mode)
 	}
 }
 
+// downwardItems checks the files of a pod's own fields; their errors name the
+// volume, as they always have.
 func (c *checker) downwardItems(p *path, items []corev1.DownwardAPIVolumeFile) {
 	for i := range items {
-		at := p.Child("items").Index(i)
-		if items[i].Path == "" {
-			c.required(at.Child("path"), "")
+		f := &items[i]
+		if f.Path == "" {
+			c.required(p.Child("path"), "")
 		}
-		c.relative(at.Child("path"), items[i].Path)
+		c.local(p.Child("path"), f.Path)
 		switch {
-		case items[i].FieldRef != nil && items[i].ResourceFieldRef != nil:
-			c.invalid(at, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
-		case items[i].FieldRef != nil:
-			c.fieldRef(at.Child("fieldRef"), items[i].FieldRef, volumeFields, false)
-		case items[i].ResourceFieldRef != nil:
-			c.resourceFieldRef(at.Child("resourceFieldRef"), items[i].ResourceFieldRef, true)
+		case f.FieldRef != nil:
+			c.fieldRef(p.Child("fieldRef"), f.FieldRef, volumeFields)
+			if f.ResourceFieldRef != nil {
+				c.invalid(p, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+			}
+		case f.ResourceFieldRef != nil:
+			c.resourceFieldRef(p.Child("resourceFieldRef"), f.ResourceFieldRef, true)
 		default:
-			c.required(at.Child("fieldRef"), "one of fieldRef and resourceFieldRef is required")
+			c.required(p, "one of fieldRef and resourceFieldRef is required")
 		}
-		c.mode(at, "mode", items[i].Mode)
-	}
-}
-
-func (c *checker) projected(p *path, s *corev1.ProjectedVolumeSource) {
-	c.mode(p, "defaultMode", s.DefaultMode)
-	for i := range s.Sources {
-		source := &s.Sources[i]
-		at := p.Child("sources").Index(i)
-		if source.Secret != nil {
-			c.dnsSubdomain(at.Child("secret"), "name", source.Secret.Name)
-			c.keyItems(at.Child("secret"), source.Secret.Items)
-		}
-		if source.ConfigMap != nil {
-			c.dnsSubdomain(at.Child("configMap"), "name", source.ConfigMap.Name)
-			c.keyItems(at.Child("configMap"), source.ConfigMap.Items)
-		}
-		if source.DownwardAPI != nil {
-			c.downwardItems(at.Child("downwardAPI"), source.DownwardAPI.Items)
-		}
-		if t := source.ServiceAccountToken; t != nil {
-			c.projectedToken(at.Child("serviceAccountToken"), t)
-		}
-		if *source == (corev1.VolumeProjection{}) {
-			c.required(at, "must specify exactly one of secret, configMap, downwardAPI, serviceAccountToken, clusterTrustBundle, or podCertificate")
-		}
-	}
-}
-
-func (c *checker) projectedToken(p *path, t *corev1.ServiceAccountTokenProjection) {
-	if s := deref(t.ExpirationSeconds, 3600); s < 10*60 {
-		c.invalid(p.Child("expirationSeconds"), s, "may not specify a duration less than 10 minutes")
-	} else if s > 1<<32 {
-		c.invalid(p.Child("expirationSeconds"), s, "may not specify a duration larger than 2^32 seconds")
-	}
-	if t.Path == "" {
-		c.required(p.Child("path"), "")
-	}
-	c.relative(p.Child("path"), t.Path)
-}
-
-func (c *checker) mounts(p *path, o *corev1.Container, volumes map[string]*corev1.Volume) {
-	var paths nameSet
-	for i := range o.VolumeMounts {
-		m := &o.VolumeMounts[i]
-		at := p.Child("volumeMounts").Index(i)
-		if m.Name == "" {
-			c.required(at.Child("name"), "")
-		} else if volumes[m.Name] == nil {
-			c.add(field.NotFound(at.Child("name"), m.Name))
-		}
-		if m.MountPath == "" {
-			c.required(at.Child("mountPath"), "")
-		}
-		if !paths.add(m.MountPath) {
-			c.invalid(at.Child("mountPath"), m.MountPath, "must be unique")
-		}
-		c.subPaths(at, m)
-		oneOfPtr(c, at, "mountPropagation", m.MountPropagation, corev1.MountPropagationBidirectional,
-			corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)
-		if deref(m.MountPropagation, "") == corev1.MountPropagationBidirectional &&
-			(o.SecurityContext == nil || !deref(o.SecurityContext.Privileged, false)) {
-			c.forbidden(at.Child("mountPropagation"), "Bidirectional mount propagation is available only to privileged containers")
-		}
-	}
-	for i := range o.VolumeDevices {
-		d := &o.VolumeDevices[i]
-		at := p.Child("volumeDevices").Index(i)
-		if v := volumes[d.Name]; v == nil {
-			c.add(field.NotFound(at.Child("name"), d.Name))
-		} else if v.PersistentVolumeClaim == nil && v.Ephemeral == nil {
-			c.invalid(at.Child("name"), d.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode")
-		}
-		if d.DevicePath == "" {
-			c.required(at.Child("devicePath"), "")
-		} else if !paths.add(d.DevicePath) {
-			c.invalid(at.Child("devicePath"), d.DevicePath, "must be unique")
-		}
-	}
-}
-
-func (c *checker) subPaths(p *path, m *corev1.VolumeMount) {
-	if m.SubPath != "" {
-		c.relative(p.Child("subPath"), m.SubPath)
-	}
-	if m.SubPathExpr != "" {
-		if m.SubPath != "" {
-			c.invalid(p.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive")
-		}
-		c.relative(p.Child("subPathExpr"), m.SubPathExpr)
+		c.mode(p, "mode", f.Mode)
 	}
 }
 

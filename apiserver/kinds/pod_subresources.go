@@ -24,6 +24,7 @@ func podSubresources(onlyStatus func(o, old txn.Object)) map[string]kind.Subreso
 			onlyStatus(o, old)
 			// The class follows from the spec; an agent may leave it out.
 			setDefault(&o.Status.QOSClass, old.Status.QOSClass)
+			completeAddresses(&o.Status)
 		})},
 		"ephemeralcontainers": {Verbs: update, Prepare: prepare(prepareEphemeral), Validate: validate(checkEphemeralUpdate)},
 		"resize":              {Verbs: update, Prepare: prepare(prepareResize), Validate: validate(checkResize)},
@@ -37,6 +38,17 @@ func podSubresources(onlyStatus func(o, old txn.Object)) map[string]kind.Subreso
 		"exec":        stream("PodExecOptions"),
 		"portforward": stream("PodPortForwardOptions"),
 		"proxy":       proxySubresource("PodProxyOptions"),
+	}
+}
+
+// completeAddresses brings the two names of a pod's first address together; the
+// old one counts where they differ.
+func completeAddresses(s *corev1.PodStatus) {
+	switch {
+	case s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP):
+		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
+	case s.PodIP == "" && len(s.PodIPs) > 0:
+		s.PodIP = s.PodIPs[0].IP
 	}
 }
 
