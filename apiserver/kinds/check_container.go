@@ -225,7 +225,6 @@ func (c *checker) containerSecurity(p *path, s *corev1.SecurityContext, hostUser
 	}
 	c.seccomp(p, s.SeccompProfile)
 	c.appArmor(p, s.AppArmorProfile)
-	c.windowsOptions(p.Child("windowsOptions"), s.WindowsOptions)
 }
 
 // containerWarnings tells of environment variables and ports given twice and

@@ -133,7 +133,6 @@ func (c *checker) podSpec(p *path, s *corev1.PodSpec) {
 		c.namedResources(p.Child("overhead"), s.Overhead, containerResource)
 	}
 	c.podResources(p, s)
-	c.system(p, s)
 }
 
 var dnsPolicies = []corev1.DNSPolicy{corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone}

@@ -29,7 +29,6 @@ func (c *checker) podSecurity(p *path, s *corev1.PodSpec) {
 	c.sysctls(p.Child("sysctls"), sc.Sysctls)
 	c.seccomp(p, sc.SeccompProfile)
 	c.appArmor(p, sc.AppArmorProfile)
-	c.windowsOptions(p.Child("windowsOptions"), sc.WindowsOptions)
 }
 
 func (c *checker) sysctls(p *path, all []corev1.Sysctl) {
@@ -115,31 +114,6 @@ func (c *checker) userAndGroup(p *path, user, group *int64) {
 	}
 }
 
-// windowsOptions checks as much as keeps the field readable for its consumers:
-// nothing here runs Windows containers.
-func (c *checker) windowsOptions(p *path, w *corev1.WindowsSecurityContextOptions) {
-	if w == nil {
-		return
-	}
-	if n := w.GMSACredentialSpecName; n != nil {
-		c.messages(p, "gmsaCredentialSpecName", n, validation.IsDNS1123Subdomain(*n))
-	}
-	if s := w.GMSACredentialSpec; s != nil {
-		if *s == "" {
-			c.invalid(p.Child("gmsaCredentialSpec"), s, "gmsaCredentialSpec cannot be an empty string")
-		} else if len(*s) > 64*1024 {
-			c.invalid(p.Child("gmsaCredentialSpec"), s, "gmsaCredentialSpec size must be under 64 KiB")
-		}
-	}
-	if u := w.RunAsUserName; u != nil {
-		if *u == "" {
-			c.invalid(p.Child("runAsUserName"), u, "runAsUserName cannot be an empty string")
-		} else if strings.Count(*u, `\`) > 1 {
-			c.invalid(p.Child("runAsUserName"), u, "runAsUserName cannot contain more than one backslash")
-		}
-	}
-}
-
 // hostNamespaces checks which of the host's namespaces go together.
 func (c *checker) hostNamespaces(p *path, s *corev1.PodSpec) {
 	if s.HostPID && deref(s.ShareProcessNamespace, false) {
@@ -192,76 +166,6 @@ func eachContainer(p *path, s *corev1.PodSpec, visit func(at *path, o *corev1.Co
 		o := corev1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
 		visit(p.Child("ephemeralContainers").Index(i), &o)
 	}
-}
-
-// system checks what a pod that names its operating system may not ask for.
-func (c *checker) system(p *path, s *corev1.PodSpec) {
-	if s.OS == nil {
-		return
-	}
-	switch s.OS.Name {
-	case "":
-		c.required(p.Child("os", "name"), "")
-	case corev1.Linux:
-		c.onlyLinux(p, s)
-	case corev1.Windows:
-		c.onlyWindows(p, s)
-	default:
-		c.add(field.NotSupported(p.Child("os"), s.OS.Name, []corev1.OSName{corev1.Linux, corev1.Windows}))
-	}
-}
-
-func (c *checker) onlyLinux(p *path, s *corev1.PodSpec) {
-	const why = "windows options cannot be set for a linux pod"
-	if sc := s.SecurityContext; sc != nil && sc.WindowsOptions != nil {
-		c.forbidden(p.Child("securityContext", "windowsOptions"), why)
-	}
-	eachContainer(p, s, func(at *path, o *corev1.Container) {
-		if o.SecurityContext != nil && o.SecurityContext.WindowsOptions != nil {
-			c.forbidden(at.Child("securityContext", "windowsOptions"), why)
-		}
-	})
-}
-
-// presence is a field's name and whether it is set.
-type presence struct {
-	name string
-	set  bool
-}
-
-// unset refuses fields that make no sense where they are.
-func (c *checker) unset(p *path, why string, fields ...presence) {
-	for _, f := range fields {
-		if f.set {
-			c.forbidden(p.Child(f.name), why)
-		}
-	}
-}
-
-func (c *checker) onlyWindows(p *path, s *corev1.PodSpec) {
-	const why = "cannot be set for a windows pod"
-	if sc := s.SecurityContext; sc != nil {
-		c.unset(p.Child("securityContext"), why,
-			presence{"appArmorProfile", sc.AppArmorProfile != nil}, presence{"seLinuxOptions", sc.SELinuxOptions != nil},
-			presence{"seccompProfile", sc.SeccompProfile != nil}, presence{"fsGroup", sc.FSGroup != nil},
-			presence{"fsGroupChangePolicy", sc.FSGroupChangePolicy != nil}, presence{"sysctls", len(sc.Sysctls) > 0},
-			presence{"runAsUser", sc.RunAsUser != nil}, presence{"runAsGroup", sc.RunAsGroup != nil},
-			presence{"supplementalGroups", sc.SupplementalGroups != nil},
-			presence{"supplementalGroupsPolicy", sc.SupplementalGroupsPolicy != nil},
-			presence{"seLinuxChangePolicy", sc.SELinuxChangePolicy != nil})
-	}
-	c.unset(p, why, presence{"hostUsers", s.HostUsers != nil}, presence{"hostPID", s.HostPID}, presence{"hostIPC", s.HostIPC},
-		presence{"shareProcessNamespace", s.ShareProcessNamespace != nil})
-	eachContainer(p, s, func(at *path, o *corev1.Container) {
-		if sc := o.SecurityContext; sc != nil {
-			c.unset(at.Child("securityContext"), why,
-				presence{"appArmorProfile", sc.AppArmorProfile != nil}, presence{"seLinuxOptions", sc.SELinuxOptions != nil},
-				presence{"seccompProfile", sc.SeccompProfile != nil}, presence{"capabilities", sc.Capabilities != nil},
-				presence{"readOnlyRootFilesystem", sc.ReadOnlyRootFilesystem != nil}, presence{"privileged", sc.Privileged != nil},
-				presence{"allowPrivilegeEscalation", sc.AllowPrivilegeEscalation != nil}, presence{"procMount", sc.ProcMount != nil},
-				presence{"runAsUser", sc.RunAsUser != nil}, presence{"runAsGroup", sc.RunAsGroup != nil})
-		}
-	})
 }
 
 var restartActions = []corev1.ContainerRestartRuleAction{corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers}

@@ -159,7 +159,7 @@ func (c *checker) ephemeralVolume(p *path, s *corev1.EphemeralVolumeSource) {
 
 // onlyLabels refuses what of a template's metadata would be lost.
 func (c *checker) onlyLabels(p *path, m *metav1.ObjectMeta) {
-	c.unset(p, "cannot be set",
+	c.absent(p, "cannot be set",
 		presence{"name", m.Name != ""}, presence{"generateName", m.GenerateName != ""}, presence{"namespace", m.Namespace != ""},
 		presence{"selfLink", m.SelfLink != ""}, presence{"uid", m.UID != ""}, presence{"resourceVersion", m.ResourceVersion != ""},
 		presence{"generation", m.Generation != 0}, presence{"creationTimestamp", !m.CreationTimestamp.IsZero()},
