@@ -86,7 +86,11 @@ func (a *attempt) fromMap(from map[string]any, gvk schema.GroupVersionKind) (txn
 	validation := a.change.FieldValidation
 	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(from, out, validation != metav1.FieldValidationIgnore)
 	if strict, ok := runtime.AsStrictDecodingError(err); ok {
-		if validation != metav1.FieldValidationWarn {
+		switch {
+		case validation == metav1.FieldValidationWarn:
+		case a.change.Verb == txn.Patch:
+			return nil, a.invalidPatch(err)
+		default:
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.Version, gvk.Kind, err))
 		}
 		for _, e := range strict.Errors() {

@@ -12,11 +12,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/headway-sh/headway/api/txn"
 )
@@ -76,9 +79,9 @@ func (a *attempt) patched(before map[string]any, typed txn.Object) (map[string]a
 	case types.JSONPatchType:
 		return jsonPatch(before, a.change.Patch)
 	case types.MergePatchType:
-		patch := map[string]any{}
-		if err := utiljson.Unmarshal(a.change.Patch, &patch); err != nil {
-			return nil, apierrors.NewBadRequest(err.Error())
+		patch, err := a.patchMap()
+		if err != nil {
+			return nil, err
 		}
 		return mergePatch(before, patch), nil
 	case types.StrategicMergePatchType:
@@ -86,10 +89,39 @@ func (a *attempt) patched(before map[string]any, typed txn.Object) (map[string]a
 			return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", a.kind.Served(), a.change.Ref.Name,
 				"strategic merge patches are not supported for custom resources", 0, false)
 		}
-		return strategicPatch(before, a.change.Patch, typed)
+		patch, err := a.patchMap()
+		if err != nil {
+			return nil, err
+		}
+		return strategicPatch(before, patch, typed)
 	}
 	return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", schema.GroupResource{}, "",
 		fmt.Sprintf("the body of the request was in an unknown format: %q", a.change.PatchType), 0, false)
+}
+
+// patchMap is a patch that has the shape of an object. What occurs twice in it
+// is dealt with as the change's field validation says.
+func (a *attempt) patchMap() (map[string]any, error) {
+	patch := map[string]any{}
+	twice, err := kjson.UnmarshalStrict(a.change.Patch, &patch)
+	switch {
+	case err != nil:
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	case len(twice) == 0 || a.change.FieldValidation == metav1.FieldValidationIgnore:
+	case a.change.FieldValidation == metav1.FieldValidationWarn:
+		for _, e := range twice {
+			a.warn(e.Error())
+		}
+	default:
+		return nil, a.invalidPatch(runtime.NewStrictDecodingError(twice))
+	}
+	return patch, nil
+}
+
+// invalidPatch is the 422 for what field validation finds in a patch.
+func (a *attempt) invalidPatch(err error) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{
+		field.Invalid(field.NewPath("patch"), string(a.change.Patch), err.Error())})
 }
 
 func jsonPatch(before map[string]any, patch []byte) (map[string]any, error) {
@@ -141,11 +173,7 @@ func mergePatch(target, patch map[string]any) map[string]any {
 	return target
 }
 
-func strategicPatch(before map[string]any, patch []byte, typed txn.Object) (map[string]any, error) {
-	changes := map[string]any{}
-	if err := utiljson.Unmarshal(patch, &changes); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
+func strategicPatch(before, changes map[string]any, typed txn.Object) (map[string]any, error) {
 	lookup, err := strategicpatch.NewPatchMetaFromStruct(typed)
 	if err != nil {
 		return nil, err

@@ -176,7 +176,7 @@ func TestErrors(t *testing.T) {
 		"json patch flood": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.JSONPatchType, Patch: repeated(10001)}, "", 413,
 			"Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"},
 		"big annotations":   {create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "x", Annotations: map[string]string{"a": strings.Repeat("x", 256<<10)}}}), "", 422, ""},
-		"patch typo strict": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{"dta":{"a":"b"}}`)}, "", 400, `ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dta"`},
+		"patch typo strict": {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{"dta":{"a":"b"}}`)}, "", 422, ` "" is invalid: patch: Invalid value: "{\"dta\":{\"a\":\"b\"}}": strict decoding error: unknown field "dta"`},
 		"patch type":        {txn.Change{Verb: txn.Patch, Ref: ref(configMaps, "old"), PatchType: types.MergePatchType, Patch: []byte(`{"data":{"a":1}}`)}, "", 400, ``},
 		"bad label":         {create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "x", Labels: map[string]string{"a b": ""}}}), "", 422, ``},
 	}
