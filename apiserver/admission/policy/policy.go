@@ -72,9 +72,14 @@ func (p *Policies) compile(o *admissionv1.ValidatingAdmissionPolicy) *expression
 }
 
 func (p *Policies) validate(ctx context.Context, view txn.View, r *write.Request) error {
-	if match.Exempt(r) {
+	if !match.Any(view, policies) || match.Exempt(r) {
 		return nil
 	}
+	return p.all(ctx, view, r)
+}
+
+// all holds the request to every policy that is about it.
+func (p *Policies) all(ctx context.Context, view txn.View, r *write.Request) error {
 	var j *judgement
 	for o := range view.Each(policies, "") {
 		policy := o.(*admissionv1.ValidatingAdmissionPolicy)

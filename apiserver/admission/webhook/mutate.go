@@ -35,9 +35,13 @@ func (s *rounds) changed() {
 // the second run asks those that are to be asked if needed and have not seen
 // the last state.
 func (w *Webhooks) mutate(ctx context.Context, view txn.View, r *write.Request) error {
-	if match.Exempt(r) {
+	if !match.Any(view, mutatingResource) || match.Exempt(r) {
 		return nil
 	}
+	return w.mutating(ctx, view, r)
+}
+
+func (w *Webhooks) mutating(ctx context.Context, view txn.View, r *write.Request) error {
 	s, _ := r.Kept(stepState).(*rounds)
 	if r.Again && s != nil && !equality.Semantic.DeepEqual(s.left, r.Object) {
 		s.changed()

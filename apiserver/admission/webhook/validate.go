@@ -23,7 +23,7 @@ type call struct {
 }
 
 func (w *Webhooks) validate(ctx context.Context, view txn.View, r *write.Request) error {
-	if match.Exempt(r) {
+	if !match.Any(view, validatingResource) || match.Exempt(r) {
 		return nil
 	}
 	calls, err := w.validating(ctx, view, r)
