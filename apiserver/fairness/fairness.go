@@ -105,7 +105,8 @@ func (f *Fairness) Take(ctx context.Context, r *Request, header http.Header, do 
 	}
 	width := 1
 	if r.Width != nil {
-		width = min(max(1, r.Width(p.level.widest())), p.level.widest())
+		most := p.level.widest()
+		width = min(max(1, r.Width(most)), most)
 	}
 	how, err := p.level.enter(f, width)
 	if err != nil {

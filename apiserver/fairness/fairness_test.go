@@ -224,6 +224,32 @@ func TestFlowsQueueBesideEachOther(t *testing.T) {
 	}
 }
 
+// Long lists fill their part of the level; somebody's small request does not
+// wait for them.
+func TestSmallRequestsDoNotWaitForLongLists(t *testing.T) {
+	t.Parallel()
+	f := newFairness(t, 80, everybody("small"), level("small", 5, &flowcontrolv1.QueuingConfiguration{Queues: 8, HandSize: 2, QueueLengthLimit: 100}))
+	list := request("flood")
+	list.Width = func(limit int) int { return limit }
+	hold := make(chan struct{})
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if err := f.Take(t.Context(), list, http.Header{}, func(func()) error { <-hold; return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	f.AwaitWaiting(t.Context(), "small", 40)
+	for range 20 {
+		if err := f.Take(t.Context(), request("jane"), http.Header{}, func(func()) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	close(hold)
+	group.Wait()
+}
+
 func TestWhoWaitsTooLongIsToldToComeAgain(t *testing.T) {
 	t.Parallel()
 	f, err := fairness.New(fairness.Config{Seats: 2, Patience: time.Millisecond, Log: slog.New(slog.DiscardHandler)})

@@ -2,7 +2,6 @@ package fairness
 
 import (
 	"fmt"
-	"math"
 	"sync"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -11,17 +10,14 @@ import (
 	"k8s.io/apiserver/pkg/util/flowcontrol/metrics"
 )
 
-// What a level has when its object does not say.
-const (
-	defaultShares = 30
-	widestPart    = 0.15 // of a level's nominal seats
-	widest        = 10   // seats that any request takes
-)
+// defaultShares are a level's whose object does not say.
+const defaultShares = 30
 
 // level is one priority level in force. As long as nobody has to wait, requests
-// take their seats directly; from the first one that has to wait until the
-// queues are empty again every one goes through them, and the queues have the
-// seats that those served directly give back.
+// take their seats directly. From the first one that has to wait until the
+// queues are empty again, requests go through them; but a quarter of the seats
+// is kept for requests that take one, which need not wait for a seat that a
+// long list gives back.
 type level struct {
 	name   string
 	uid    types.UID
@@ -40,6 +36,7 @@ type seating struct {
 	mu      sync.Mutex // guards all below
 	current int        // the level's seats
 	direct  int        // in use by who did not go through the queues
+	narrow  int        // of them by requests that take one
 	queued  int        // requests that are in the queues or were let in by them
 	queues  fairqueuing.QueueSet
 	queuing *flowcontrolv1.QueuingConfiguration // nil: who does not fit is refused
@@ -85,10 +82,13 @@ func (s *seating) limit(f *Fairness, name string) error {
 	if err != nil {
 		return fmt.Errorf("priority level %s: %w", name, err)
 	}
-	left := max(0, s.current-s.direct)
+	left := max(0, s.current-max(s.direct, s.direct-s.narrow+s.kept()))
 	s.queues = completer.Complete(fairqueuing.DispatchingConfig{ConcurrencyLimit: left, ConcurrencyDenominator: max(1, left)})
 	return nil
 }
+
+// kept are the seats that nobody has but requests that take one.
+func (s *seating) kept() int { return s.current / 4 }
 
 // admission is how a request is let in.
 type admission int
@@ -104,10 +104,12 @@ const (
 func (l *level) enter(f *Fairness, width int) (admission, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	free := l.queued == 0 && (l.direct+width <= l.current || l.direct == 0 && l.current > 0)
 	switch {
-	case l.exempt || free:
+	case l.exempt || l.free(width):
 		l.direct += width
+		if width == 1 {
+			l.narrow++
+		}
 		l.seen.Add(float64(width))
 		return direct, nil
 	case l.queuing == nil:
@@ -122,6 +124,20 @@ func (l *level) enter(f *Fairness, width int) (admission, error) {
 	return throughQueues, nil
 }
 
+// free tells whether a request of the width can be let in directly. The caller
+// holds mu.
+func (s *seating) free(width int) bool {
+	switch {
+	case s.queued > 0:
+		return width == 1 && s.narrow < s.kept()
+	case s.direct == 0:
+		return s.current > 0
+	case width == 1:
+		return s.direct < s.current
+	}
+	return s.direct+width <= s.current-s.kept()
+}
+
 // exit undoes enter.
 func (l *level) exit(f *Fairness, how admission, width int) error {
 	l.mu.Lock()
@@ -132,7 +148,10 @@ func (l *level) exit(f *Fairness, how admission, width int) error {
 	}
 	l.direct -= width
 	l.seen.Add(float64(-width))
-	if l.queued > 0 {
+	if width == 1 {
+		l.narrow--
+	}
+	if l.queued > 0 && (width > 1 || l.narrow >= l.kept()) { // the queues have more now
 		return l.limit(f, l.name)
 	}
 	return nil
@@ -163,10 +182,10 @@ func (s *seating) seats() int {
 	return s.current
 }
 
-// widest is how many seats one request of the level may take.
-func (l *level) widest() int {
-	return max(1, min(widest, int(math.Ceil(float64(l.limits.nominal)*widestPart))))
-}
+// widest is how many seats one request of the level may take: so many that a
+// few of the longest lists fill the level. They share the server's processors
+// with everything else, so more of them at once end no sooner.
+func (l *level) widest() int { return max(1, l.seats()/4) }
 
 // queueDemand adds what the queues need to what a level needs. They set it one
 // at a time.

@@ -42,9 +42,16 @@ func main() {
 		}
 		return
 	}
+	if os.Getenv(floodVariable) != "" {
+		if err := runFlood(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "flood:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/headway", "binary to measure")
-	flag.StringVar(&o.only, "only", "", "comma-separated groups to run: idle, configmaps, pods, memory, list, watch (default: all)")
+	flag.StringVar(&o.only, "only", "", "comma-separated groups to run: idle, configmaps, pods, memory, list, flood, watch (default: all)")
 	flag.IntVar(&o.clients, "clients", 32, "how many clients write and read at once")
 	flag.IntVar(&o.pods, "pods", 10_000, "how many pods are there for lists, memory and watches")
 	flag.IntVar(&o.rounds, "rounds", 4_000, "how many operations a figure is the mean of")
@@ -83,6 +90,7 @@ var groups = []struct {
 	{"pods", (*bench).podWrites},
 	{"memory", (*bench).memory},
 	{"list", (*bench).list},
+	{"flood", (*bench).flood},
 	{"watch", (*bench).watch},
 }
 
