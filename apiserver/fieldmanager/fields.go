@@ -110,6 +110,23 @@ func (f *Fields) Apply(k *kind.Kind, live txn.Object, config *unstructured.Unstr
 	return o, nil
 }
 
+// Check tells what of a configuration the schema of its kind does not have, in
+// server-side apply's words; nil where there is no schema.
+func (f *Fields) Check(k *kind.Kind, config *unstructured.Unstructured) error {
+	convert := f.converter()
+	if k.Fielding != nil {
+		fields, err := k.Fielding()
+		if err != nil {
+			return err
+		}
+		convert = fields
+	}
+	if _, err := convert.ObjectToTyped(config); err != nil {
+		return fmt.Errorf("failed to create typed patch object (%s/%s; %s): %w", config.GetNamespace(), config.GetName(), config.GroupVersionKind(), err)
+	}
+	return nil
+}
+
 // contentEqual tells whether two objects differ in their managedFields at most.
 func contentEqual(x, y txn.Object) bool {
 	x, y = x.DeepCopyObject().(txn.Object), y.DeepCopyObject().(txn.Object)

@@ -3,6 +3,7 @@ package write_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -101,6 +102,27 @@ func TestApplyIsRefused(t *testing.T) {
 				t.Errorf("got %v, want code %d", err, tt.code)
 			}
 		})
+	}
+}
+
+// TestApplyNamesWhatTheSchemaLacks compares with server-side apply's own words,
+// which do not depend on the field validation asked for.
+func TestApplyNamesWhatTheSchemaLacks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, validation := range []string{"", "Warn", "Ignore"} {
+		typo := applied("one")
+		typo.FieldValidation = validation
+		typo.Object.(*unstructured.Unstructured).Object["dta"] = map[string]any{}
+		_, err := w.do(typo)
+		if want := "failed to create typed patch object (shop/a; /v1, Kind=ConfigMap): .dta: field not declared in schema"; err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", validation, err, want)
+		}
+	}
+	wrong := applied("one")
+	wrong.Object.(*unstructured.Unstructured).Object["data"] = "text"
+	if _, err := w.do(wrong); !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), ".data: expected map, got &{text}") {
+		t.Errorf("wrong type: %v", err)
 	}
 }
 

@@ -208,9 +208,12 @@ func (a *attempt) apply(ctx context.Context) error {
 	if gvk := a.target(); config.GroupVersionKind().GroupKind() != gvk.GroupKind() {
 		return apierrors.NewBadRequest(fmt.Sprintf("%s %s cannot be applied as a %s", config.GetAPIVersion(), config.GetKind(), gvk.Kind))
 	}
+	// A manager cannot own what the schema does not have, whatever field
+	// validation was asked for.
+	a.change.FieldValidation = metav1.FieldValidationStrict
 	shaped, err := a.fromMap(config.Object, a.target())
 	if err != nil {
-		return err // unknown fields and wrong types, by name
+		return a.untyped(config, err)
 	}
 	if u, custom := shaped.(*unstructured.Unstructured); custom {
 		config = u
@@ -227,13 +230,35 @@ func (a *attempt) apply(ctx context.Context) error {
 	if err := a.applyCreates(); err != nil {
 		return err
 	}
-	o, err := a.path.Fields.Apply(a.kind.Stored(), nil, config, a.writer(), a.change.Force)
+	o, err := a.merged(nil, config)
 	if err != nil {
 		return err
 	}
 	o.GetObjectKind().SetGroupVersionKind(a.kind.Stored().GVK)
 	a.system(o)
 	return a.insert(ctx, o, func() error { return nil })
+}
+
+// merged is the live object, nil for none, with the manager's configuration in
+// it. What the schema does not take is the writer's mistake.
+func (a *attempt) merged(live txn.Object, config *unstructured.Unstructured) (txn.Object, error) {
+	o, err := a.path.Fields.Apply(a.kind.Stored(), live, config, a.writer(), a.change.Force)
+	if err != nil && !errors.As(err, new(apierrors.APIStatus)) {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return o, err
+}
+
+// untyped words a configuration that does not fit its kind as server-side apply
+// does where the kind has a schema, and as decoding has worded it otherwise.
+func (a *attempt) untyped(config *unstructured.Unstructured, decoding error) error {
+	if a.target() != a.kind.GVK {
+		return decoding // a subresource's own kind
+	}
+	if err := a.path.Fields.Check(a.kind, config); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	return decoding
 }
 
 func (a *attempt) applyCreates() error {
@@ -251,7 +276,7 @@ func (a *attempt) applyTo(ctx context.Context, config *unstructured.Unstructured
 		return apierrors.NewMethodNotSupported(a.kind.Served(), "apply to "+a.change.Subresource)
 	}
 	config.SetResourceVersion("")
-	o, err := a.path.Fields.Apply(a.kind.Stored(), a.old, config, a.writer(), a.change.Force)
+	o, err := a.merged(a.old, config)
 	if err != nil {
 		return err
 	}
