@@ -138,6 +138,21 @@ func TestCustomResourcesAreDescribed(t *testing.T) {
 			t.Errorf("%s lacks %s (%d bytes)", path, want, len(got))
 		}
 	}
+	s.define(t, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: anythings.shop.example.com}
+spec:
+  group: shop.example.com
+  scope: Namespaced
+  names: {plural: anythings, kind: Anything}
+  versions: [{name: v1alpha1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
+`)
+	// Clients of v2 would refuse what is not among the properties.
+	if got, want := document("/openapi/v2"), `"com.example.shop.v1alpha1.Anything":{"type":"object","x-kubernetes-group-version-kind":`; !strings.Contains(got, want) {
+		t.Errorf("OpenAPI v2 lacks %s", want)
+	}
+	check(t, s.crds.ApiextensionsV1().CustomResourceDefinitions().Delete(t.Context(), "anythings.shop.example.com", metav1.DeleteOptions{}))
 	before := document("/openapi/v3")
 	definitions := s.crds.ApiextensionsV1().CustomResourceDefinitions()
 	crd, err := definitions.Get(t.Context(), "widgets.shop.example.com", metav1.GetOptions{})

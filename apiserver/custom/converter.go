@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 )
@@ -15,15 +16,13 @@ import (
 type converter struct{ managedfields.TypeConverter }
 
 const (
-	metaName       = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-	refPrefix      = "#/components/schemas/"
-	gvkExtension   = "x-kubernetes-group-version-kind"
-	listType       = "x-kubernetes-list-type"
-	listMapKeys    = "x-kubernetes-list-map-keys"
-	mapType        = "x-kubernetes-map-type"
-	keepsUnknown   = "x-kubernetes-preserve-unknown-fields"
-	descAPIVersion = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values."
-	descKind       = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated."
+	metaName     = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+	refPrefix    = "#/components/schemas/"
+	gvkExtension = "x-kubernetes-group-version-kind"
+	listType     = "x-kubernetes-list-type"
+	listMapKeys  = "x-kubernetes-list-map-keys"
+	mapType      = "x-kubernetes-map-type"
+	keepsUnknown = "x-kubernetes-preserve-unknown-fields"
 )
 
 func (s *shape) newConverter() func() (*converter, error) {
@@ -74,8 +73,9 @@ func (v *version) describe() *spec.Schema {
 	} else {
 		out.Properties = maps.Clone(out.Properties)
 	}
-	out.Properties["apiVersion"] = *spec.StringProperty().WithDescription(descAPIVersion)
-	out.Properties["kind"] = *spec.StringProperty().WithDescription(descKind)
+	doc := metav1.TypeMeta{}.SwaggerDoc()
+	out.Properties["apiVersion"] = *spec.StringProperty().WithDescription(doc["apiVersion"])
+	out.Properties["kind"] = *spec.StringProperty().WithDescription(doc["kind"])
 	meta := spec.RefSchema(refPrefix + metaName)
 	out.Properties["metadata"] = *new(spec.Schema).WithAllOf(*meta).WithDescription("Standard object's metadata.")
 	out.AddExtension(gvkExtension, []any{map[string]any{"group": v.gvk.Group, "version": v.gvk.Version, "kind": v.gvk.Kind}})

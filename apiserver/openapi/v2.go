@@ -9,6 +9,8 @@ import (
 const (
 	v2RefPrefix = "#/definitions/"
 	intOrString = "x-kubernetes-int-or-string"
+	// keepsUnknown says that an object has fields that its schema does not name.
+	keepsUnknown = "x-kubernetes-preserve-unknown-fields"
 )
 
 // v2 is the whole API as one OpenAPI v2 document, turned out of the v3 parts.
@@ -28,7 +30,7 @@ func (c *catalog) v2() ([]byte, error) {
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return nil, fmt.Errorf("decode schema %s: %w", name, err)
 		}
-		definitions[name] = v2Schema(s)
+		definitions[name] = v2Definition(s)
 	}
 	paths := object{}
 	for _, gv := range versions {
@@ -44,6 +46,16 @@ func (c *catalog) v2() ([]byte, error) {
 		return nil, fmt.Errorf("encode OpenAPI v2: %w", err)
 	}
 	return b, nil
+}
+
+// v2Definition turns the schema of a whole object. Clients of v2 take the
+// properties of a kind for all that it may have: one that keeps what it does
+// not know is shown without any, not even apiVersion and metadata.
+func v2Definition(s object) object {
+	if kinds := s[gvkExtension]; kinds != nil && s[keepsUnknown] == true {
+		return object{"type": "object", gvkExtension: kinds}
+	}
+	return v2Schema(s)
 }
 
 // v2Schema turns a schema into what v2 can say: no defaults, no allOf around
