@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -255,4 +256,37 @@ func TestDevices(t *testing.T) {
 		"ResourceClaim.resource.k8s.io \"c\" is invalid: spec.devices.requests[0].exactly.adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace")
 	ns.Labels = map[string]string{"resource.kubernetes.io/admin-access": "true"}
 	says(t, step(t, "Devices", view(t, ns), request(t, admin, nil)), "")
+}
+
+func TestTopologyLabels(t *testing.T) {
+	t.Parallel()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelTopologyZone: "a", corev1.LabelHostname: "n1"}}}
+	bound := func(to string) *corev1.Pod {
+		return pod(func(p *corev1.Pod) {
+			p.Spec.NodeName, p.Labels = to, map[string]string{"app": "web", corev1.LabelTopologyZone: "claimed"}
+		})
+	}
+	for _, test := range []struct {
+		name, node, subresource string
+		want                    map[string]string
+	}{
+		{"bound", "n1", "binding", map[string]string{"app": "web", corev1.LabelTopologyZone: "a"}},
+		{"bound to a node that is not there", "n2", "binding", map[string]string{"app": "web", corev1.LabelTopologyZone: "claimed"}},
+		{"otherwise written", "n1", "status", map[string]string{"app": "web", corev1.LabelTopologyZone: "claimed"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := bound(test.node)
+			before := p.Labels
+			r := request(t, p, bound(""))
+			r.Subresource = test.subresource
+			says(t, step(t, "PodTopologyLabels", view(t, node), r), "")
+			if diff := cmp.Diff(test.want, p.Labels); diff != "" {
+				t.Errorf("labels (-want +got):\n%s", diff)
+			}
+			if before[corev1.LabelTopologyZone] != "claimed" {
+				t.Error("the labels that the pod shares were changed")
+			}
+		})
+	}
 }

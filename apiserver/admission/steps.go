@@ -81,6 +81,7 @@ func Steps(c Config) []write.Step {
 		defaultIngressClass(),
 		storageProtection(),
 		devices(),
+		topologyLabels(),
 		limitRanger(),
 		claimResize(),
 		c.Webhooks.Mutating(),
