@@ -56,6 +56,7 @@ type Fields struct {
 	managers  sync.Map // managerKey → made
 	shapes    sync.Map // schema.GroupVersionKind → *shape
 	sets      sets
+	creations *creations
 }
 
 // managerKey is what the library's managers differ by.
@@ -75,6 +76,7 @@ type made struct {
 func New(scheme *runtime.Scheme) *Fields {
 	return &Fields{
 		scheme:    scheme,
+		creations: newCreations(),
 		converter: sync.OnceValue(func() managedfields.TypeConverter { return newConverter(scheme) }),
 	}
 }

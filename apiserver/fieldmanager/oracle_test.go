@@ -2,6 +2,7 @@ package fieldmanager_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -228,6 +229,47 @@ func story(t *testing.T, fields *fieldmanager.Fields, k *kind.Kind, edit edits, 
 		}
 	}
 	return true
+}
+
+// TestCreateIsTheLibrarys creates many objects that are alike, so that most
+// fields are remembered ones, and compares with the library's.
+func TestCreateIsTheLibrarys(t *testing.T) {
+	t.Parallel()
+	scheme, err := kinds.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := fieldmanager.New(scheme)
+	tests := map[string]edits{"Pod": editPod, "Deployment": editDeployment, "Service": editService, "ConfigMap": editConfigMap}
+	for _, row := range kinds.All() {
+		edit := tests[row.GVK.Kind]
+		if edit == nil {
+			continue
+		}
+		k := *row
+		k.Subresources = map[string]kind.Subresource{"status": {}}
+		t.Run(k.GVK.Kind, func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(1, 2))
+			for i := range 400 {
+				o := k.New()
+				o.SetName(fmt.Sprint("x", i))
+				o.SetCreationTimestamp(metav1.Unix(int64(i), 0))
+				for range r.IntN(5) {
+					edit(r, o)
+				}
+				w := fieldmanager.Writer{Manager: pick(r, "alice", "bob"), Version: k.GVK.GroupVersion(), Now: time.Unix(int64(i), 0)}
+				fast, oracle := o.DeepCopyObject().(txn.Object), o.DeepCopyObject().(txn.Object)
+				if err := errors.Join(fields.Update(&k, nil, fast, w), fields.UpdateByLibrary(&k, nil, oracle, w)); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(lines(oracle), lines(fast)); diff != "" {
+					is, _ := json.Marshal(o)
+					t.Fatalf("creation %d (-library +ours):\n%s\nof %s", i, diff, is)
+				}
+			}
+		})
+	}
 }
 
 func lines(o txn.Object) []string {

@@ -47,6 +47,32 @@ func (f *Fields) Update(k *kind.Kind, old, o txn.Object, w Writer) error {
 		o.SetManagedFields(nil) // an object that is not tracked stays so
 		return nil
 	}
+	if old == nil && w.Subresource == "" {
+		return f.create(k, o, w)
+	}
+	return f.change(k, old, o, entries, w)
+}
+
+// create gives the creator what a new object has.
+func (f *Fields) create(k *kind.Kind, o txn.Object, w Writer) error {
+	outline := f.creations.outline(k.GVK, o)
+	if fields := f.creations.get(outline); fields != nil {
+		e := newEntry(w)
+		e.Time, e.FieldsV1 = stampOf(w), fields
+		o.SetManagedFields([]metav1.ManagedFieldsEntry{e})
+		return nil
+	}
+	if err := f.change(k, nil, o, nil, w); err != nil {
+		return err
+	}
+	if entries := o.GetManagedFields(); len(entries) == 1 {
+		f.creations.add(outline, entries[0].FieldsV1)
+	}
+	return nil
+}
+
+// change gives the writer what it has changed and takes it from the others.
+func (f *Fields) change(k *kind.Kind, old, o txn.Object, entries []metav1.ManagedFieldsEntry, w Writer) error {
 	c, err := f.difference(k, old, o)
 	if err != nil {
 		return f.updateByLibrary(k, old, o, w)
@@ -147,10 +173,7 @@ type ownSet struct {
 
 // claim gives the writer what it has set.
 func claim(entries []metav1.ManagedFieldsEntry, own *ownSet, gained *fieldpath.Set, w Writer) ([]metav1.ManagedFieldsEntry, error) {
-	e := metav1.ManagedFieldsEntry{
-		Manager: w.manager(), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: w.Version.String(),
-		FieldsType: fieldsV1, Subresource: w.Subresource,
-	}
+	e := newEntry(w)
 	set := gained
 	if own != nil {
 		e, set = own.entry, own.set.Union(gained)
@@ -159,7 +182,7 @@ func claim(entries []metav1.ManagedFieldsEntry, own *ownSet, gained *fieldpath.S
 		return entries, nil
 	}
 	if !gained.Empty() {
-		e.Time = &metav1.Time{Time: w.Now.UTC().Truncate(time.Second)}
+		e.Time = stampOf(w)
 	}
 	var err error
 	if e.FieldsV1, err = encode(set); err != nil {
@@ -167,6 +190,16 @@ func claim(entries []metav1.ManagedFieldsEntry, own *ownSet, gained *fieldpath.S
 	}
 	return append(entries, e), nil
 }
+
+// newEntry is an entry of the writer's that owns nothing yet.
+func newEntry(w Writer) metav1.ManagedFieldsEntry {
+	return metav1.ManagedFieldsEntry{
+		Manager: w.manager(), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: w.Version.String(),
+		FieldsType: fieldsV1, Subresource: w.Subresource,
+	}
+}
+
+func stampOf(w Writer) *metav1.Time { return &metav1.Time{Time: w.Now.UTC().Truncate(time.Second)} }
 
 func encode(set *fieldpath.Set) (*metav1.FieldsV1, error) {
 	raw, err := set.ToJSON()
