@@ -26,8 +26,11 @@ const bareVariable = "HEADWAY_BENCH_BARE"
 // startBare runs this program as a server that answers everything with the
 // bytes.
 func startBare(ctx context.Context, dir string, bytes []byte) (*server, error) {
-	dir = filepath.Join(dir, "bare")
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "bytes"), bytes, 0o600)); err != nil {
+	dir, err := os.MkdirTemp(dir, "bare")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "bytes"), bytes, 0o600); err != nil {
 		return nil, err
 	}
 	s := &server{cmd: exec.Command("/proc/self/exe"), tls: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the bytes are not believed
@@ -39,7 +42,7 @@ func startBare(ctx context.Context, dir string, bytes []byte) (*server, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := poll(ctx, 5*time.Millisecond, func() error {
+	err = poll(ctx, 5*time.Millisecond, func() error {
 		address, err := os.ReadFile(filepath.Join(dir, "address"))
 		s.url = "https://" + string(address)
 		return err
