@@ -53,6 +53,8 @@ type Config struct {
 	// EncryptionConfig is a file with an EncryptionConfiguration; empty means
 	// the server's own, which seals Secrets.
 	EncryptionConfig string
+	// Audit configures the audit log; zero means the defaults.
+	Audit AuditConfig
 	// Seats is how many requests are served at once; 0 means the default.
 	Seats int
 	// Kinds and Types add to the table and the scheme.

@@ -20,6 +20,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/apiserver/admission/policy"
 	"github.com/headway-sh/headway/apiserver/admission/webhook"
+	"github.com/headway-sh/headway/apiserver/audit"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/apiserver/connect"
@@ -46,6 +47,7 @@ type Server struct {
 	certificate *peerCertificate // nil when the member is alone
 	sealing     *sealing
 	fairness    *fairness.Fairness
+	audit       *audit.Log
 	store       *store.Store
 	table       *kinds.Table
 	catalog     *custom.Catalog // with the internal kinds
@@ -107,6 +109,11 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.openCatalog(); err != nil {
 		return err
 	}
+	var err error
+	if s.audit, err = openAudit(&s.config); err != nil {
+		return err
+	}
+	s.serving.Go(func() error { return s.audit.Run(background) })
 	handler, err := s.assemble()
 	if err != nil {
 		return err
@@ -211,7 +218,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.peers, err = inproc.New(inproc.Config{Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Custom: s.catalog, Log: log}); err != nil {
+	if s.peers, err = inproc.New(inproc.Config{Audit: auditor{s.audit, s.config.Clock.Now}, Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Custom: s.catalog, Log: log}); err != nil {
 		return nil, err
 	}
 	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Clock: s.config.Clock})
@@ -231,8 +238,8 @@ func (s *Server) assemble() (http.Handler, error) {
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Turns: turns{s.fairness},
-		Log:   log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
+		Turns: turns{s.fairness}, Auditor: auditor{s.audit, s.config.Clock.Now},
+		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)

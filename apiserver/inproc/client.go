@@ -143,7 +143,7 @@ func (c peerClient) page(ctx context.Context, k *kind.Kind, o *metav1.ListOption
 
 // do makes a change and puts the outcome into out.
 func (c peerClient) do(ctx context.Context, k *kind.Kind, change txn.Change, dryRun []string, out client.Object) error {
-	done, err := c.server.Write.Do(ctx, c.identity, change, write.Options{DryRun: len(dryRun) > 0, Epoch: c.epoch})
+	done, err := c.write(ctx, change, write.Options{DryRun: len(dryRun) > 0, Epoch: c.epoch})
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,15 @@ func (c peerClient) do(ctx context.Context, k *kind.Kind, change txn.Change, dry
 		return into(made(sub.GVK), parameter, out)
 	}
 	return into(k, done.Object, out)
+}
+
+// write makes a change and has it audited.
+func (c peerClient) write(ctx context.Context, change txn.Change, options write.Options) (write.Done, error) {
+	done, err := c.server.Write.Do(ctx, c.identity, change, options)
+	if c.server.Audit != nil {
+		c.server.Audit.Wrote(c.identity, &change, err)
+	}
+	return done, err
 }
 
 // change begins a change of an object.
@@ -240,7 +249,7 @@ func (c peerClient) apply(ctx context.Context, configuration runtime.ApplyConfig
 	}
 	change.Object, change.Subresource, change.FieldManager = u, subresource, opts.FieldManager
 	change.Force = opts.Force != nil && *opts.Force
-	done, err := c.server.Write.Do(ctx, c.identity, change, write.Options{DryRun: len(opts.DryRun) > 0, Epoch: c.epoch})
+	done, err := c.write(ctx, change, write.Options{DryRun: len(opts.DryRun) > 0, Epoch: c.epoch})
 	if err != nil {
 		return err
 	}

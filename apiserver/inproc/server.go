@@ -41,8 +41,19 @@ type Config struct {
 	Log *slog.Logger
 	// Tokens answers token requests; nil: there are none.
 	Tokens TokenIssuer
+	// Audit is told about every write; nil: nobody is.
+	Audit Auditor
 	// Custom finds the kinds that are defined on a View; nil: there are none.
 	Custom Custom
+}
+
+// Auditor is told what was written in process, or was tried to be. It must be
+// quick and may be called concurrently.
+type Auditor interface {
+	// Wrote is a single change.
+	Wrote(identity txn.Identity, change *txn.Change, err error)
+	// Committed is a transaction of so many changes.
+	Committed(identity txn.Identity, changes int, err error)
 }
 
 // Custom finds kinds that are no rows of the table.

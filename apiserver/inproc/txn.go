@@ -74,7 +74,11 @@ func (t peerTxn) Commit(ctx context.Context, result *txn.Result, options txn.Com
 		}
 		options.Epoch = t.epoch
 	}
-	return t.server.Write.Commit(ctx, result, options)
+	done, err := t.server.Write.Commit(ctx, result, options)
+	if t.server.Audit != nil {
+		t.server.Audit.Committed(result.Identity, len(result.Outcomes), err)
+	}
+	return done, err
 }
 
 func (t peerTxn) Notes(ctx context.Context, prefix string) ([]txn.Note, error) {

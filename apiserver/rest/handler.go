@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/version"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	"k8s.io/utils/clock"
 
 	"github.com/google/uuid"
@@ -133,7 +134,8 @@ type call struct {
 // ServeHTTP answers one request; it never panics but to abort a stream that
 // has begun.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Audit-Id", auditID(r))
+	id := auditID(r)
+	w.Header().Set("Audit-Id", id)
 	out := &recorder{ResponseWriter: w}
 	defer func() {
 		p := recover()
@@ -159,13 +161,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
-	identity, err := h.serve(out, r, info)
-	if err != nil {
-		h.fail(out, r, h.interrupted(r, err))
+	a, r := h.audit(r, info, id)
+	finished := false
+	defer func() {
+		if !finished {
+			a.stage(r.Context(), auditinternal.StagePanic, http.StatusInternalServerError)
+		}
+	}()
+	if err := h.serve(out, r, info, a); err != nil {
+		a.record.Err = h.interrupted(r, err)
+		h.fail(out, r, a.record.Err)
 	}
-	if h.Auditor != nil {
-		h.Auditor.Audit(r.Context(), Record{Info: info, Identity: identity, Request: r, Code: out.code})
-	}
+	finished = true
+	a.stage(r.Context(), auditinternal.StageResponseComplete, out.code)
 }
 
 // interrupted gives a request that ran out of time Kubernetes' answer.
@@ -178,16 +186,18 @@ func (h *Handler) interrupted(r *http.Request, err error) error {
 }
 
 // serve finds out who asks, whether they may, and who answers.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInfo) (txn.Identity, error) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInfo, a *audited) error {
 	if !info.IsResource && isPublic(info.Path) {
-		return txn.Identity{}, h.servePath(w, r, info)
+		return h.servePath(w, r, info)
 	}
 	identity, err := h.identify(r)
+	a.record.Identity = identity
 	if err != nil {
-		return identity, err
+		return err
 	}
-	return identity, h.inTurn(w, r, info, identity, func(r *http.Request) error {
-		if err := h.authorize(identity, attributesOf(r, info)); err != nil {
+	return h.inTurn(w, r, info, identity, func(r *http.Request) error {
+		err := h.authorize(identity, attributesOf(r, info))
+		if a.decided(err); err != nil {
 			return err
 		}
 		if !info.IsResource {

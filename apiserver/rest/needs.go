@@ -76,16 +76,3 @@ type TokenIssuer interface {
 
 // Rules lists what an identity may do in a namespace, for rules reviews.
 type Rules func(view txn.View, identity txn.Identity, namespace string) []rbacv1.PolicyRule
-
-// Record is what an audit learns about a finished request.
-type Record struct {
-	Info     *RequestInfo
-	Identity txn.Identity
-	Request  *http.Request
-	Code     int
-}
-
-// Auditor is told about every request when its answer is complete.
-type Auditor interface {
-	Audit(ctx context.Context, record Record)
-}

@@ -42,6 +42,7 @@ type serverOptions struct {
 	gitToken, gitCA          string
 	gossipPort               uint16
 	encryption               string
+	audit                    apiserver.AuditConfig
 	readsInFlight            int
 	writesInFlight           int
 	etcd                     etcdOptions
@@ -86,6 +87,11 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
 	f.StringVar(&o.encryption, "encryption-provider-config", "", "file with an EncryptionConfiguration (default: an own one, which seals Secrets)")
+	f.StringVar(&o.audit.Policy, "audit-policy-file", "", "file with an audit.k8s.io/v1 Policy (default: metadata of what people do and components change)")
+	f.StringVar(&o.audit.Path, "audit-log-path", "", "file to write audit events to (default: audit/audit.log in the data directory)")
+	f.IntVar(&o.audit.MaxSize, "audit-log-maxsize", apiserver.DefaultAuditMaxSize, "megabytes that the audit log grows to before it is rotated")
+	f.IntVar(&o.audit.MaxBackups, "audit-log-maxbackup", apiserver.DefaultAuditMaxBackups, "how many rotated audit logs are kept; 0: all")
+	f.IntVar(&o.audit.MaxAge, "audit-log-maxage", apiserver.DefaultAuditMaxAge, "days that rotated audit logs are kept; 0: forever")
 	f.IntVar(&o.readsInFlight, "max-requests-inflight", 400, "with the next one: how many requests are served at once")
 	f.IntVar(&o.writesInFlight, "max-mutating-requests-inflight", 200, "with the one before: how many requests are served at once")
 	o.etcd.flags(f)
@@ -175,6 +181,7 @@ func (s *server) start(ctx context.Context) error {
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
 		ServiceCIDR: s.services, SecondaryServiceCIDR: s.secondServices, ClusterName: s.options.clusterName, Etcd: member,
 		EncryptionConfig: s.options.encryption,
+		Audit:            s.options.audit,
 		Seats:            s.options.readsInFlight + s.options.writesInFlight,
 		Routes:           s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
