@@ -182,6 +182,14 @@ func TestPolicyAndItsObjectsInOneCommit(t *testing.T) {
 		t.Errorf("planned %v, %v", result.Outcomes[0].Err, err)
 	}
 
+	// The next plan has another policy of the same name and generation.
+	policy.Spec.Validations[0].Expression = "object.metadata.name != 'b'"
+	object.Name = "a"
+	result, err = db.Plan(t.Context(), view, identity, all)
+	check(t, err)
+	check(t, result.Err())
+	policy.Spec.Validations[0].Expression = "object.metadata.name != 'a'"
+
 	object.Name = "b"
 	all[2].Ref.Name = "b"
 	result, err = db.Plan(t.Context(), view, identity, all)
@@ -196,6 +204,17 @@ func TestPolicyAndItsObjectsInOneCommit(t *testing.T) {
 	result, err = db.Plan(t.Context(), view, identity, all[2:])
 	check(t, err)
 	check(t, result.Err())
+	for _, other := range []string{"d", "c"} { // two next generations of one policy
+		next := policy.DeepCopy()
+		next.Spec.Validations[0].Expression = "object.metadata.name != '" + other + "'"
+		update := all[0]
+		update.Verb, update.Object = txn.Update, next
+		planned, err := db.Plan(t.Context(), view, identity, []txn.Change{update, all[2]})
+		check(t, err)
+		if refused := planned.Outcomes[1].Err != nil; refused != (other == "c") {
+			t.Errorf("planned with a policy against %s: %v", other, planned.Outcomes[1].Err)
+		}
+	}
 	changed, err := client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), "p", metav1.GetOptions{})
 	check(t, err)
 	changed.Spec.Validations[0].Expression = "object.metadata.name != 'c'"

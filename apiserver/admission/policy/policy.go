@@ -5,7 +5,6 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	admissionauthorizer "k8s.io/apiserver/pkg/admission/plugin/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -38,7 +37,7 @@ type Config struct {
 // Policies judges writes. It is safe for concurrent use.
 type Policies struct {
 	Config
-	compiled *lru.Cache // key → *expression.Policy
+	compiled *lru.Cache // *admissionv1.ValidatingAdmissionPolicy → *expression.Policy
 }
 
 // New returns a Policies.
@@ -55,19 +54,15 @@ func (p *Policies) Step() write.Step {
 	return s
 }
 
-// key is what a compiled policy depends on.
-type key struct {
-	uid        types.UID
-	generation int64
-}
-
+// compile gives the compiled policy. It is kept by the object itself, which is
+// shared and never changes: a UID and generation are not enough, for two plans
+// may each have another next generation of one policy.
 func (p *Policies) compile(o *admissionv1.ValidatingAdmissionPolicy) *expression.Policy {
-	k := key{o.UID, o.Generation}
-	if known, ok := p.compiled.Get(k); ok {
+	if known, ok := p.compiled.Get(o); ok {
 		return known.(*expression.Policy)
 	}
 	made := expression.CompilePolicy(&o.Spec)
-	p.compiled.Add(k, made)
+	p.compiled.Add(o, made)
 	return made
 }
 

@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/utils/lru"
 
@@ -35,7 +34,7 @@ var (
 type Webhooks struct {
 	authorizer write.Authorizer
 	log        *slog.Logger
-	conditions *lru.Cache // conditionsKey → *expression.Conditions
+	conditions *lru.Cache // *admissionv1.MatchCondition, the first → *expression.Conditions
 	clients    *clients
 }
 
@@ -67,9 +66,8 @@ func (w *Webhooks) Validating() write.Step {
 // hook is one webhook of a configuration. It shares the configuration's parts.
 type hook struct {
 	configuration metav1.Object
-	// number is the webhook's in its configuration, index its number among
-	// those of all configurations.
-	number, index int
+	// index is the webhook's number among those of all configurations.
+	index int
 
 	name              string
 	client            *admissionv1.WebhookClientConfig
@@ -89,7 +87,7 @@ type hook struct {
 func mutatingHook(c *admissionv1.MutatingWebhookConfiguration, number, index int) hook {
 	w := &c.Webhooks[number]
 	return hook{
-		configuration: c, number: number, index: index, name: w.Name, client: &w.ClientConfig, rules: w.Rules, matchPolicy: w.MatchPolicy,
+		configuration: c, index: index, name: w.Name, client: &w.ClientConfig, rules: w.Rules, matchPolicy: w.MatchPolicy,
 		namespaceSelector: w.NamespaceSelector, objectSelector: w.ObjectSelector, conditions: w.MatchConditions,
 		failurePolicy: w.FailurePolicy, sideEffects: w.SideEffects, seconds: w.TimeoutSeconds, reviewVersions: w.AdmissionReviewVersions,
 		ifNeeded: w.ReinvocationPolicy != nil && *w.ReinvocationPolicy == admissionv1.IfNeededReinvocationPolicy,
@@ -99,7 +97,7 @@ func mutatingHook(c *admissionv1.MutatingWebhookConfiguration, number, index int
 func validatingHook(c *admissionv1.ValidatingWebhookConfiguration, number, index int) hook {
 	w := &c.Webhooks[number]
 	return hook{
-		configuration: c, number: number, index: index, name: w.Name, client: &w.ClientConfig, rules: w.Rules, matchPolicy: w.MatchPolicy,
+		configuration: c, index: index, name: w.Name, client: &w.ClientConfig, rules: w.Rules, matchPolicy: w.MatchPolicy,
 		namespaceSelector: w.NamespaceSelector, objectSelector: w.ObjectSelector, conditions: w.MatchConditions,
 		failurePolicy: w.FailurePolicy, sideEffects: w.SideEffects, seconds: w.TimeoutSeconds, reviewVersions: w.AdmissionReviewVersions,
 	}
@@ -142,15 +140,12 @@ func (w *Webhooks) wants(ctx context.Context, view txn.View, r *write.Request, h
 	return w.meets(ctx, view, r, h, as, attributes)
 }
 
-// conditionsKey is what compiled conditions depend on.
-type conditionsKey struct {
-	uid        types.UID
-	generation int64
-	number     int
-}
-
+// meets evaluates the webhook's conditions. They are kept compiled by the list
+// itself, which is shared and never changes: a UID and generation are not
+// enough, for two plans may each have another next generation of one
+// configuration.
 func (w *Webhooks) meets(ctx context.Context, view txn.View, r *write.Request, h *hook, as *kind.Kind, a *admission.VersionedAttributes) (*kind.Kind, error) {
-	key := conditionsKey{h.configuration.GetUID(), h.configuration.GetGeneration(), h.number}
+	key := &h.conditions[0]
 	var compiled *expression.Conditions
 	if known, ok := w.conditions.Get(key); ok {
 		compiled = known.(*expression.Conditions)
