@@ -85,6 +85,7 @@ func (a *attempt) insert(ctx context.Context, o txn.Object, own func() error) er
 		return err
 	}
 	o = r.Object
+	a.reshape(o)
 	if a.kind.Prepare != nil {
 		a.kind.Prepare(o, nil)
 	}
@@ -106,6 +107,14 @@ func (a *attempt) insert(ctx context.Context, o txn.Object, own func() error) er
 	}
 	a.planned.outcome.Operation, a.planned.outcome.Before, a.planned.outcome.After = txn.Created, nil, o
 	return nil
+}
+
+// reshape prunes and defaults a custom resource again, which steps may have
+// given what its schema does not know.
+func (a *attempt) reshape(o txn.Object) {
+	if a.kind.Shape != nil {
+		a.kind.Default(o)
+	}
 }
 
 func (a *attempt) exists(existing txn.Object) error {

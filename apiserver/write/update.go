@@ -79,6 +79,7 @@ func (a *attempt) modify(ctx context.Context, o, parameter txn.Object, own func(
 		return err
 	}
 	o = r.Object
+	a.reshape(o)
 	if err := a.check(o); err != nil {
 		return err
 	}
