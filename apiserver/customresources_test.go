@@ -268,8 +268,8 @@ func TestCustomResourceApply(t *testing.T) {
 	if parts := at(t, o, "spec.parts").([]any); len(parts) != 1 || at(t, o, "spec.size") != int64(3) {
 		t.Errorf("forced to %v", o.Object)
 	}
-	if _, err := apply("one", "{size: 3, sise: 1}", true); err != nil {
-		t.Errorf("an unknown field is a warning: %v", err)
+	if _, err := apply("one", "{size: 3, sise: 1}", true); err == nil || !strings.Contains(err.Error(), ".spec.sise: field not declared in schema") {
+		t.Errorf("an unknown field: %v", err)
 	}
 }
 
