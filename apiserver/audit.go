@@ -61,7 +61,7 @@ var (
 
 func (a auditor) Audit(_ context.Context, r rest.Record) {
 	info := r.Info
-	record := &audit.Record{ID: r.ID, Identity: r.Identity, Verb: info.Verb, URI: r.Request.URL.RequestURI(), Stage: r.Stage, Code: r.Code, Decision: r.Decision}
+	record := &audit.Record{ID: r.ID, Identity: r.Identity, Verb: info.Verb, URI: r.Request.URL.RequestURI(), Stage: r.Stage, Code: r.Code, Decision: r.Decision, Annotations: r.Annotations}
 	if info.IsResource {
 		record.Resource, record.Version, record.Subresource, record.Namespace, record.Name = info.GroupResource(), info.Version, info.Subresource, info.Namespace, info.Name
 	} else {

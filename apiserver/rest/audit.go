@@ -25,6 +25,8 @@ type Record struct {
 	Code  int
 	// Decision is the authorizer's, "allow" or "forbid"; empty: not asked.
 	Decision string
+	// Annotations are what admission has to tell; nil for none.
+	Annotations map[string]string
 	// Err is why the request failed.
 	Err error
 }
@@ -46,7 +48,7 @@ type auditedKey struct{}
 // audit begins to follow a request.
 func (h *Handler) audit(r *http.Request, info *RequestInfo, id string) (*audited, *http.Request) {
 	a := &audited{h: h, record: Record{ID: id, Info: info, Request: r, Received: h.clock.Now()}}
-	if h.Auditor != nil && info.Verb == "watch" {
+	if h.Auditor != nil && (info.Verb == "watch" || r.Method != http.MethodGet) {
 		r = r.WithContext(context.WithValue(r.Context(), auditedKey{}, a))
 	}
 	return a, r
@@ -70,6 +72,13 @@ func (a *audited) stage(ctx context.Context, stage auditinternal.Stage, code int
 	record := a.record
 	record.Stage, record.Code = stage, code
 	a.h.Auditor.Audit(ctx, record)
+}
+
+// auditAnnotated notes what admission has to tell about a write.
+func auditAnnotated(ctx context.Context, annotations map[string]string) {
+	if a, ok := ctx.Value(auditedKey{}).(*audited); ok && len(annotations) > 0 {
+		a.record.Annotations = annotations
+	}
 }
 
 // auditStarted tells that a watch's answer has begun.

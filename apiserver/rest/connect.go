@@ -58,6 +58,7 @@ func (h *Handler) admitConnect(w http.ResponseWriter, r *http.Request, c *call, 
 		return nil // a log is read and not connected to
 	}
 	done, err := h.Writer.Admit(r.Context(), c.identity, c.change("", name), write.OperationConnect, asked)
+	auditAnnotated(r.Context(), done.Annotations)
 	for _, text := range done.Warnings {
 		addWarning(w, text)
 	}
