@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/api/txn/remote"
@@ -237,8 +238,16 @@ func (s *Server) assemble() (http.Handler, error) {
 	if s.fairness, err = fairness.New(fairness.Config{Seats: s.config.Seats, Log: log}); err != nil {
 		return nil, err
 	}
+	requests := newRequestMetrics(auditor{s.audit, s.config.Clock.Now}, func(r schema.GroupVersionResource) bool {
+		_, ok := s.visible.ByGVR(s.store.Snapshot(), r)
+		return ok
+	}, s.config.Clock.Now)
+	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit)
+	if err != nil {
+		return nil, err
+	}
 	api, err := rest.New(rest.Config{
-		Turns: turns{s.fairness}, Auditor: auditor{s.audit, s.config.Clock.Now},
+		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
