@@ -137,6 +137,9 @@ func (c *checker) templateSelector(spec *path, s *metav1.LabelSelector, template
 	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 		c.invalid(spec.Child("selector"), s, "empty selector is invalid for "+kindName)
 	}
+	if _, err := metav1.LabelSelectorAsSelector(s); err != nil && kindName == "deployment" {
+		c.invalid(spec.Child("selector"), s, "invalid label selector")
+	}
 	if len(c.errs) > before {
 		return
 	}

@@ -56,7 +56,14 @@ func (c *checker) jobSpec(p *path, s *batchv1.JobSpec) {
 				[]corev1.RestartPolicy{corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}))
 		}
 	}
-	oneOfPtr(c, p, "podReplacementPolicy", s.PodReplacementPolicy, batchv1.TerminatingOrFailed, batchv1.Failed)
+	if s.PodFailurePolicy != nil {
+		oneOfPtr(c, p, "podReplacementPolicy", s.PodReplacementPolicy, batchv1.Failed)
+	} else {
+		oneOfPtr(c, p, "podReplacementPolicy", s.PodReplacementPolicy, batchv1.Failed, batchv1.TerminatingOrFailed)
+	}
+	c.failurePolicy(p, s)
+	c.successPolicy(p, s)
+	c.manager(p, s.ManagedBy)
 	if s.PodFailurePolicy != nil && s.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
 		c.invalid(p.Child("template", "spec", "restartPolicy"), s.Template.Spec.RestartPolicy, "only \"Never\" is supported when podFailurePolicy is specified")
 	}
@@ -80,6 +87,12 @@ func (c *checker) jobUpdate(p *path, s, old *batchv1.JobSpec) {
 	}
 	if !equality.Semantic.DeepEqual(s.CompletionMode, old.CompletionMode) {
 		c.invalid(p.Child("completionMode"), s.CompletionMode, immutable)
+	}
+	if !equality.Semantic.DeepEqual(s.SuccessPolicy, old.SuccessPolicy) {
+		c.invalid(p.Child("successPolicy"), s.SuccessPolicy, immutable)
+	}
+	if !equality.Semantic.DeepEqual(s.ManagedBy, old.ManagedBy) {
+		c.invalid(p.Child("managedBy"), s.ManagedBy, immutable)
 	}
 	if !equality.Semantic.DeepEqual(s.PodFailurePolicy, old.PodFailurePolicy) {
 		c.invalid(p.Child("podFailurePolicy"), s.PodFailurePolicy, immutable)

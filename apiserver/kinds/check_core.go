@@ -30,7 +30,8 @@ func checkNode(o, old *corev1.Node) fieldErrors {
 	var taints nameSet
 	for i := range o.Spec.Taints {
 		t := &o.Spec.Taints[i]
-		at := spec.Child("taints").Index(i)
+		// Where they were annotations, once.
+		at := field.NewPath("metadata", "taints").Index(i)
 		c.add(metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
 		c.messages(at, "value", t.Value, validation.IsValidLabelValue(t.Value))
 		c.taintEffect(at.Child("effect"), t.Effect)

@@ -80,9 +80,9 @@ func (c *checker) trimmedImage(p *path, image string) {
 // template checks the pod template of a workload; workloads that keep their
 // pods running take restartPolicy Always alone.
 func (c *checker) template(p *path, t *corev1.PodTemplateSpec, policies ...corev1.RestartPolicy) {
-	meta := p.Child("metadata")
-	c.labels(meta.Child("labels"), t.Labels)
-	c.annotations(meta.Child("annotations"), t.Annotations)
+	// Without metadata, as these errors always have been.
+	c.labels(p.Child("labels"), t.Labels)
+	c.annotations(p.Child("annotations"), t.Annotations)
 	spec := p.Child("spec")
 	c.podSpec(spec, &t.Spec)
 	if len(policies) > 0 && t.Spec.RestartPolicy != "" {
@@ -130,7 +130,7 @@ func (c *checker) podSpec(p *path, s *corev1.PodSpec) {
 			validation.IsQualifiedName(string(s.ReadinessGates[i].ConditionType)))
 	}
 	if len(s.Overhead) > 0 {
-		c.namedResources(p.Child("overhead"), s.Overhead, containerResource)
+		c.requirements(p.Child("overhead"), &corev1.ResourceRequirements{Limits: s.Overhead}, nil, containerResource)
 	}
 	c.podResources(p, s)
 }

@@ -16,7 +16,10 @@ func (c *checker) resources(p *path, r *corev1.ResourceRequirements, claims []co
 	if len(r.Limits)+len(r.Requests)+len(r.Claims) == 0 {
 		return
 	}
-	p = p.Child("resources")
+	c.requirements(p.Child("resources"), r, claims, named)
+}
+
+func (c *checker) requirements(p *path, r *corev1.ResourceRequirements, claims []corev1.PodResourceClaim, named resourceName) {
 	c.namedResources(p.Child("limits"), r.Limits, named)
 	c.namedResources(p.Child("requests"), r.Requests, named)
 	hugePages, basic := false, false

@@ -190,14 +190,14 @@ func (c *checker) trafficPolicies(p *path, s *corev1.ServiceSpec) {
 }
 
 func (c *checker) loadBalancer(p *path, s *corev1.ServiceSpec) {
+	for i, r := range s.LoadBalancerSourceRanges {
+		c.cidr(p.Child("LoadBalancerSourceRanges").Index(i), strings.TrimSpace(r))
+	}
 	if s.Type == corev1.ServiceTypeLoadBalancer {
-		for i, r := range s.LoadBalancerSourceRanges {
-			c.cidr(p.Child("loadBalancerSourceRanges").Index(i), strings.TrimSpace(r))
-		}
 		return
 	}
 	if len(s.LoadBalancerSourceRanges) > 0 {
-		c.forbidden(p.Child("loadBalancerSourceRanges"), "may only be used when `type` is 'LoadBalancer'")
+		c.forbidden(p.Child("LoadBalancerSourceRanges"), "may only be used when `type` is 'LoadBalancer'")
 	}
 	if s.AllocateLoadBalancerNodePorts != nil {
 		c.forbidden(p.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'")
@@ -232,7 +232,7 @@ func checkServiceStatus(o, _ *corev1.Service) fieldErrors {
 	c := &checker{}
 	p := field.NewPath("status", "loadBalancer", "ingress")
 	if o.Spec.Type != corev1.ServiceTypeLoadBalancer && len(o.Status.LoadBalancer.Ingress) > 0 {
-		c.forbidden(p, "may only be used when `spec.type` is \"LoadBalancer\"")
+		c.forbidden(p, "may only be used when `spec.type` is 'LoadBalancer'")
 	}
 	for i, in := range o.Status.LoadBalancer.Ingress {
 		if in.IP != "" {
@@ -245,12 +245,46 @@ func checkServiceStatus(o, _ *corev1.Service) fieldErrors {
 	return c.errs
 }
 
+// serviceWarnings tells what a Service asks for that nobody will do, and
+// addresses that are written in an unusual way.
 func serviceWarnings(o, _ *corev1.Service) []string {
-	if o.Spec.ClusterIP == corev1.ClusterIPNone && o.Spec.Type == corev1.ServiceTypeClusterIP && len(o.Spec.ExternalIPs) > 0 {
-		return []string{"spec.externalIPs is ignored when spec.clusterIP is \"None\""}
+	p, s := field.NewPath("spec"), &o.Spec
+	var all []string
+	add := func(set bool, what string) {
+		if set {
+			all = append(all, what)
+		}
 	}
-	if o.Spec.LoadBalancerIP != "" && o.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return []string{"spec.loadBalancerIP is ignored when spec.type is not \"LoadBalancer\""}
+	headless := s.Type == corev1.ServiceTypeClusterIP && s.ClusterIP == corev1.ClusterIPNone
+	external := s.Type == corev1.ServiceTypeExternalName
+	add(headless && s.LoadBalancerIP != "", "spec.loadBalancerIP is ignored for headless services")
+	add(headless && len(s.ExternalIPs) > 0, "spec.externalIPs is ignored for headless services")
+	add(headless && s.SessionAffinity != corev1.ServiceAffinityNone, "spec.SessionAffinity is ignored for headless services")
+	add(len(s.ExternalIPs) > 0 && !headless && !external, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+	add(external && len(s.ExternalIPs) > 0, `spec.externalIPs is ignored when spec.type is "ExternalName"`)
+	add(!external && s.ExternalName != "", `spec.externalName is ignored when spec.type is not "ExternalName"`)
+	if hasClusterIP(s.Type) && s.ClusterIP != corev1.ClusterIPNone {
+		all = append(all, addressWarnings(p.Child("clusterIPs"), s.ClusterIPs)...)
 	}
-	return nil
+	all = append(all, addressWarnings(p.Child("externalIPs"), s.ExternalIPs)...)
+	if _, err := netip.ParseAddr(s.LoadBalancerIP); err == nil {
+		all = append(all, validation.GetWarningsForIP(p.Child("loadBalancerIP"), s.LoadBalancerIP)...)
+	}
+	for i, r := range s.LoadBalancerSourceRanges {
+		if _, err := netip.ParsePrefix(strings.TrimSpace(r)); err != nil {
+			continue
+		}
+		all = append(all, validation.GetWarningsForCIDR(p.Child("loadBalancerSourceRanges").Index(i), r)...)
+	}
+	return all
+}
+
+func addressWarnings(p *path, addresses []string) []string {
+	var all []string
+	for i, a := range addresses {
+		if _, err := netip.ParseAddr(a); err == nil {
+			all = append(all, validation.GetWarningsForIP(p.Index(i), a)...)
+		}
+	}
+	return all
 }

@@ -35,9 +35,6 @@ func checkStatefulSet(o, old *appsv1.StatefulSet) fieldErrors {
 	if s.Ordinals != nil {
 		c.nonNegative(p.Child("ordinals"), "start", int64(s.Ordinals.Start))
 	}
-	if s.ServiceName != "" {
-		c.dnsSubdomain(p, "serviceName", s.ServiceName)
-	}
 	c.templateSelector(p, s.Selector, s.Template.Labels, "statefulset")
 	// Claims of the templates are volumes of the pods.
 	t := s.Template
@@ -64,15 +61,14 @@ func withClaims(s *appsv1.StatefulSetSpec) []corev1.Volume {
 	return volumes
 }
 
+// statefulSetUpdate keeps what names the pods and their claims.
 func (c *checker) statefulSetUpdate(p *path, s, old *appsv1.StatefulSetSpec) {
-	may := *s
-	may.Replicas, may.Template, may.UpdateStrategy, may.MinReadySeconds = old.Replicas, old.Template, old.UpdateStrategy, old.MinReadySeconds
-	may.PersistentVolumeClaimRetentionPolicy, may.Ordinals = old.PersistentVolumeClaimRetentionPolicy, old.Ordinals
-	may.RevisionHistoryLimit = old.RevisionHistoryLimit
-	if !equality.Semantic.DeepEqual(&may, old) {
-		c.forbidden(p, "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "+
-			"'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")
+	c.sameSelector(p, s.Selector, old.Selector)
+	if !equality.Semantic.DeepEqual(s.VolumeClaimTemplates, old.VolumeClaimTemplates) {
+		c.invalid(p.Child("volumeClaimTemplates"), s.VolumeClaimTemplates, immutable)
 	}
+	same(c, p, "serviceName", s.ServiceName, old.ServiceName)
+	same(c, p, "podManagementPolicy", s.PodManagementPolicy, old.PodManagementPolicy)
 }
 
 func checkStatefulSetStatus(o, _ *appsv1.StatefulSet) fieldErrors {

@@ -24,13 +24,12 @@ var allAccessModes = []corev1.PersistentVolumeAccessMode{
 
 func (c *checker) accessModes(p *path, modes []corev1.PersistentVolumeAccessMode) {
 	alone := false
-	for i, m := range modes {
+	for _, m := range modes {
 		alone = alone || m == corev1.ReadWriteOncePod
-		at := p.Index(i)
 		switch m {
 		case corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod:
 		default:
-			c.add(field.NotSupported(at, m, allAccessModes))
+			c.add(field.NotSupported(p, m, allAccessModes))
 		}
 	}
 	if alone && len(modes) > 1 {
@@ -54,11 +53,44 @@ func (c *checker) claimSpec(p *path, s *corev1.PersistentVolumeClaimSpec) {
 		c.messages(p, "storageClassName", *s.StorageClassName, validation.IsDNS1123Subdomain(*s.StorageClassName))
 	}
 	oneOfPtr(c, p, "volumeMode", s.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
-	if r := s.DataSource; r != nil {
-		c.dataSource(p.Child("dataSource"), r.Kind, r.Name)
+	c.dataSources(p, s)
+	if n := deref(s.VolumeAttributesClassName, ""); n != "" {
+		c.messages(p, "volumeAttributesClassName", n, validation.IsDNS1123Subdomain(n))
 	}
-	if r := s.DataSourceRef; r != nil {
-		c.dataSource(p.Child("dataSourceRef"), r.Kind, r.Name)
+}
+
+// dataSources checks what a claim is filled from, under both of its names.
+func (c *checker) dataSources(p *path, s *corev1.PersistentVolumeClaimSpec) {
+	if r := s.DataSource; r != nil {
+		c.claimSource(p.Child("dataSource"), deref(r.APIGroup, ""), r.Kind, r.Name)
+	}
+	r := s.DataSourceRef
+	if r == nil {
+		return
+	}
+	c.claimSource(p.Child("dataSourceRef"), deref(r.APIGroup, ""), r.Kind, r.Name)
+	namespace := deref(r.Namespace, "")
+	if namespace != "" {
+		c.messages(p.Child("dataSourceRef"), "namespace", namespace, validation.IsDNS1123Label(namespace))
+	}
+	switch was := s.DataSource; {
+	case was == nil:
+	case namespace != "":
+		c.invalid(p, p.Child("dataSource"), "may not be specified when dataSourceRef.namespace is specified")
+	case deref(was.APIGroup, "") != deref(r.APIGroup, "") || was.Kind != r.Kind || was.Name != r.Name:
+		c.invalid(p, p.Child("dataSource"), "must match dataSourceRef")
+	}
+}
+
+// claimSource checks one of them: a claim, or of another group whatever a
+// driver knows.
+func (c *checker) claimSource(p *path, group, kindName, name string) {
+	c.dataSource(p, kindName, name)
+	if group == "" && kindName != "PersistentVolumeClaim" {
+		c.invalid(p, kindName, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+	}
+	if group != "" {
+		c.messages(p, "apiGroup", group, validation.IsDNS1123Subdomain(group))
 	}
 }
 

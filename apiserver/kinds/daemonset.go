@@ -2,10 +2,12 @@ package kinds
 
 import (
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -26,9 +28,12 @@ func daemonSetKind() *kind.Kind {
 		New:           func() txn.Object { return &appsv1.DaemonSet{} },
 		NewList:       func() runtime.Object { return &appsv1.DaemonSetList{} },
 		Default:       defaults(defaultDaemonSet),
-		Prepare:       p.main,
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(checkDaemonSetStatus)},
-		Validate:      validate(checkDaemonSet),
+		Prepare: prepare(func(o, old *appsv1.DaemonSet) {
+			countTemplates(o, old)
+			p.main(o, untyped(old))
+		}),
+		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(checkDaemonSetStatus)},
+		Validate:     validate(checkDaemonSet),
 		Warnings: warnings(func(o, _ *appsv1.DaemonSet) []string {
 			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
 		}),
@@ -46,6 +51,20 @@ func daemonSetKind() *kind.Kind {
 			}
 		}),
 	}
+}
+
+// countTemplates counts the versions of a DaemonSet's template in an annotation,
+// where clients of the first versions of the API look for it.
+func countTemplates(o, old *appsv1.DaemonSet) {
+	n := int64(1)
+	if old != nil {
+		n, _ = strconv.ParseInt(old.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64) // absent is 0, as there
+		if !equality.Semantic.DeepEqual(&o.Spec.Template, &old.Spec.Template) {
+			n++
+		}
+	}
+	o.Annotations = mapsCopy(o.Annotations)
+	o.Annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
 }
 
 func defaultDaemonSet(o *appsv1.DaemonSet) {

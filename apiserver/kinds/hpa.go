@@ -27,7 +27,7 @@ func horizontalPodAutoscalerKind() *kind.Kind {
 		New:           func() txn.Object { return &autoscalingv2.HorizontalPodAutoscaler{} },
 		NewList:       func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
 		Default:       defaults(defaultHPA),
-		Prepare:       p.withoutStatus,
+		Prepare:       p.main,
 		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(checkHPAStatus)},
 		Validate:      validate(checkHPA),
 		Columns: []column{
@@ -56,14 +56,14 @@ func defaultHPA(o *autoscalingv2.HorizontalPodAutoscaler) {
 	if s.Behavior == nil {
 		return
 	}
-	if up := s.Behavior.ScaleUp; up != nil {
-		setDefaultPtr(&up.StabilizationWindowSeconds, 0)
-		defaultScalingRules(up, autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: 15},
-			autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
-	}
-	if down := s.Behavior.ScaleDown; down != nil {
-		defaultScalingRules(down, autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
-	}
+	// Where one direction has rules, so has the other.
+	setDefaultPtr(&s.Behavior.ScaleUp, autoscalingv2.HPAScalingRules{})
+	setDefaultPtr(&s.Behavior.ScaleDown, autoscalingv2.HPAScalingRules{})
+	up := s.Behavior.ScaleUp
+	setDefaultPtr(&up.StabilizationWindowSeconds, 0)
+	defaultScalingRules(up, autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: 15},
+		autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
+	defaultScalingRules(s.Behavior.ScaleDown, autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
 }
 
 func defaultScalingRules(r *autoscalingv2.HPAScalingRules, policies ...autoscalingv2.HPAScalingPolicy) {

@@ -26,8 +26,15 @@ func nodeRow(o *corev1.Node, now time.Time) []any {
 	return []any{
 		o.Name, nodeStatusText(o), orNone(strings.Join(nodeRoles(o), ",")), age(o, now), info.KubeletVersion,
 		nodeAddress(o, corev1.NodeInternalIP), nodeAddress(o, corev1.NodeExternalIP),
-		orUnknown(info.OSImage), orUnknown(info.KernelVersion), orUnknown(info.ContainerRuntimeVersion),
+		orUnknown(info.OSImage), kernelText(info), orUnknown(info.ContainerRuntimeVersion),
 	}
+}
+
+func kernelText(info *corev1.NodeSystemInfo) string {
+	if info.KernelVersion == "" || info.Architecture == "" {
+		return orUnknown(info.KernelVersion)
+	}
+	return info.KernelVersion + " (" + info.Architecture + ")"
 }
 
 func nodeStatusText(o *corev1.Node) string {

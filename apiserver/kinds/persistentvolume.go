@@ -29,6 +29,9 @@ func persistentVolumeKind() *kind.Kind {
 			p.withoutStatus(o, untyped(old))
 			if old == nil {
 				o.Status.Phase = corev1.VolumePending
+				if created := o.CreationTimestamp; !created.IsZero() {
+					o.Status.LastPhaseTransitionTime = &created
+				}
 			}
 		}),
 		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},

@@ -26,6 +26,7 @@ func persistentVolumeClaimKind() *kind.Kind {
 		Default:       defaults(defaultPersistentVolumeClaim),
 		Prepare: prepare(func(o, old *corev1.PersistentVolumeClaim) {
 			p.withoutStatus(o, untyped(old))
+			normalizeSources(&o.Spec)
 			if old == nil {
 				o.Status.Phase = corev1.ClaimPending
 			}
@@ -59,4 +60,24 @@ func persistentVolumeClaimRow(o *corev1.PersistentVolumeClaim, now time.Time) []
 func defaultPersistentVolumeClaim(o *corev1.PersistentVolumeClaim) {
 	setDefault(&o.Status.Phase, corev1.ClaimPending)
 	defaultClaimSpec(&o.Spec)
+}
+
+// normalizeSources brings the two names of what a claim is filled from
+// together. The old one takes claims and snapshots alone: others, which it let
+// pass once, are dropped.
+func normalizeSources(s *corev1.PersistentVolumeClaimSpec) {
+	if r := s.DataSource; r != nil && s.DataSourceRef == nil {
+		group := deref(r.APIGroup, "")
+		if (r.Kind != "PersistentVolumeClaim" || group != "") && (r.Kind != "VolumeSnapshot" || group != "snapshot.storage.k8s.io") {
+			s.DataSource = nil
+		}
+	}
+	switch {
+	case s.DataSource != nil && s.DataSourceRef == nil:
+		r := s.DataSource
+		s.DataSourceRef = &corev1.TypedObjectReference{APIGroup: r.APIGroup, Kind: r.Kind, Name: r.Name}
+	case s.DataSource == nil && s.DataSourceRef != nil && deref(s.DataSourceRef.Namespace, "") == "":
+		r := s.DataSourceRef
+		s.DataSource = &corev1.TypedLocalObjectReference{APIGroup: r.APIGroup, Kind: r.Kind, Name: r.Name}
+	}
 }

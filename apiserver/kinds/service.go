@@ -21,7 +21,7 @@ func serviceKind() *kind.Kind {
 		StoragePrefix: "services/specs",
 		New:           func() txn.Object { return &corev1.Service{} },
 		NewList:       func() runtime.Object { return &corev1.ServiceList{} },
-		Name:          apivalidation.NameIsDNS1035Label,
+		Name:          apivalidation.NameIsDNSLabel,
 		Default:       defaults(defaultService),
 		Prepare:       prepare(prepareService),
 		Subresources: map[string]kind.Subresource{

@@ -1,0 +1,119 @@
+package kinds_test
+
+import (
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/headway-sh/headway/api/txn"
+)
+
+func TestJobPolicyValidation(t *testing.T) {
+	rules := func(all ...batchv1.PodFailurePolicyRule) func(*batchv1.Job) {
+		return func(o *batchv1.Job) {
+			o.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+			o.Spec.PodReplacementPolicy = ptr.To(batchv1.Failed)
+			o.Spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: all}
+		}
+	}
+	codes := func(r batchv1.PodFailurePolicyOnExitCodesRequirement) func(*batchv1.Job) {
+		return rules(batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionIgnore, OnExitCodes: &r})
+	}
+	in := batchv1.PodFailurePolicyOnExitCodesOpIn
+	const rule = "spec.podFailurePolicy.rules[0]"
+	runMutations(t, []mutation{
+		on("job", "no action", rules(batchv1.PodFailurePolicyRule{OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: "x", Status: "True"}}}),
+			rule+`.action: Required value: valid values: ["Count" "FailIndex" "FailJob" "Ignore"]`),
+		on("job", "no condition", rules(batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionIgnore}),
+			rule+": Invalid value: specifying one of OnExitCodes and OnPodConditions is required"),
+		on("job", "fail index", rules(batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionFailIndex,
+			OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: "x", Status: "True"}}}),
+			rule+`.action: Invalid value: "FailIndex": requires the backoffLimitPerIndex to be set`),
+		on("job", "no codes", codes(batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: in}),
+			rule+".onExitCodes.values: Invalid value: null: at least one value is required"),
+		on("job", "success", codes(batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: in, Values: []int32{0}}),
+			rule+".onExitCodes.values[0]: Invalid value: 0: must not be 0 for the In operator"),
+		on("job", "order", codes(batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: in, Values: []int32{2, 1}}),
+			rule+".onExitCodes.values: Invalid value: [2,1]: must be ordered"),
+		on("job", "no such container", codes(batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: in, Values: []int32{1}, ContainerName: ptr.To("x")}),
+			rule+`.onExitCodes.containerName: Invalid value: "x": must be one of the container or initContainer names in the pod template`),
+		on("job", "success policy", func(o *batchv1.Job) { o.Spec.SuccessPolicy = &batchv1.SuccessPolicy{} },
+			`spec.successPolicy: Invalid value: {"rules":null}: requires indexed completion mode`),
+		on("job", "manager", func(o *batchv1.Job) { o.Spec.ManagedBy = ptr.To("me") },
+			`spec.managedBy: Invalid value: "me": must be a domain-prefixed path (such as "acme.io/foo")`),
+		updating("job", "other manager", func(o *batchv1.Job) { o.Spec.ManagedBy = ptr.To("example.com/me") },
+			`spec.managedBy: Invalid value: "example.com/me": field is immutable`),
+	})
+}
+
+func TestClaimSourceValidation(t *testing.T) {
+	type claim = *corev1.PersistentVolumeClaim
+	runMutations(t, []mutation{
+		on("persistentvolumeclaim", "source of the core", func(o claim) {
+			o.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "Pod", Name: "x"}
+		}, `spec.dataSource: Invalid value: "Pod": must be 'PersistentVolumeClaim' when referencing the default apiGroup`),
+		on("persistentvolumeclaim", "two sources", func(o claim) {
+			o.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "x"}
+			o.Spec.DataSourceRef = &corev1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "y"}
+		}, `spec: Invalid value: {}: must match dataSourceRef`),
+		on("persistentvolumeclaim", "access mode", func(o claim) { o.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{"No"} },
+			`spec.accessModes: Unsupported value: "No": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"`),
+	})
+	t.Run("names of one source", func(t *testing.T) {
+		t.Parallel()
+		k, o := valid[claim](t, "persistentvolumeclaim")
+		o.Spec.DataSource, o.Spec.DataSourceRef = nil, &corev1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "x"}
+		k.Prepare(o, nil)
+		if r := o.Spec.DataSource; r == nil || r.Name != "x" || r.Kind != "PersistentVolumeClaim" {
+			t.Errorf("dataSource is %+v", r)
+		}
+	})
+}
+
+func TestDaemonSetCountsTemplates(t *testing.T) {
+	t.Parallel()
+	k, old := valid[*appsv1.DaemonSet](t, "daemonset")
+	count := func(o *appsv1.DaemonSet) string { return o.Annotations[appsv1.DeprecatedTemplateGeneration] }
+	if count(old) != "1" {
+		t.Errorf("a new one counts %q", count(old))
+	}
+	o := old.DeepCopy()
+	o.Annotations = map[string]string{"mine": "kept"}
+	k.Prepare(txn.Object(o), txn.Object(old))
+	if count(o) != "1" || o.Annotations["mine"] != "kept" {
+		t.Errorf("without a change of the template: %v", o.Annotations)
+	}
+	o.Spec.Template.Labels = map[string]string{"more": "labels"}
+	k.Prepare(txn.Object(o), txn.Object(old))
+	if count(o) != "2" {
+		t.Errorf("a changed template counts %q", count(o))
+	}
+}
+
+func TestServiceWarnings(t *testing.T) {
+	t.Parallel()
+	k, golden := valid[*corev1.Service](t, "service")
+	for _, tt := range []struct {
+		name   string
+		mutate func(s *corev1.ServiceSpec)
+		want   string
+	}{
+		{"external addresses", func(s *corev1.ServiceSpec) { s.ExternalIPs = []string{"10.0.0.1"} },
+			"spec.externalIPs is deprecated and may no longer be implemented in some clusters"},
+		{"name of another type", func(s *corev1.ServiceSpec) { s.ExternalName = "x" }, `spec.externalName is ignored when spec.type is not "ExternalName"`},
+		{"headless", func(s *corev1.ServiceSpec) {
+			s.ClusterIP, s.ClusterIPs, s.LoadBalancerIP = corev1.ClusterIPNone, []string{corev1.ClusterIPNone}, "10.0.0.1"
+		}, "spec.loadBalancerIP is ignored for headless services"},
+	} {
+		o := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: *golden.Spec.DeepCopy()}
+		o.Spec.SessionAffinity = corev1.ServiceAffinityNone
+		tt.mutate(&o.Spec)
+		if got := k.Warnings(o, nil); len(got) != 1 || got[0] != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
