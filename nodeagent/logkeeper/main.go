@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"github.com/headway-sh/headway/internal/ownpages"
 )
 
 const (
@@ -46,7 +48,8 @@ func Run(ctx context.Context, socket, state string) error {
 		return fmt.Errorf("log keeper: %w", err)
 	}
 	defer k.close()
-	debug.FreeOSMemory() // what reading the program in has left behind
+	debug.FreeOSMemory()   // what reading the program in has left behind
+	_ = ownpages.Release() // more resident memory is no reason not to keep logs
 	if err := k.serve(ctx, socket); err != nil {
 		return fmt.Errorf("log keeper: %w", err)
 	}
