@@ -7,16 +7,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/apiserver"
@@ -121,6 +124,61 @@ func TestCustomResourcesInAllRooms(t *testing.T) {
 	if err := c.Get(ctx, client.ObjectKey{Namespace: "harbour", Name: "ada"}, boat); !apierrors.IsNotFound(err) {
 		t.Errorf("after its namespace: %v", err)
 	}
+}
+
+// TestCollectorStartsWithDefinitions: definitions that were there before the
+// garbage collector do not keep it from starting, as after each restart, and
+// their objects count as owners.
+func TestCollectorStartsWithDefinitions(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	log := slog.New(slog.DiscardHandler)
+	api, err := apiserver.Start(ctx, apiserver.Config{DataDir: t.TempDir(), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Logger: log})
+	ok(t, err)
+	peer := api.Peer(apiserver.Masters)
+	c, cache := peer.Client(), peer.Cache()
+	controllers, err := reconciler.New(reconciler.Config{Client: peer.LocalClient(), Cache: cache, Logger: log, Kinds: (&server{api: api}).kinds(),
+		NamespacedKinds: api.NamespacedKinds, Controllers: []string{"garbagecollector"}})
+	ok(t, err)
+	serving := make(chan error, 1)
+	go func() { serving <- api.Run(ctx) }()
+	definition := &apiextensionsv1.CustomResourceDefinition{}
+	first, _, _ := strings.Cut(crew, "---")
+	ok(t, yaml.Unmarshal([]byte(first), definition))
+	definitions, err := c.Watch(ctx, &apiextensionsv1.CustomResourceDefinitionList{})
+	ok(t, err)
+	defer definitions.Stop()
+	ok(t, c.Create(ctx, definition))
+	until(t, definitions, func(e watch.Event) bool {
+		for _, condition := range e.Object.(*apiextensionsv1.CustomResourceDefinition).Status.Conditions {
+			if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
+				return true
+			}
+		}
+		return false
+	})
+	boat := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "sea.example.com/v1", "kind": "Boat",
+		"metadata": map[string]any{"namespace": "default", "name": "ada"}, "spec": map[string]any{"length": int64(7)}}}
+	ok(t, c.Create(ctx, boat))
+
+	collecting := make(chan error, 1)
+	go func() {
+		collecting <- runAll(ctx, log, []component{{"cache", cache.Start}, {"controllers", controllers.Run}})
+	}()
+	t.Cleanup(func() {
+		stop()
+		ok(t, <-collecting)
+		ok(t, <-serving)
+	})
+	maps, err := c.Watch(ctx, &corev1.ConfigMapList{}, client.InNamespace("default"))
+	ok(t, err)
+	defer maps.Stop()
+	ok(t, c.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "owned",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "sea.example.com/v1", Kind: "Boat", Name: "ada", UID: boat.GetUID()}}}}))
+	ok(t, c.Delete(ctx, boat))
+	until(t, maps, func(e watch.Event) bool {
+		return e.Type == watch.Deleted && e.Object.(*corev1.ConfigMap).Name == "owned"
+	})
 }
 
 func ok(t *testing.T, err error) {

@@ -14,12 +14,12 @@ import (
 	"fmt"
 	"slices"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -42,7 +42,7 @@ func New(deps controller.Deps, kinds []schema.GroupVersionKind) (controller.Runn
 	r := NewReconciler(deps)
 	var sources []source.TypedSource[Item]
 	for _, kind := range kinds {
-		sources = append(sources, r.source(kind))
+		sources = append(sources, r.source(kind, controller.On))
 	}
 	c, err := controller.New(Name, deps, 10, r, sources...)
 	if err != nil {
@@ -51,13 +51,15 @@ func New(deps controller.Deps, kinds []schema.GroupVersionKind) (controller.Runn
 	if !slices.Contains(kinds, definitionKind) {
 		return c, nil
 	}
-	d := &defined{Reconciler: r, controller: c, watched: map[string]schema.GroupVersionKind{}}
-	return c, c.Watch(controller.On(deps.Cache, &apiextensionsv1.CustomResourceDefinition{}, d.changed))
+	return follow(r, c)
 }
 
+// on makes a source, as controller.On and OnNow do.
+type on func(c cache.Cache, kind client.Object, requests func(ctx context.Context, before, after client.Object) []Item) source.TypedSource[Item]
+
 // source tells about the objects of a kind.
-func (r *Reconciler) source(kind schema.GroupVersionKind) source.TypedSource[Item] {
-	return controller.On(r.Cache, controller.NewObject(r.Client, kind), func(_ context.Context, before, after client.Object) []Item {
+func (r *Reconciler) source(kind schema.GroupVersionKind, on on) source.TypedSource[Item] {
+	return on(r.Cache, controller.NewObject(r.Client, kind), func(_ context.Context, before, after client.Object) []Item {
 		if after == nil {
 			return r.Forget(before.GetUID())
 		}
