@@ -105,12 +105,18 @@ func (c *checker) metric(p *path, m *autoscalingv2.MetricSpec) {
 	if m.Type == "" {
 		c.required(p.Child("type"), "must specify a metric source type")
 	}
-	known := m.Type == ""
+	known, present := false, 0
 	for _, s := range sources {
 		known = known || s.kind == m.Type
+		if s.set {
+			present++
+		}
 		if s.kind == m.Type && !s.set {
 			c.required(p.Child(s.name), "must populate information for the given metric source")
-		} else if s.kind != m.Type && s.set {
+		}
+	}
+	for _, s := range sources {
+		if s.set && s.kind != m.Type && present > 1 {
 			c.forbidden(p.Child(s.name), "must populate the given metric source only")
 		}
 	}
@@ -122,25 +128,19 @@ func (c *checker) metric(p *path, m *autoscalingv2.MetricSpec) {
 	c.metricSource(p, m)
 }
 
+// metricSource checks the first source that is there: only one may be.
 func (c *checker) metricSource(p *path, m *autoscalingv2.MetricSpec) {
-	if s, at := m.Resource, p.Child("resource"); s != nil {
-		c.named(at, "name", string(s.Name))
-		c.utilization(at.Child("target"), &s.Target)
-	}
-	if s, at := m.ContainerResource, p.Child("containerResource"); s != nil {
-		c.named(at, "name", string(s.Name))
-		c.named(at, "container", s.Container)
-		c.utilization(at.Child("target"), &s.Target)
-	}
-	if s, at := m.Object, p.Child("object"); s != nil {
+	switch {
+	case m.Object != nil:
+		s, at := m.Object, p.Child("object")
 		c.scaled(at.Child("describedObject"), s.DescribedObject)
 		c.identified(at.Child("metric"), &s.Metric)
 		c.target(at.Child("target"), &s.Target)
 		if s.Target.Value == nil && s.Target.AverageValue == nil {
 			c.required(at.Child("target", "averageValue"), "must set either a target value or averageValue")
 		}
-	}
-	if s, at := m.External, p.Child("external"); s != nil {
+	case m.External != nil:
+		s, at := m.External, p.Child("external")
 		c.identified(at.Child("metric"), &s.Metric)
 		c.target(at.Child("target"), &s.Target)
 		switch {
@@ -149,25 +149,40 @@ func (c *checker) metricSource(p *path, m *autoscalingv2.MetricSpec) {
 		case s.Target.Value != nil && s.Target.AverageValue != nil:
 			c.forbidden(at.Child("target", "value"), "may not set both a target value for metric and a per-pod target")
 		}
-	}
-	if s, at := m.Pods, p.Child("pods"); s != nil {
+	case m.Pods != nil:
+		s, at := m.Pods, p.Child("pods")
 		c.identified(at.Child("metric"), &s.Metric)
 		c.target(at.Child("target"), &s.Target)
 		if s.Target.AverageValue == nil || s.Target.AverageValue.Sign() != 1 {
 			c.required(at.Child("target", "averageValue"), "must specify a positive target averageValue")
 		}
+	case m.Resource != nil:
+		at := p.Child("resource")
+		c.named(at, "name", string(m.Resource.Name), "must specify a resource name")
+		c.utilization(at.Child("target"), &m.Resource.Target)
+	case m.ContainerResource != nil:
+		s, at := m.ContainerResource, p.Child("containerResource")
+		if !ordinary(s.Name) && s.Name != "" {
+			c.add(containerResource(at.Child("name"), s.Name)...)
+		}
+		c.named(at, "name", string(s.Name), "must specify a resource name")
+		c.named(at, "container", s.Container, "must specify a container")
+		if s.Container != "" {
+			c.dnsLabel(at, "container", s.Container)
+		}
+		c.utilization(at.Child("target"), &s.Target)
 	}
 }
 
-func (c *checker) named(p *path, field, value string) {
+func (c *checker) named(p *path, field, value, why string) {
 	if value == "" {
-		c.required(p.Child(field), "must specify a "+field)
+		c.required(p.Child(field), why)
 	}
 }
 
 func (c *checker) identified(p *path, m *autoscalingv2.MetricIdentifier) {
 	if m.Name == "" {
-		c.required(p.Child("name"), "")
+		c.required(p.Child("name"), "must specify a metric name")
 		return
 	}
 	c.messages(p, "name", m.Name, segment.IsValidPathSegmentName(m.Name))
@@ -175,21 +190,28 @@ func (c *checker) identified(p *path, m *autoscalingv2.MetricIdentifier) {
 
 // target checks amounts to reach; each is positive.
 func (c *checker) target(p *path, t *autoscalingv2.MetricTarget) {
-	oneOf(c, p, "type", t.Type, autoscalingv2.AverageValueMetricType, autoscalingv2.UtilizationMetricType, autoscalingv2.ValueMetricType)
+	if t.Type == "" {
+		c.required(p.Child("type"), "must specify a metric target type")
+	}
+	switch t.Type {
+	case autoscalingv2.AverageValueMetricType, autoscalingv2.UtilizationMetricType, autoscalingv2.ValueMetricType:
+	default:
+		c.invalid(p.Child("type"), t.Type, "must be either Utilization, Value, or AverageValue")
+	}
 	if t.Value != nil && t.Value.Sign() != 1 {
 		c.invalid(p.Child("value"), t.Value.String(), "must be positive")
 	}
 	if t.AverageValue != nil && t.AverageValue.Sign() != 1 {
 		c.invalid(p.Child("averageValue"), t.AverageValue.String(), "must be positive")
 	}
+	if u := t.AverageUtilization; u != nil && *u < 1 {
+		c.invalid(p.Child("averageUtilization"), *u, "must be greater than 0")
+	}
 }
 
 // utilization checks the target of a resource that pods ask for.
 func (c *checker) utilization(p *path, t *autoscalingv2.MetricTarget) {
 	c.target(p, t)
-	if u := t.AverageUtilization; u != nil && *u < 1 {
-		c.invalid(p.Child("averageUtilization"), *u, "must be greater than 0")
-	}
 	switch {
 	case t.AverageUtilization == nil && t.AverageValue == nil:
 		c.required(p.Child("averageUtilization"), "must set either a target raw value or a target utilization")

@@ -165,20 +165,22 @@ func (c *checker) ingressBackend(p *path, b *networkingv1.IngressBackend) {
 	case b.Service != nil && b.Resource != nil:
 		c.invalid(p, "", "cannot set both resource and service backends")
 	case b.Service == nil && b.Resource == nil:
-		c.required(p, "resource or service backend is required")
-	case b.Service != nil:
+		c.invalid(p, "", "resource or service backend is required")
+	case b.Resource != nil:
+		c.dataSource(p.Child("resource"), b.Resource.Kind, b.Resource.Name)
+	default:
 		at := p.Child("service")
 		c.dnsLabel(at, "name", b.Service.Name)
 		port := b.Service.Port
 		switch {
 		case port.Name != "" && port.Number != 0:
-			c.invalid(at, "", "cannot set both port name & port number")
+			c.invalid(p, "", "cannot set both port name & port number")
 		case port.Name != "":
 			c.messages(at.Child("port"), "name", port.Name, validation.IsValidPortName(port.Name))
 		case port.Number != 0:
 			c.port(at.Child("port"), "number", port.Number)
 		default:
-			c.required(at, "port name or number is required")
+			c.required(p, "port name or number is required")
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (c *checker) roleRef(r *rbacv1.RoleRef, kinds ...string) {
 
 func (c *checker) sameRole(now, was rbacv1.RoleRef) {
 	if now != was {
-		c.invalid(field.NewPath("roleRef"), now, "cannot change roleRef")
+		c.invalid(field.NewPath("roleRef"), now, immutable)
 	}
 }
 

@@ -41,11 +41,13 @@ func endpointsKind() *kind.Kind {
 func endpointsText(subsets []corev1.EndpointSubset) string {
 	var all []string
 	for _, s := range subsets {
-		for _, a := range s.Addresses {
-			if len(s.Ports) == 0 {
+		if len(s.Ports) == 0 {
+			for _, a := range s.Addresses {
 				all = append(all, a.IP)
 			}
-			for _, p := range s.Ports {
+		}
+		for _, p := range s.Ports {
+			for _, a := range s.Addresses {
 				all = append(all, net.JoinHostPort(a.IP, strconv.Itoa(int(p.Port))))
 			}
 		}

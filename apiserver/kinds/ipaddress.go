@@ -28,9 +28,6 @@ func ipAddressKind() *kind.Kind {
 			}
 			return nil
 		},
-		Prepare: prepare(func(o, old *networkingv1.IPAddress) {
-			countSpecs(o, untyped(old), &o.Spec, func() any { return &old.Spec })
-		}),
 		Validate: validate(checkIPAddress),
 		Columns:  []column{nameColumn(), str("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]), ageColumn()},
 		Row: row(func(o *networkingv1.IPAddress, now time.Time) []any {

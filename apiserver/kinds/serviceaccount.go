@@ -25,9 +25,9 @@ func serviceAccountKind() *kind.Kind {
 			"token": {GVK: authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), Verbs: []string{"create"}, Connect: true},
 		},
 		Validate: validate(checkServiceAccount),
-		Columns:  []column{nameColumn(), str("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]), ageColumn()},
+		Columns:  []column{nameColumn(), ageColumn()},
 		Row: row(func(o *corev1.ServiceAccount, now time.Time) []any {
-			return []any{o.Name, int64(len(o.Secrets)), age(o, now)}
+			return []any{o.Name, age(o, now)}
 		}),
 	}
 }

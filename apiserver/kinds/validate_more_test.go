@@ -92,7 +92,7 @@ func TestAutoscalerValidation(t *testing.T) {
 		on("horizontalpodautoscaler", "external twice", func(o hpa) {
 			*metric(o) = external(autoscalingv2.MetricTarget{Type: "Value", Value: one, AverageValue: one})
 		}, "spec.metrics[0].external.target.value: Forbidden"),
-		on("horizontalpodautoscaler", "target's type", func(o hpa) { *metric(o) = external(autoscalingv2.MetricTarget{Type: "Some", Value: one}) }, `spec.metrics[0].external.target.type: Unsupported value: "Some"`),
+		on("horizontalpodautoscaler", "target's type", func(o hpa) { *metric(o) = external(autoscalingv2.MetricTarget{Type: "Some", Value: one}) }, `spec.metrics[0].external.target.type: Invalid value: "Some": must be either Utilization, Value, or AverageValue`),
 	})
 }
 

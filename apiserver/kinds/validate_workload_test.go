@@ -4,8 +4,12 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -116,4 +120,34 @@ func TestServiceWarnings(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
+}
+
+func TestBackendAndMetricValidation(t *testing.T) {
+	type ingress = *networkingv1.Ingress
+	type hpa = *autoscalingv2.HorizontalPodAutoscaler
+	backend := func(b networkingv1.IngressBackend) func(ingress) {
+		return func(o ingress) { o.Spec.DefaultBackend = &b }
+	}
+	metric := func(m autoscalingv2.MetricSpec) func(hpa) {
+		return func(o hpa) { o.Spec.Metrics = []autoscalingv2.MetricSpec{m} }
+	}
+	cpu := func(name string) *autoscalingv2.ResourceMetricSource {
+		return &autoscalingv2.ResourceMetricSource{Name: corev1.ResourceName(name), Target: autoscalingv2.MetricTarget{
+			Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)}}
+	}
+	runMutations(t, []mutation{
+		on("ingress", "no backend", backend(networkingv1.IngressBackend{}), `spec.defaultBackend: Invalid value: "": resource or service backend is required`),
+		on("ingress", "no port", backend(networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "web"}}),
+			"spec.defaultBackend: Required value: port name or number is required"),
+		on("ingress", "resource of no kind", backend(networkingv1.IngressBackend{Resource: &corev1.TypedLocalObjectReference{Name: "x"}}),
+			"spec.defaultBackend.resource.kind: Required value"),
+		on("horizontalpodautoscaler", "no resource", metric(autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: cpu("")}),
+			"spec.metrics[0].resource.name: Required value: must specify a resource name"),
+		on("horizontalpodautoscaler", "no type", metric(autoscalingv2.MetricSpec{Resource: cpu("cpu")}),
+			"spec.metrics[0].type: Required value: must specify a metric source type\nspec.metrics[0].type: Unsupported value: \"\""),
+		on("horizontalpodautoscaler", "no target type", metric(autoscalingv2.MetricSpec{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{
+			Metric: autoscalingv2.MetricIdentifier{Name: "requests"}, Target: autoscalingv2.MetricTarget{AverageValue: ptr.To(resource.MustParse("1"))}}}),
+			"spec.metrics[0].pods.target.type: Required value: must specify a metric target type\nspec.metrics[0].pods.target.type: Invalid value: \"\": must be either"),
+		updating("rolebinding", "other role", func(o *rbacv1.RoleBinding) { o.RoleRef.Name = "other" }, "roleRef: Invalid value: "),
+	})
 }
