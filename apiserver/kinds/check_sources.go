@@ -2,9 +2,11 @@ package kinds
 
 import (
 	"net"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // source is one volume source of those of which a volume has one. What the
@@ -28,6 +30,9 @@ func (c *checker) sources(p *path, all []source) {
 	for i, s := range all {
 		at := p.Child(s.name)
 		if i > 0 {
+			if s.name == "cephfs" {
+				at = p.Child("cephFS") // as it was spelled first
+			}
 			c.forbidden(at, "may not specify more than 1 volume type")
 			continue
 		}
@@ -170,8 +175,40 @@ func fibre(s *corev1.FCVolumeSource) source {
 	}}
 }
 
+// persistentOrder is the order in which a PersistentVolume's sources are looked
+// at: of two, the second is one too many.
+var persistentOrder = []string{
+	"hostPath", "gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "flocker", "nfs", "rbd", "quobyte", "cephfs", "iscsi", "cinder", "fc",
+	"flexVolume", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "scaleIO", "local", "storageos", "csi",
+}
+
 // persistentSources are those of a PersistentVolume, the common ones included.
-func persistentSources(v *corev1.PersistentVolumeSource) []source {
+func persistentSources(v *corev1.PersistentVolumeSpec) []source {
+	all := unorderedSources(&v.PersistentVolumeSource)
+	place := func(s source) int { return slices.Index(persistentOrder, s.name) }
+	slices.SortStableFunc(all, func(a, b source) int { return place(a) - place(b) })
+	for i := range all {
+		switch all[i].name {
+		case "hostPath":
+			all[i].check = func(c *checker, at *path) { c.hostPath(at, v.HostPath) }
+		case "local":
+			all[i].check = func(c *checker, at *path) { c.localVolume(at, v) }
+		case "nfs":
+			all[i].check, all[i].needs = func(c *checker, at *path) { c.nfs(at, v.NFS) }, nil
+		}
+	}
+	return all
+}
+
+// localVolume is a directory of one node: there is no other to run on.
+func (c *checker) localVolume(p *path, v *corev1.PersistentVolumeSpec) {
+	c.noBacksteps(p.Child("path"), v.Local.Path)
+	if v.NodeAffinity == nil {
+		c.required(field.NewPath("spec", "nodeAffinity"), "Local volume requires node affinity")
+	}
+}
+
+func unorderedSources(v *corev1.PersistentVolumeSource) []source {
 	shared := driverSources(&corev1.VolumeSource{
 		AWSElasticBlockStore: v.AWSElasticBlockStore, AzureDisk: v.AzureDisk, FC: v.FC, Flocker: v.Flocker, GCEPersistentDisk: v.GCEPersistentDisk,
 		PhotonPersistentDisk: v.PhotonPersistentDisk, PortworxVolume: v.PortworxVolume, Quobyte: v.Quobyte, VsphereVolume: v.VsphereVolume,

@@ -156,18 +156,14 @@ func checkPersistentVolume(o, old *corev1.PersistentVolume) fieldErrors {
 	if s.PersistentVolumeSource == (corev1.PersistentVolumeSource{}) {
 		c.required(p, "must specify a volume type")
 	}
-	c.sources(p, persistentSources(&s.PersistentVolumeSource))
-	if s.HostPath != nil {
-		c.hostPath(p.Child("hostPath"), s.HostPath)
-		if s.HostPath.Path == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
-			c.forbidden(p.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
-		}
+	c.sources(p, persistentSources(s))
+	if s.HostPath != nil && s.HostPath.Path == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
+		c.forbidden(p.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'")
 	}
-	if s.Local != nil && (s.NodeAffinity == nil || s.NodeAffinity.Required == nil) {
-		c.required(p.Child("nodeAffinity"), "Local volume requires node affinity")
-	}
-	if s.NodeAffinity != nil && s.NodeAffinity.Required != nil {
-		c.nodeSelector(p.Child("nodeAffinity", "required"), s.NodeAffinity.Required)
+	if a := s.NodeAffinity; a != nil && a.Required == nil {
+		c.required(p.Child("nodeAffinity", "required"), "must specify required node constraints")
+	} else if a != nil {
+		c.nodeSelector(p.Child("nodeAffinity", "required"), a.Required)
 	}
 	if old != nil && !equality.Semantic.DeepEqual(&s.PersistentVolumeSource, &old.Spec.PersistentVolumeSource) {
 		c.forbidden(p.Child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation")

@@ -64,11 +64,11 @@ func defaultPriorityLevel(o *flowcontrolv1.PriorityLevelConfiguration) {
 }
 
 func priorityLevelRow(o *flowcontrolv1.PriorityLevelConfiguration, now time.Time) []any {
-	shares, queues, hand, length := none, none, none, none
+	var shares, queues, hand, length any = none, none, none, none
 	if l := o.Spec.Limited; l != nil {
-		shares = number(deref(l.NominalConcurrencyShares, 0))
+		shares = deref(l.NominalConcurrencyShares, 0)
 		if q := l.LimitResponse.Queuing; q != nil {
-			queues, hand, length = number(q.Queues), number(q.HandSize), number(q.QueueLengthLimit)
+			queues, hand, length = q.Queues, q.HandSize, q.QueueLengthLimit
 		}
 	}
 	return []any{o.Name, string(o.Spec.Type), shares, queues, hand, length, age(o, now)}

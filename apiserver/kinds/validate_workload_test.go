@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -149,5 +150,25 @@ func TestBackendAndMetricValidation(t *testing.T) {
 			Metric: autoscalingv2.MetricIdentifier{Name: "requests"}, Target: autoscalingv2.MetricTarget{AverageValue: ptr.To(resource.MustParse("1"))}}}),
 			"spec.metrics[0].pods.target.type: Required value: must specify a metric target type\nspec.metrics[0].pods.target.type: Invalid value: \"\": must be either"),
 		updating("rolebinding", "other role", func(o *rbacv1.RoleBinding) { o.RoleRef.Name = "other" }, "roleRef: Invalid value: "),
+	})
+}
+
+func TestPersistentSourceValidation(t *testing.T) {
+	type volume = *corev1.PersistentVolume
+	of := func(s corev1.PersistentVolumeSource) func(volume) {
+		return func(o volume) { o.Spec.PersistentVolumeSource, o.Spec.NodeAffinity = s, nil }
+	}
+	host := &corev1.HostPathVolumeSource{Path: "/srv"}
+	runMutations(t, []mutation{
+		on("persistentvolume", "second source", of(corev1.PersistentVolumeSource{HostPath: host, GCEPersistentDisk: &corev1.GCEPersistentDiskVolumeSource{}}),
+			"spec.gcePersistentDisk: Forbidden: may not specify more than 1 volume type"),
+		on("persistentvolume", "second source's old name", of(corev1.PersistentVolumeSource{HostPath: host, CephFS: &corev1.CephFSPersistentVolumeSource{}}),
+			"spec.cephFS: Forbidden: may not specify more than 1 volume type"),
+		on("persistentvolume", "local anywhere", of(corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/srv"}}),
+			"spec.nodeAffinity: Required value: Local volume requires node affinity"),
+		on("persistentvolume", "affinity to nothing", func(o volume) { o.Spec.NodeAffinity = &corev1.VolumeNodeAffinity{} },
+			"spec.nodeAffinity.required: Required value: must specify required node constraints"),
+		updating("volumeattachment", "both sources", func(o *storagev1.VolumeAttachment) { o.Spec.Source.InlineVolumeSpec = &corev1.PersistentVolumeSpec{} },
+			"spec: Invalid value: null: field is immutable\nspec.source: Forbidden: must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
 	})
 }

@@ -40,11 +40,8 @@ func volumeAttachmentKind() *kind.Kind {
 func checkVolumeAttachment(o, old *storagev1.VolumeAttachment) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
-	if old != nil {
-		if !equality.Semantic.DeepEqual(s, &old.Spec) {
-			c.invalid(p, s, immutable)
-		}
-		return c.errs
+	if old != nil && !equality.Semantic.DeepEqual(s, &old.Spec) {
+		c.invalid(p, nil, immutable)
 	}
 	c.driverName(p, "attacher", s.Attacher)
 	if s.NodeName == "" {
