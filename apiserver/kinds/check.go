@@ -190,9 +190,7 @@ func (c *checker) amount(p *path, name string, v intstr.IntOrString) {
 		c.nonNegative(p, name, int64(v.IntVal))
 		return
 	}
-	if len(validation.IsValidPercent(v.StrVal)) > 0 {
-		c.invalid(p.Child(name), v, "must be an integer or percentage (e.g '5%')")
-	}
+	c.messages(p, name, v, validation.IsValidPercent(v.StrVal))
 }
 
 // atMostAll refuses percentages over 100.

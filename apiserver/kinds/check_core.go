@@ -205,10 +205,10 @@ func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {
 			c.required(p, "must specify `addresses` or `notReadyAddresses`")
 		}
 		for j := range s.Addresses {
-			c.externalIP(p.Child("addresses").Index(j).Child("ip"), s.Addresses[j].IP)
+			c.endpointAddress(p.Child("addresses").Index(j), &s.Addresses[j])
 		}
 		for j := range s.NotReadyAddresses {
-			c.externalIP(p.Child("notReadyAddresses").Index(j).Child("ip"), s.NotReadyAddresses[j].IP)
+			c.endpointAddress(p.Child("notReadyAddresses").Index(j), &s.NotReadyAddresses[j])
 		}
 		for j := range s.Ports {
 			at := p.Child("ports").Index(j)
@@ -222,4 +222,14 @@ func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {
 		}
 	}
 	return c.errs
+}
+
+func (c *checker) endpointAddress(p *path, a *corev1.EndpointAddress) {
+	c.externalIP(p.Child("ip"), a.IP)
+	if a.Hostname != "" {
+		c.dnsLabel(p, "hostname", a.Hostname)
+	}
+	if n := a.NodeName; n != nil && !plainLabel(*n) {
+		c.messages(p, "nodeName", *n, validation.IsDNS1123Subdomain(*n))
+	}
 }

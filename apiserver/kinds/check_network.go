@@ -50,6 +50,9 @@ func checkEndpointSlice(o, old *discoveryv1.EndpointSlice) fieldErrors {
 		if port.Port != nil {
 			c.port(at, "port", *port.Port)
 		}
+		if a := port.AppProtocol; a != nil {
+			c.messages(at, "appProtocol", *a, validation.IsQualifiedName(*a))
+		}
 	}
 	if old != nil {
 		same(c, nil, "addressType", o.AddressType, old.AddressType)
@@ -84,6 +87,19 @@ func (c *checker) endpoint(p *path, e *discoveryv1.Endpoint, t discoveryv1.Addre
 	}
 	if h := e.Hostname; h != nil {
 		c.dnsLabel(p, "hostname", *h)
+	}
+	if e.Hints == nil {
+		return
+	}
+	for i := range e.Hints.ForZones {
+		if z := e.Hints.ForZones[i].Name; !plainLabel(z) {
+			c.messages(p.Child("hints", "forZones").Index(i), "name", z, validation.IsValidLabelValue(z))
+		}
+	}
+	for i := range e.Hints.ForNodes {
+		if n := e.Hints.ForNodes[i].Name; !plainLabel(n) {
+			c.messages(p.Child("hints", "forNodes").Index(i), "name", n, validation.IsDNS1123Subdomain(n))
+		}
 	}
 }
 

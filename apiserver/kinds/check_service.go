@@ -233,6 +233,7 @@ func checkServiceStatus(o, _ *corev1.Service) fieldErrors {
 	p := field.NewPath("status", "loadBalancer", "ingress")
 	if o.Spec.Type != corev1.ServiceTypeLoadBalancer && len(o.Status.LoadBalancer.Ingress) > 0 {
 		c.forbidden(p, "may only be used when `spec.type` is 'LoadBalancer'")
+		return c.errs
 	}
 	for i, in := range o.Status.LoadBalancer.Ingress {
 		if in.IP != "" {

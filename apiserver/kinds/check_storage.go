@@ -190,7 +190,7 @@ func checkStorageClass(o, old *storagev1.StorageClass) fieldErrors {
 		c.forbidden(field.NewPath("parameters"), "updates to parameters are forbidden.")
 	}
 	if o.Provisioner != old.Provisioner {
-		c.forbidden(field.NewPath("provisioner"), "updates to provisioner are forbidden.")
+		c.invalid(field.NewPath("provisioner"), nil, immutable)
 	}
 	if deref(o.ReclaimPolicy, "") != deref(old.ReclaimPolicy, "") {
 		c.forbidden(field.NewPath("reclaimPolicy"), "updates to reclaimPolicy are forbidden.")

@@ -7,11 +7,13 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -170,5 +172,28 @@ func TestPersistentSourceValidation(t *testing.T) {
 			"spec.nodeAffinity.required: Required value: must specify required node constraints"),
 		updating("volumeattachment", "both sources", func(o *storagev1.VolumeAttachment) { o.Spec.Source.InlineVolumeSpec = &corev1.PersistentVolumeSpec{} },
 			"spec: Invalid value: null: field is immutable\nspec.source: Forbidden: must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
+	})
+}
+
+func TestAddressAndAmountValidation(t *testing.T) {
+	bad := ptr.To("a b")
+	runMutations(t, []mutation{
+		on("endpoints", "node", func(o *corev1.Endpoints) { o.Subsets[0].Addresses[0].NodeName = bad },
+			`subsets[0].addresses[0].nodeName: Invalid value: "a b": a lowercase RFC 1123 subdomain`),
+		on("endpoints", "host name", func(o *corev1.Endpoints) { o.Subsets[0].Addresses[0].Hostname = *bad },
+			`subsets[0].addresses[0].hostname: Invalid value: "a b": a lowercase RFC 1123 label`),
+		on("endpointslice", "protocol", func(o *discoveryv1.EndpointSlice) { o.Ports[0].AppProtocol = bad },
+			`ports[0].appProtocol: Invalid value: "a b": name part must consist of`),
+		on("endpointslice", "zone", func(o *discoveryv1.EndpointSlice) {
+			o.Endpoints[0].Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: *bad}}}
+		}, `endpoints[0].hints.forZones[0].name: Invalid value: "a b": a valid label must be`),
+		on("deployment", "amount", func(o *appsv1.Deployment) { o.Spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromString("some")) },
+			`spec.strategy.rollingUpdate.maxSurge: Invalid value: "some": must be an integer or percentage (e.g '5%')`),
+		on("daemonset", "amount", func(o *appsv1.DaemonSet) {
+			o.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromString("some"))
+		},
+			`spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "some": a valid percent string must be a numeric string followed by an ending '%'`),
+		updating("storageclass", "provisioner", func(o *storagev1.StorageClass) { o.Provisioner = "other.example.com" },
+			"provisioner: Invalid value: null: field is immutable"),
 	})
 }
