@@ -307,3 +307,21 @@ func TestAdmissionIsNotAskedAboutItself(t *testing.T) {
 	hook.mutating(t, client, "other")
 	check(t, client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(t.Context(), "wall", metav1.DeleteOptions{}))
 }
+
+// TestWebhookThatCannotBeAsked lists only versions of AdmissionReview in which
+// nobody asks.
+func TestWebhookThatCannotBeAsked(t *testing.T) {
+	t.Parallel()
+	hooks := adminClient(t, start(t)).AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	made := func(name string, versions ...string) error {
+		_, err := hooks.Create(t.Context(), &registrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}, Webhooks: []registrationv1.ValidatingWebhook{{
+			Name: "old.example.com", ClientConfig: registrationv1.WebhookClientConfig{URL: ptr.To("https://hook.example.com")}, Rules: forConfigMaps("CREATE"),
+			SideEffects: ptr.To(registrationv1.SideEffectClassNone), AdmissionReviewVersions: versions}}}, metav1.CreateOptions{})
+		return err
+	}
+	if err := made("old", "v1beta1"); !apierrors.IsInvalid(err) ||
+		!strings.Contains(err.Error(), `webhooks[0].admissionReviewVersions: Invalid value: ["v1beta1"]: must include at least one of v1`) {
+		t.Errorf("v1beta1 alone: %v", err)
+	}
+	check(t, made("both", "v1", "v1beta1"))
+}

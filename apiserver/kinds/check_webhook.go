@@ -15,8 +15,9 @@ import (
 	"github.com/headway-sh/headway/apiserver/expression"
 )
 
-// Versions of AdmissionReview of which a webhook has to take one.
-var reviewVersions = []string{"v1", "v1beta1"}
+// Versions of AdmissionReview in which webhooks are asked, and of which one has
+// to be among those that a webhook takes.
+var reviewVersions = []string{"v1"}
 
 const desiredURL = "; desired format: https://host[/path]"
 

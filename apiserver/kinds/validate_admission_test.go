@@ -57,9 +57,11 @@ func TestWebhookValidation(t *testing.T) {
 			w.ObjectSelector.MatchLabels = map[string]string{"a": "b c"}
 		}, `webhooks[0].objectSelector.matchLabels: Invalid value: "b c"`),
 		with("no versions", func(w *admissionv1.ValidatingWebhook) { w.AdmissionReviewVersions = nil },
-			"webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1"),
+			"webhooks[0].admissionReviewVersions: Required value: must specify one of v1"),
 		with("unknown version", func(w *admissionv1.ValidatingWebhook) { w.AdmissionReviewVersions = []string{"v3"} },
-			`webhooks[0].admissionReviewVersions: Invalid value: ["v3"]: must include at least one of v1, v1beta1`),
+			`webhooks[0].admissionReviewVersions: Invalid value: ["v3"]: must include at least one of v1`),
+		with("old version only", func(w *admissionv1.ValidatingWebhook) { w.AdmissionReviewVersions = []string{"v1beta1"} },
+			`webhooks[0].admissionReviewVersions: Invalid value: ["v1beta1"]: must include at least one of v1`),
 		with("operations", func(w *admissionv1.ValidatingWebhook) {
 			w.Rules[0].Operations = []admissionv1.OperationType{"*", "CREATE"}
 		}, `webhooks[0].rules[0].operations: Invalid value: ["*","CREATE"]: if '*' is present, must not specify other operations`),
