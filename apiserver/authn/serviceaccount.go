@@ -195,6 +195,8 @@ func (s *ServiceAccountTokens) Verify(view txn.View, token string, audiences []s
 		return txn.Identity{}, errors.New("service account token: expired")
 	case c.NotBefore != nil && now.Add(time.Minute).Before(c.NotBefore.Time):
 		return txn.Identity{}, errors.New("service account token: not valid yet")
+	case c.Subject != userServiceAccount+c.Bound.Namespace+":"+c.Bound.ServiceAccount.Name:
+		return txn.Identity{}, errors.New("service account token: its subject is another account")
 	}
 	if audiences == nil {
 		audiences = s.audiences
