@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
@@ -65,10 +66,13 @@ type Config struct {
 	// Prepare runs when the API can be used in process and nobody is served
 	// yet: what has to exist once /readyz answers is made here.
 	Prepare func(context.Context, *Server) error
-	// Checks add to /readyz.
+	// Checks add to the server's own; see checks.
 	Checks []rest.Check
-	Clock  clock.WithTicker
-	Logger *slog.Logger
+	// ShutdownDelay is how long the server still answers everything once it is
+	// told to stop, while /readyz says so to whoever balances load.
+	ShutdownDelay time.Duration
+	Clock         clock.WithTicker
+	Logger        *slog.Logger
 }
 
 func (c *Config) complete() error {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,6 +61,8 @@ type Server struct {
 	identify    *authn.Authenticator
 	listener    net.Listener
 	http        *http.Server
+
+	bootstrapped, stopping atomic.Bool // for the checks of health
 
 	stop    context.CancelFunc // ends what serve runs
 	serving *errgroup.Group
@@ -130,6 +133,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.bootstrap(ctx); err != nil {
 		return fmt.Errorf("write what every cluster begins with: %w", err)
 	}
+	s.bootstrapped.Store(true)
 	if s.config.Prepare != nil {
 		if err := s.config.Prepare(ctx, s); err != nil {
 			return err
@@ -254,7 +258,7 @@ func (s *Server) assemble() (http.Handler, error) {
 			return authz.Rules(view, id, namespace)
 		},
 		Connector: connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
-		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.config.Checks,
+		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.checks(),
 		Paths: map[string]http.Handler{EncryptionPath + "/": http.HandlerFunc(s.serveEncryption), fairness.DumpPath: s.fairness},
 	})
 	if err != nil {
@@ -282,6 +286,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		s.announceStop(failed, memberFailed)
 	case err = <-failed:
 		failed <- err
 	case err = <-memberFailed:

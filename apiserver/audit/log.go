@@ -66,6 +66,9 @@ func (l *Log) Dropped() int64 { return l.dropped.Load() }
 // Written is how many events are in the log since the start.
 func (l *Log) Written() int64 { return l.written.Load() }
 
+// Full tells that the next event would be lost.
+func (l *Log) Full() bool { return len(l.events) == cap(l.events) }
+
 // Audit writes a record down if the policy says so.
 func (l *Log) Audit(r *Record, received time.Time) {
 	decided := l.policy.EvaluatePolicyRule(attributesOf(r))

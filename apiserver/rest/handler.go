@@ -187,7 +187,7 @@ func (h *Handler) interrupted(r *http.Request, err error) error {
 
 // serve finds out who asks, whether they may, and who answers.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInfo, a *audited) error {
-	if !info.IsResource && isPublic(info.Path) {
+	if isPublic(info) {
 		return h.servePath(w, r, info)
 	}
 	identity, err := h.identify(r)

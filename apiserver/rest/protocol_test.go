@@ -220,20 +220,29 @@ func TestReviews(t *testing.T) {
 func TestHealth(t *testing.T) {
 	broken := fmt.Errorf("the store is away")
 	w := newWorld(t, func(c *rest.Config) {
-		c.Checks = []rest.Check{{Name: "store", Check: func(context.Context) error { return broken }}, {Name: "loop", Live: true}}
+		c.Checks = []rest.Check{{Name: "store", Check: func(context.Context) error { return broken }},
+			{Name: "poststarthook/loop", Live: true, Check: func(context.Context) error { return nil }}}
 	})
-	for path, want := range map[string]string{
-		"/livez":                "200 ok",
-		"/livez?verbose":        "200 [+]ping ok\n[+]loop ok\nlivez check passed\n",
-		"/readyz":               "500 [+]ping ok\n[-]store failed: reason withheld\n[+]loop ok\nreadyz check failed\n",
-		"/readyz/loop":          "200 ok",
-		"/readyz/store":         "500 [-]store failed: reason withheld\nreadyz check failed\n",
-		"/readyz?exclude=store": "200 ok",
-		"/readyz/none":          "404 404 page not found\n",
+	for _, test := range []struct{ user, path, want string }{
+		{"", "/livez", "200 ok"},
+		{"", "/livez?verbose", "200 [+]ping ok\n[+]poststarthook/loop ok\nlivez check passed\n"},
+		{"", "/healthz/?verbose=1", "200 [+]ping ok\n[+]poststarthook/loop ok\nhealthz check passed\n"},
+		{"", "/readyz", "500 [+]ping ok\n[-]store failed: reason withheld\n[+]poststarthook/loop ok\nreadyz check failed\n"},
+		{"", "/readyz?exclude=store", "200 ok"},
+		{"", "/readyz?verbose&exclude=store&exclude=ping", "200 [+]ping excluded: ok\n[+]store excluded: ok\n[+]poststarthook/loop ok\nreadyz check passed\n"},
+		{"", "/livez?verbose&exclude=store&exclude=mine&exclude=mine", "200 [+]ping ok\n[+]poststarthook/loop ok\n" +
+			"warn: some health checks cannot be excluded: no matches for \"mine\", \"store\"\nlivez check passed\n"},
+		{"jane", "/readyz/poststarthook/loop", "200 ok"},
+		{"jane", "/readyz/store", "500 internal server error: the store is away\n"},
+		{"jane", "/livez/store", "404 404 page not found\n"},
+		{"jane", "/readyz/none", "404 404 page not found\n"},
 	} {
-		response := w.get(path, "Test-User", "")
-		if got := fmt.Sprintf("%d %s", response.StatusCode, read(t, response)); got != want {
-			t.Errorf("%s: got %q, want %q", path, got, want)
+		response := w.get(test.path, "Test-User", test.user)
+		if got := fmt.Sprintf("%d %s", response.StatusCode, read(t, response)); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.path, got, test.want)
 		}
+	}
+	if got := w.get("/readyz/store", "Test-User", "").StatusCode; got != http.StatusUnauthorized {
+		t.Errorf("nobody hears why a check fails: %d", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -45,6 +46,7 @@ type serverOptions struct {
 	audit                    apiserver.AuditConfig
 	readsInFlight            int
 	writesInFlight           int
+	shutdownDelay            time.Duration
 	etcd                     etcdOptions
 }
 
@@ -94,6 +96,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.audit.MaxAge, "audit-log-maxage", apiserver.DefaultAuditMaxAge, "days that rotated audit logs are kept; 0: forever")
 	f.IntVar(&o.readsInFlight, "max-requests-inflight", 400, "with the next one: how many requests are served at once")
 	f.IntVar(&o.writesInFlight, "max-mutating-requests-inflight", 200, "with the one before: how many requests are served at once")
+	f.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving when told to stop, while /readyz says so")
 	o.etcd.flags(f)
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
@@ -183,6 +186,7 @@ func (s *server) start(ctx context.Context) error {
 		EncryptionConfig: s.options.encryption,
 		Audit:            s.options.audit,
 		Seats:            s.options.readsInFlight + s.options.writesInFlight,
+		ShutdownDelay:    s.options.shutdownDelay,
 		Routes:           s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
