@@ -60,6 +60,9 @@ var (
 )
 
 func (a auditor) Audit(_ context.Context, r rest.Record) {
+	if r.Stage == auditinternal.StageRequestReceived && !a.log.Received() {
+		return
+	}
 	info := r.Info
 	record := &audit.Record{ID: r.ID, Identity: r.Identity, Verb: info.Verb, URI: r.Request.URL.RequestURI(), Stage: r.Stage, Code: r.Code, Decision: r.Decision, Annotations: r.Annotations}
 	if info.IsResource {

@@ -27,12 +27,13 @@ type requestMetrics struct {
 	now      func() time.Time
 	total    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	*flowMetrics
 }
 
 func newRequestMetrics(a auditor, known func(schema.GroupVersionResource) bool, now func() time.Time) *requestMetrics {
 	labels := []string{"verb", "group", "version", "resource", "subresource", "scope"}
 	return &requestMetrics{
-		auditor: a, known: known, now: now,
+		auditor: a, known: known, now: now, flowMetrics: newFlowMetrics(labels),
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_request_total", Help: "Requests that were answered, by code."}, append(slices.Clone(labels), "code")),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_request_duration_seconds", Help: "How long answers took, but for watches and other streams.",
 			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}}, labels),
@@ -45,13 +46,24 @@ var streams = []string{"log", "exec", "attach", "portforward", "proxy"}
 // verbs are those that are counted under their own name: a client can send any.
 var verbs = []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "post", "put", "head", "options"}
 
-// Audit counts what is complete.
+// Audit counts what is complete, and the streams that are not.
 func (m *requestMetrics) Audit(ctx context.Context, r rest.Record) {
 	m.auditor.Audit(ctx, r)
-	if r.Stage == auditinternal.StageResponseStarted {
+	switch {
+	case r.Stage == auditinternal.StageResponseStarted, r.Stage == auditinternal.StageRequestReceived && !r.Long:
+		return
+	case r.Stage == auditinternal.StageRequestReceived:
+		m.streams.WithLabelValues(m.labels(r.Info)...).Inc()
 		return
 	}
 	labels := m.labels(r.Info)
+	if r.Long && r.Announced {
+		m.streams.WithLabelValues(labels...).Dec()
+	}
+	// Who gets a 429 without having been authorized was not let in.
+	if r.Code == http.StatusGatewayTimeout || r.Code == http.StatusTooManyRequests && r.Decision == "" {
+		m.terminated.WithLabelValues(append(labels, strconv.Itoa(r.Code))...).Inc()
+	}
 	m.total.WithLabelValues(append(labels, strconv.Itoa(r.Code))...).Inc()
 	if r.Info.Verb != "watch" && !slices.Contains(streams, r.Info.Subresource) {
 		m.duration.WithLabelValues(labels...).Observe(m.now().Sub(r.Received).Seconds())
@@ -115,10 +127,10 @@ func (s stored) Collect(out chan<- prometheus.Metric) {
 }
 
 // metricsHandler serves what the server counts.
-func metricsHandler(requests *requestMetrics, turns *fairness.Fairness, s *store.Store, log *audit.Log) (http.Handler, error) {
+func metricsHandler(requests *requestMetrics, turns *fairness.Fairness, s *store.Store, log *audit.Log, more ...prometheus.Collector) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{requests.total, requests.duration, turns, stored{s, log},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range slices.Concat([]prometheus.Collector{requests.total, requests.duration, turns, stored{s, log},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo()}, requests.collectors(), more) {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

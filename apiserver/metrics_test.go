@@ -26,7 +26,19 @@ func TestMetricsHaveKubernetesNames(t *testing.T) {
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("nonsense: %v", err)
 	}
+	w, err := root.CoreV1().Namespaces().Watch(t.Context(), metav1.ListOptions{})
+	check(t, err)
+	defer w.Stop()
 	wanted := []string{
+		`apiserver_current_inflight_requests{request_kind="readOnly"} 1`,
+		`apiserver_current_inflight_requests{request_kind="mutating"} 0`,
+		`apiserver_longrunning_requests{group="",resource="namespaces",scope="cluster",subresource="",verb="watch",version="v1"} 1`,
+		`apiserver_watch_events_total{group="",resource="namespaces",version="v1"} 4`,
+		`apiserver_watch_events_sizes_count{group="",resource="namespaces",version="v1"} 4`,
+		`etcd_request_duration_seconds_count{group="",operation="txn",resource=""}`,
+		`kubernetes_build_info{build_date="",compiler="gc",`,
+		`process_resident_memory_bytes`,
+		`go_goroutines`,
 		`apiserver_request_total{code="200",group="",resource="namespaces",scope="cluster",subresource="",verb="list",version="v1"} 1`,
 		`apiserver_request_total{code="403",`,
 		`apiserver_request_duration_seconds_count{group="",resource="namespaces",scope="cluster",subresource="",verb="list",version="v1"} 1`,

@@ -50,6 +50,7 @@ type Server struct {
 	sealing     *sealing
 	fairness    *fairness.Fairness
 	audit       *audit.Log
+	backend     *timedBackend
 	store       *store.Store
 	table       *kinds.Table
 	catalog     *custom.Catalog // with the internal kinds
@@ -191,7 +192,8 @@ func (s *Server) openStore(ctx context.Context) error {
 	if s.sealing, err = openSealing(&s.config); err != nil {
 		return err
 	}
-	s.store, err = store.Open(ctx, store.Config{Backend: store.NewEtcd(s.member.Client()), Resources: resources, Sealer: s.sealing.ring, Logger: s.config.Logger, Clock: s.config.Clock})
+	s.backend = newTimedBackend(store.NewEtcd(s.member.Client()), s.config.Clock.Now)
+	s.store, err = store.Open(ctx, store.Config{Backend: s.backend, Resources: resources, Sealer: s.sealing.ring, Logger: s.config.Logger, Clock: s.config.Clock})
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
@@ -246,12 +248,12 @@ func (s *Server) assemble() (http.Handler, error) {
 		_, ok := s.visible.ByGVR(s.store.Snapshot(), r)
 		return ok
 	}, s.config.Clock.Now)
-	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit)
+	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit, s.backend.duration)
 	if err != nil {
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics,
+		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {

@@ -43,6 +43,7 @@ type Config struct {
 type Log struct {
 	config  Config
 	policy  k8saudit.PolicyRuleEvaluator
+	begins  bool // the policy wants to know of requests before they are answered
 	events  chan *auditv1.Event
 	dropped atomic.Int64
 	written atomic.Int64
@@ -53,11 +54,11 @@ func New(c Config) (*Log, error) {
 	if c.Path == "" || c.Log == nil || c.Clock == nil {
 		return nil, errors.New("audit: Path, Log and Clock are needed")
 	}
-	p, err := loadPolicy(c.Policy)
+	p, begins, err := loadPolicy(c.Policy)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{config: c, policy: p, events: make(chan *auditv1.Event, buffered)}, nil
+	return &Log{config: c, policy: p, begins: begins, events: make(chan *auditv1.Event, buffered)}, nil
 }
 
 // Dropped is how many events were lost because the disk was too slow.
@@ -65,6 +66,10 @@ func (l *Log) Dropped() int64 { return l.dropped.Load() }
 
 // Written is how many events are in the log since the start.
 func (l *Log) Written() int64 { return l.written.Load() }
+
+// Received tells whether the stage RequestReceived can be wanted at all: most
+// policies omit it, and need not be asked about each request twice.
+func (l *Log) Received() bool { return l.begins }
 
 // Full tells that the next event would be lost.
 func (l *Log) Full() bool { return len(l.events) == cap(l.events) }

@@ -42,23 +42,26 @@ rules:
 
 var errBodies = errors.New("the levels Request and RequestResponse are not supported yet: use Metadata")
 
-// loadPolicy reads a policy file, or the default policy when path is empty.
-func loadPolicy(path string) (k8saudit.PolicyRuleEvaluator, error) {
+// loadPolicy reads a policy file, or the default policy when path is empty;
+// begins says that some rule wants the stage RequestReceived.
+func loadPolicy(path string) (evaluator k8saudit.PolicyRuleEvaluator, begins bool, err error) {
 	text := []byte(DefaultPolicy)
 	if path != "" {
-		var err error
 		if text, err = os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("read the audit policy: %w", err)
+			return nil, false, fmt.Errorf("read the audit policy: %w", err)
 		}
 	}
 	p, err := policy.LoadPolicyFromBytes(text)
 	if err != nil {
-		return nil, fmt.Errorf("audit policy %s: %w", path, err)
+		return nil, false, fmt.Errorf("audit policy %s: %w", path, err)
 	}
 	if slices.ContainsFunc(p.Rules, func(r auditinternal.PolicyRule) bool { return r.Level.GreaterOrEqual(auditinternal.LevelRequest) }) {
-		return nil, fmt.Errorf("audit policy %s: %w", path, errBodies)
+		return nil, false, fmt.Errorf("audit policy %s: %w", path, errBodies)
 	}
-	return policy.NewPolicyRuleEvaluator(p), nil
+	begins = !slices.Contains(p.OmitStages, auditinternal.StageRequestReceived) && slices.ContainsFunc(p.Rules, func(r auditinternal.PolicyRule) bool {
+		return r.Level != auditinternal.LevelNone && !slices.Contains(r.OmitStages, auditinternal.StageRequestReceived)
+	})
+	return policy.NewPolicyRuleEvaluator(p), begins, nil
 }
 
 // attributes are a record's in the words of the policy.

@@ -19,10 +19,14 @@ type Record struct {
 	Identity txn.Identity
 	Request  *http.Request
 	Received time.Time
-	// Stage is ResponseStarted for what goes on after its answer has begun (a
-	// watch), ResponseComplete at the end, or Panic.
+	// Stage is RequestReceived once it is known who asks, ResponseStarted for
+	// what goes on after its answer has begun (a watch), ResponseComplete at the
+	// end, or Panic.
 	Stage auditinternal.Stage
 	Code  int
+	// Long says that the request lasts as long as its client wants, Announced
+	// that it had a stage RequestReceived.
+	Long, Announced bool
 	// Decision is the authorizer's, "allow" or "forbid"; empty: not asked.
 	Decision string
 	// Annotations are what admission has to tell; nil for none.
@@ -52,6 +56,13 @@ func (h *Handler) audit(r *http.Request, info *RequestInfo, id string) (*audited
 		r = r.WithContext(context.WithValue(r.Context(), auditedKey{}, a))
 	}
 	return a, r
+}
+
+// received tells that the request has come, now that it is known from whom.
+func (a *audited) received(ctx context.Context, identity txn.Identity) {
+	a.record.Identity = identity
+	a.stage(ctx, auditinternal.StageRequestReceived, 0)
+	a.record.Announced = true
 }
 
 // decided notes the authorizer's answer.

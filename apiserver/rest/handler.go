@@ -56,8 +56,14 @@ type Config struct {
 	Connector Connector
 	// Turns lets requests in; optional: all at once.
 	Turns Turns
+	// Inside is told when a request, streams aside, is let in (1) and when it is
+	// answered (-1): optional.
+	Inside func(verb string, by int)
 	// Auditor is optional.
 	Auditor Auditor
+	// Watched is asked once a watch for whom to tell about each event that it
+	// sends, with the event's size in bytes: optional.
+	Watched func(info *RequestInfo) func(size int)
 
 	// Discovery serves /api, /apis and what of them is no resource; OpenAPI
 	// serves /openapi; Metrics serves /metrics; Txn serves the transaction
@@ -156,12 +162,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(out, r, apierrors.NewBadRequest(err.Error()))
 		return
 	}
-	if !h.isLongRunning(info) {
+	long := h.isLongRunning(info)
+	if !long {
 		ctx, cancel := context.WithTimeout(r.Context(), h.timeout(r))
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
 	a, r := h.audit(r, info, id)
+	a.record.Long = long
 	finished := false
 	defer func() {
 		if !finished {
@@ -191,7 +199,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInf
 		return h.servePath(w, r, info)
 	}
 	identity, err := h.identify(r)
-	a.record.Identity = identity
+	a.received(r.Context(), identity)
 	if err != nil {
 		return err
 	}

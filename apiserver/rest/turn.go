@@ -44,6 +44,9 @@ func (h *Handler) inTurn(w http.ResponseWriter, r *http.Request, info *RequestIn
 	return h.Turns.Take(r.Context(), t, w.Header(), func(leave func()) error {
 		if t.Brief {
 			r = r.WithContext(context.WithValue(r.Context(), leaveKey{}, leave))
+		} else if h.Inside != nil {
+			h.Inside(info.Verb, 1)
+			defer h.Inside(info.Verb, -1)
 		}
 		return do(r)
 	})

@@ -22,6 +22,7 @@ type watch struct {
 	frames   *frames
 	options  *metav1.ListOptions
 	limit    time.Duration
+	sent     func(size int) // or nil
 }
 
 // serveWatch answers a watch.
@@ -57,7 +58,11 @@ func (h *Handler) serveWatch(w http.ResponseWriter, r *http.Request, c *call) er
 		limit = time.Duration(*options.TimeoutSeconds) * time.Second
 	}
 	f := &frames{kind: c.kind, accepted: a, table: table, clock: h.clock}
-	return (&watch{h: h, selector: s, frames: f, options: options, limit: limit}).run(r.Context(), w)
+	serve := &watch{h: h, selector: s, frames: f, options: options, limit: limit}
+	if h.Watched != nil {
+		serve.sent = h.Watched(c.info)
+	}
+	return serve.run(r.Context(), w)
 }
 
 // begin finds the revision from which events are wanted and the initial state,
@@ -201,7 +206,11 @@ func (w *watch) send(stream *stream, d store.Delivery) error {
 func (w *watch) event(stream *stream, t eventType, e *store.Entry) error {
 	var wrong error
 	err := stream.write(func(dst []byte) ([]byte, error) {
+		before := len(dst)
 		dst, wrong = w.frames.event(dst, t, e)
+		if w.sent != nil && wrong == nil {
+			w.sent(len(dst) - before)
+		}
 		return dst, wrong
 	})
 	if wrong != nil {
