@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"sigs.k8s.io/yaml"
 )
 
 // codec decodes request bodies.
@@ -41,7 +40,7 @@ func newCodec(s *runtime.Scheme) *codec {
 // type for the kind. What strict decoding finds is an error under Strict and a
 // warning under Warn.
 func (c *codec) decode(body []byte, media string, gvk schema.GroupVersionKind, into runtime.Object, validation string, warn func(string)) (runtime.Object, error) {
-	if err := checkDepth(body, media); err != nil {
+	if err := checkBounds(body, media); err != nil {
 		return nil, err
 	}
 	decoder := c.protobuf
@@ -107,37 +106,4 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		return nil, context.Cause(r.Context())
 	}
 	return nil, apierrors.NewBadRequest(fmt.Sprintf("read the body: %v", err))
-}
-
-// checkDepth refuses JSON that is nested deeper than any object of the API, so
-// that no decoder behind it recurses without bound. YAML is expanded first:
-// its parser refuses documents whose aliases multiply.
-func checkDepth(body []byte, media string) error {
-	switch media {
-	case mediaProtobuf, mediaCBOR:
-		return nil // their decoders have bounds of their own
-	case mediaYAML:
-		expanded, err := yaml.YAMLToJSON(body)
-		if err != nil {
-			return apierrors.NewBadRequest(fmt.Sprintf("error converting YAML to JSON: %v", err))
-		}
-		body = expanded
-	}
-	depth, quoted := 0, false
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return apierrors.NewBadRequest(fmt.Sprintf("the body is nested deeper than %d levels", maxDepth))
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return nil
 }

@@ -46,7 +46,7 @@ func (h *Handler) deleteOptions(w http.ResponseWriter, r *http.Request) (*metav1
 
 // deleteOptions decodes the options under whatever group they came.
 func (c *codec) deleteOptions(body []byte, media string, want schema.GroupVersionKind) (*metav1.DeleteOptions, error) {
-	if err := checkDepth(body, media); err != nil {
+	if err := checkBounds(body, media); err != nil {
 		return nil, err
 	}
 	decoder := c.protobuf

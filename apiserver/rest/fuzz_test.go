@@ -80,6 +80,8 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte("kind: ConfigMap\napiVersion: v1\nbinaryData: {a: YQ==}\na: &a [*a]\n"), uint8(1))
 	f.Add([]byte("k8s\x00\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x00"), uint8(2))
 	f.Add([]byte("\xa2\x64kind\x69ConfigMap\x6aapiVersion\x62v1"), uint8(3))
+	f.Add([]byte("kind: ConfigMap\napiVersion: v1\n--- \na: &a x\nb: *a\n---\n"), uint8(1))
+	f.Add([]byte("k8s\x00\x12\x06\x0a\x04\x0a\x02\x0a\x00\x7b\x0d\x01\x02\x03\x04"), uint8(2))
 	gvk := corev1.SchemeGroupVersion.WithKind("ConfigMap")
 	f.Fuzz(func(t *testing.T, body []byte, form uint8) {
 		media := medias[int(form)%len(medias)]

@@ -169,7 +169,7 @@ func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) er
 		}
 		return h.write(w, r, c, change, len(options.DryRun) > 0)
 	}
-	if err := checkDepth(b, mediaJSON); err != nil {
+	if err := checkBounds(b, mediaJSON); err != nil {
 		return err
 	}
 	if patchType == types.JSONPatchType {
@@ -214,7 +214,7 @@ func applied(w http.ResponseWriter, b []byte, media types.PatchType, validation 
 
 // appliedYAML decodes YAML or JSON.
 func appliedYAML(w http.ResponseWriter, b []byte, u *unstructured.Unstructured, validation string) error {
-	if err := checkDepth(b, mediaYAML); err != nil {
+	if err := checkBounds(b, mediaYAML); err != nil {
 		return err
 	}
 	plain, err := yaml.YAMLToJSON(b)
