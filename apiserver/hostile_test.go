@@ -48,7 +48,7 @@ func (s *shop) raw(t *testing.T) func(method, path, media string, body []byte) (
 		response, err := client.Do(r)
 		check(t, err)
 		defer response.Body.Close()
-		answer, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
+		answer, err := io.ReadAll(io.LimitReader(response.Body, 32<<20))
 		check(t, err)
 		return response.StatusCode, string(answer)
 	}
