@@ -62,6 +62,9 @@ func (p peer) ask(t *testing.T, method, path, body string, headers ...string) (i
 		request.Header.Set("Content-Type", "application/json")
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
+		if headers[i] == "Content-Type" {
+			request.Header.Del(headers[i])
+		}
 		request.Header.Add(headers[i], headers[i+1])
 	}
 	response, err := p.http.Do(request)
