@@ -69,6 +69,7 @@ func Steps(c Config) []write.Step {
 		namespaceLifecycle(),
 		storagePressure(c.Pressure),
 		nodeRestriction(),
+		nodeTokens(),
 		certificateRequester(),
 		signers(),
 		escalation(),

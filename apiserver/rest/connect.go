@@ -127,6 +127,15 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request, c *call) er
 	if _, ok := snapshot.Get(c.kind.Ref(c.namespace(), c.info.Name)); !ok {
 		return apierrors.NewNotFound(c.info.GroupResource(), c.info.Name)
 	}
+	request.TypeMeta = metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenRequest"}
+	done, err := h.Writer.Admit(r.Context(), c.identity, c.change("", c.info.Name), write.OperationCreate, request)
+	auditAnnotated(r.Context(), done.Annotations)
+	for _, text := range done.Warnings {
+		addWarning(w, text)
+	}
+	if err != nil {
+		return err
+	}
 	issued, err := h.Issuer.Issue(snapshot, c.namespace(), c.info.Name, request)
 	if err != nil {
 		return err

@@ -19,8 +19,8 @@ func (a *attempt) request(operation Operation, o txn.Object) *Request {
 }
 
 // Admit asks the steps that want to see everything about a request that writes
-// no object of its own: a stream that is opened, or an eviction. What is asked
-// for (PodExecOptions, Eviction) has its type filled in. Who may do it has been
+// no object of its own: a stream that is opened, an eviction, a request for a
+// token. What is asked for (PodExecOptions, Eviction, TokenRequest) has its type filled in. Who may do it has been
 // authorized before. Warnings and annotations come with an error too.
 func (p *Path) Admit(ctx context.Context, identity txn.Identity, change txn.Change, operation Operation, asked runtime.Object) (Done, error) {
 	if !slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Everything }) {

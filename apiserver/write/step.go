@@ -71,6 +71,10 @@ type pendingWrite struct {
 	object txn.Object // nil removes it
 }
 
+// Asked is what a request that writes no object asked for: shared, never to be
+// changed. Nil for writes.
+func (r *Request) Asked() runtime.Object { return r.asked }
+
 // Warn tells the writer something that does not refuse the write.
 func (r *Request) Warn(text string) { r.warnings = append(r.warnings, text) }
 
@@ -107,8 +111,8 @@ type Step struct {
 	// Name as users know it, such as ServiceAccount.
 	Name string
 	// Everything says that the step wants to see also the requests that write
-	// no object through the path: streams and evictions. Object is nil then, and
-	// Subject tells what was asked for.
+	// no object through the path: streams, evictions and requests for tokens.
+	// Object is nil then, and Asked or Subject tells what was asked for.
 	Everything bool
 	// Mutate may change r.Object; it runs before the object is validated.
 	Mutate func(ctx context.Context, view txn.View, r *Request) error
