@@ -34,7 +34,7 @@ func validatingAdmissionPolicyKind() *kind.Kind {
 			defaultMatchResources(o.Spec.MatchConstraints)
 		}),
 		Prepare:      p.main,
-		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(checkPolicyStatus)},
+		Subresources: map[string]kind.Subresource{"status": p.bareStatusSubresource(checkPolicyStatus)},
 		Validate:     validate(checkAdmissionPolicy),
 		Columns: []column{
 			nameColumn(), integer("Validations", "Validations indicates the number of validation rules defined in this configuration"),

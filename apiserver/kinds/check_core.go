@@ -5,9 +5,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 )
 
 func checkNamespace(o, _ *corev1.Namespace) fieldErrors {
@@ -22,48 +22,6 @@ func checkNamespace(o, _ *corev1.Namespace) fieldErrors {
 		}
 	}
 	return c.errs
-}
-
-func checkNode(o, old *corev1.Node) fieldErrors {
-	c := &checker{}
-	spec, status := field.NewPath("spec"), field.NewPath("status")
-	var taints nameSet
-	for i := range o.Spec.Taints {
-		t := &o.Spec.Taints[i]
-		// Where they were annotations, once.
-		at := field.NewPath("metadata", "taints").Index(i)
-		c.add(metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
-		c.messages(at, "value", t.Value, validation.IsValidLabelValue(t.Value))
-		c.taintEffect(at.Child("effect"), t.Effect)
-		if !taints.add(t.Key + ":" + string(t.Effect)) {
-			c.add(field.Duplicate(at, *t))
-		}
-	}
-	for i, cidr := range o.Spec.PodCIDRs {
-		c.cidr(spec.Child("podCIDRs").Index(i), cidr)
-	}
-	c.resourceList(status.Child("capacity"), o.Status.Capacity)
-	c.resourceList(status.Child("allocatable"), o.Status.Allocatable)
-	var addresses nameSet
-	for i, a := range o.Status.Addresses {
-		if !addresses.add(string(a.Type) + "/" + a.Address) {
-			c.add(field.Duplicate(status.Child("addresses").Index(i), a))
-		}
-	}
-	if old != nil {
-		c.nodeUpdate(spec, &o.Spec, &old.Spec)
-	}
-	return c.errs
-}
-
-// nodeUpdate lets what names the machine be set once.
-func (c *checker) nodeUpdate(p *path, s, old *corev1.NodeSpec) {
-	if old.ProviderID != "" && s.ProviderID != old.ProviderID {
-		c.forbidden(p.Child("providerID"), "node updates may not change providerID except from \"\" to valid")
-	}
-	if len(old.PodCIDRs) > 0 && !equality.Semantic.DeepEqual(s.PodCIDRs, old.PodCIDRs) {
-		c.forbidden(p.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid")
-	}
 }
 
 // maxDataSize bounds what one ConfigMap or Secret holds.
@@ -219,6 +177,9 @@ func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {
 			}
 			c.port(at, "port", s.Ports[j].Port)
 			protocol(c, at, s.Ports[j].Protocol)
+			if a := s.Ports[j].AppProtocol; a != nil {
+				c.messages(at, "appProtocol", *a, validation.IsQualifiedName(*a))
+			}
 		}
 	}
 	return c.errs
@@ -226,6 +187,9 @@ func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {
 
 func (c *checker) endpointAddress(p *path, a *corev1.EndpointAddress) {
 	c.externalIP(p.Child("ip"), a.IP)
+	if netutils.ParseIPSloppy(a.IP) == nil {
+		c.invalid(p.Child("ip"), a.IP, "must be a valid IP address")
+	}
 	if a.Hostname != "" {
 		c.dnsLabel(p, "hostname", a.Hostname)
 	}

@@ -8,6 +8,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -74,16 +75,6 @@ func checkPodTemplate(o, _ *corev1.PodTemplate) fieldErrors {
 	return c.errs
 }
 
-func checkServiceAccount(o, _ *corev1.ServiceAccount) fieldErrors {
-	c := &checker{}
-	for i := range o.Secrets {
-		if n := o.Secrets[i].Name; n != "" {
-			c.dnsSubdomain(field.NewPath("secrets").Index(i), "name", n)
-		}
-	}
-	return c.errs
-}
-
 func checkPodDisruptionBudget(o, _ *policyv1.PodDisruptionBudget) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
@@ -99,6 +90,17 @@ func checkPodDisruptionBudget(o, _ *policyv1.PodDisruptionBudget) fieldErrors {
 		c.atMostAll(p, "maxUnavailable", *v)
 	}
 	c.selector(p.Child("selector"), s.Selector)
-	oneOfPtr(c, p, "unhealthyPodEvictionPolicy", s.UnhealthyPodEvictionPolicy, policyv1.IfHealthyBudget, policyv1.AlwaysAllow)
+	oneOfPtr(c, p, "unhealthyPodEvictionPolicy", s.UnhealthyPodEvictionPolicy, policyv1.AlwaysAllow, policyv1.IfHealthyBudget)
+	return c.errs
+}
+
+func checkPodDisruptionBudgetStatus(o, _ *policyv1.PodDisruptionBudget) fieldErrors {
+	c := &checker{}
+	p, s := field.NewPath("status"), &o.Status
+	c.add(metavalidation.ValidateConditions(s.Conditions, p.Child("conditions"))...)
+	c.nonNegative(p, "disruptionsAllowed", int64(s.DisruptionsAllowed))
+	c.nonNegative(p, "currentHealthy", int64(s.CurrentHealthy))
+	c.nonNegative(p, "desiredHealthy", int64(s.DesiredHealthy))
+	c.nonNegative(p, "expectedPods", int64(s.ExpectedPods))
 	return c.errs
 }

@@ -154,7 +154,7 @@ func (c *checker) externalIP(p *path, value string) {
 	case err != nil:
 		c.ip(p, value)
 	case ip.IsUnspecified():
-		c.invalid(p, value, "may not be unspecified (0.0.0.0 or ::)")
+		c.invalid(p, value, "may not be unspecified ("+value+")")
 	case ip.IsLoopback():
 		c.invalid(p, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
 	case ip.IsLinkLocalUnicast():

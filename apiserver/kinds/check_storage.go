@@ -179,24 +179,29 @@ func checkStorageClass(o, old *storagev1.StorageClass) fieldErrors {
 	if o.Provisioner == "" {
 		c.required(field.NewPath("provisioner"), "")
 	} else {
-		c.messages(nil, "provisioner", o.Provisioner, validation.IsQualifiedName(strings.ToLower(o.Provisioner)))
+		name := strings.ToLower(o.Provisioner)
+		c.messages(nil, "provisioner", name, validation.IsQualifiedName(name))
 	}
 	oneOfPtr(c, nil, "reclaimPolicy", o.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)
 	oneOfPtr(c, nil, "volumeBindingMode", o.VolumeBindingMode, storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
+	if _, nameless := o.Parameters[""]; nameless {
+		c.invalid(field.NewPath("parameters"), "", "field can not be empty.")
+	}
+	c.topologies(field.NewPath("allowedTopologies"), o.AllowedTopologies)
 	if old == nil {
 		return c.errs
 	}
 	if !equality.Semantic.DeepEqual(o.Parameters, old.Parameters) {
-		c.forbidden(field.NewPath("parameters"), "updates to parameters are forbidden.")
+		c.invalid(field.NewPath("parameters"), nil, immutable)
 	}
 	if o.Provisioner != old.Provisioner {
 		c.invalid(field.NewPath("provisioner"), nil, immutable)
 	}
 	if deref(o.ReclaimPolicy, "") != deref(old.ReclaimPolicy, "") {
-		c.forbidden(field.NewPath("reclaimPolicy"), "updates to reclaimPolicy are forbidden.")
+		c.invalid(field.NewPath("reclaimPolicy"), nil, immutable)
 	}
 	if deref(o.VolumeBindingMode, "") != deref(old.VolumeBindingMode, "") {
-		c.invalid(field.NewPath("volumeBindingMode"), o.VolumeBindingMode, immutable)
+		c.invalid(field.NewPath("volumeBindingMode"), nil, immutable)
 	}
 	return c.errs
 }

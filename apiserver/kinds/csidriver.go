@@ -1,10 +1,12 @@
 package kinds
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -30,13 +32,18 @@ func csiDriverKind() *kind.Kind {
 			setDefaultPtr(&s.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
 			setDefaultPtr(&s.RequiresRepublish, false)
 			setDefaultPtr(&s.SELinuxMount, false)
+			setDefaultPtr(&s.PreventPodSchedulingIfMissing, false)
 			if len(s.VolumeLifecycleModes) == 0 {
 				s.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 			}
 		}),
 		Prepare: prepare(func(o, old *storagev1.CSIDriver) {
-			countSpecs(o, untyped(old), &o.Spec, func() any { return &old.Spec })
+			// Its generations count from nothing.
+			if old != nil {
+				raiseGeneration(o, old, &o.Spec, &old.Spec)
+			}
 		}),
+		Warnings: warnings(csiDriverWarnings),
 		Name:     func(name string, _ bool) []string { return driverNameMessages(name) },
 		Validate: validate(checkCSIDriver),
 		Columns: []column{
@@ -71,10 +78,10 @@ func csiDriverRow(o *storagev1.CSIDriver, now time.Time) []any {
 func checkCSIDriver(o, old *storagev1.CSIDriver) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
-	oneOfPtr(c, p, "fsGroupPolicy", s.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy, storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy)
-	for i, m := range s.VolumeLifecycleModes {
+	oneOfPtr(c, p, "fsGroupPolicy", s.FSGroupPolicy, storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
+	for _, m := range s.VolumeLifecycleModes {
 		if m != storagev1.VolumeLifecyclePersistent && m != storagev1.VolumeLifecycleEphemeral {
-			c.add(field.NotSupported(p.Child("volumeLifecycleModes").Index(i), m,
+			c.add(field.NotSupported(p.Child("volumeLifecycleModes"), m,
 				[]storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral}))
 		}
 	}
@@ -83,16 +90,41 @@ func checkCSIDriver(o, old *storagev1.CSIDriver) fieldErrors {
 		at := p.Child("tokenRequests").Index(i)
 		if audiences[t.Audience] {
 			c.add(field.Duplicate(at.Child("audience"), t.Audience))
+			continue
 		}
 		audiences[t.Audience] = true
-		if t.ExpirationSeconds != nil && (*t.ExpirationSeconds < 600 || *t.ExpirationSeconds > 1<<32) {
-			c.invalid(at.Child("expirationSeconds"), *t.ExpirationSeconds, "must be between 10 minutes and 2^32 seconds")
-		}
+		c.tokenLife(at, t.ExpirationSeconds)
+	}
+	if n := s.NodeAllocatableUpdatePeriodSeconds; n != nil && *n < 10 {
+		c.invalid(p.Child("nodeAllocatableUpdatePeriodSeconds"), *n, "must be greater than or equal to 10 seconds")
 	}
 	if old != nil {
-		same(c, p, "attachRequired", deref(s.AttachRequired, true), deref(old.Spec.AttachRequired, true))
+		// The path is Kubernetes' spelling.
+		same(c, p, "attachedRequired", deref(s.AttachRequired, true), deref(old.Spec.AttachRequired, true))
+		if !slices.Equal(s.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes) {
+			c.invalid(p.Child("volumeLifecycleModes"), s.VolumeLifecycleModes, immutable)
+		}
 	}
 	return c.errs
+}
+
+func (c *checker) tokenLife(p *path, seconds *int64) {
+	switch {
+	case seconds == nil:
+	case *seconds < 600:
+		c.invalid(p.Child("expirationSeconds"), *seconds, "may not specify a duration less than 10 minutes")
+	case *seconds > 1<<32:
+		c.invalid(p.Child("expirationSeconds"), *seconds, "may not specify a duration larger than 2^32 seconds")
+	}
+}
+
+func csiDriverWarnings(o, old *storagev1.CSIDriver) []string {
+	s := &o.Spec
+	asks := len(s.TokenRequests) > 0 && (old == nil || !equality.Semantic.DeepEqual(s.TokenRequests, old.Spec.TokenRequests))
+	if !asks || s.ServiceAccountTokenInSecrets != nil {
+		return nil
+	}
+	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
 }
 
 // driverName checks the required name of a CSI driver.

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"slices"
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -30,7 +31,7 @@ func flowSchemaKind() *kind.Kind {
 			}
 		}),
 		Prepare:      p.main,
-		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources: map[string]kind.Subresource{"status": p.bareStatusSubresource(checkFlowSchemaStatus)},
 		Validate:     validate(checkFlowSchema),
 		Columns: []column{
 			nameColumn(), str("PriorityLevel", doc["priorityLevelConfiguration"]), integer("MatchingPrecedence", doc["matchingPrecedence"]),
@@ -58,61 +59,22 @@ func flowSchemaRow(o *flowcontrolv1.FlowSchema, now time.Time) []any {
 func checkFlowSchema(o, _ *flowcontrolv1.FlowSchema) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
-	c.dnsSubdomain(p.Child("priorityLevelConfiguration"), "name", s.PriorityLevelConfiguration.Name)
-	if s.MatchingPrecedence < 1 || s.MatchingPrecedence > flowcontrolv1.FlowSchemaMaxMatchingPrecedence {
-		c.invalid(p.Child("matchingPrecedence"), s.MatchingPrecedence,
-			"must be between 1 and "+number(flowcontrolv1.FlowSchemaMaxMatchingPrecedence)+", inclusive")
+	if n := s.PriorityLevelConfiguration.Name; n == "" {
+		c.required(p.Child("priorityLevelConfiguration", "name"), "must reference a priority level")
+	} else {
+		c.dnsSubdomain(p.Child("priorityLevelConfiguration"), "name", n)
 	}
-	if d := s.DistinguisherMethod; d != nil {
-		oneOf(c, p.Child("distinguisherMethod"), "type", d.Type,
-			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType)
+	c.precedence(p.Child("matchingPrecedence"), o.Name, s.MatchingPrecedence)
+	methods := []flowcontrolv1.FlowDistinguisherMethodType{flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType}
+	if d := s.DistinguisherMethod; d != nil && !slices.Contains(methods, d.Type) {
+		// The whole method is shown, by the name that its field has inside.
+		value := struct {
+			Type flowcontrolv1.FlowDistinguisherMethodType
+		}{d.Type}
+		c.add(field.NotSupported(p.Child("distinguisherMethod", "type"), value, methods))
 	}
 	for i := range s.Rules {
 		c.flowRule(p.Child("rules").Index(i), &s.Rules[i])
 	}
 	return c.errs
-}
-
-func (c *checker) flowRule(p *path, r *flowcontrolv1.PolicyRulesWithSubjects) {
-	if len(r.Subjects) == 0 {
-		c.required(p.Child("subjects"), "subjects must contain at least one value")
-	}
-	for i := range r.Subjects {
-		c.flowSubject(p.Child("subjects").Index(i), &r.Subjects[i])
-	}
-	if len(r.ResourceRules)+len(r.NonResourceRules) == 0 {
-		c.required(p, "at least one of resourceRules and nonResourceRules has to be non-empty")
-	}
-	for i := range r.ResourceRules {
-		at, rule := p.Child("resourceRules").Index(i), &r.ResourceRules[i]
-		c.someOf(at, "verbs", rule.Verbs)
-		c.someOf(at, "apiGroups", rule.APIGroups)
-		c.someOf(at, "resources", rule.Resources)
-		if len(rule.Namespaces) == 0 && !rule.ClusterScope {
-			c.required(at.Child("namespaces"), "resource rules that are not cluster scoped must supply at least one namespace")
-		}
-	}
-	for i := range r.NonResourceRules {
-		at, rule := p.Child("nonResourceRules").Index(i), &r.NonResourceRules[i]
-		c.someOf(at, "verbs", rule.Verbs)
-		c.someOf(at, "nonResourceURLs", rule.NonResourceURLs)
-	}
-}
-
-func (c *checker) someOf(p *path, name string, list []string) {
-	if len(list) == 0 {
-		c.required(p.Child(name), name+" must contain at least one value")
-	}
-}
-
-func (c *checker) flowSubject(p *path, s *flowcontrolv1.Subject) {
-	oneOf(c, p, "kind", s.Kind, flowcontrolv1.SubjectKindGroup, flowcontrolv1.SubjectKindServiceAccount, flowcontrolv1.SubjectKindUser)
-	switch {
-	case s.Kind == flowcontrolv1.SubjectKindUser && s.User == nil:
-		c.required(p.Child("user"), "user is required when subject kind is 'User'")
-	case s.Kind == flowcontrolv1.SubjectKindGroup && s.Group == nil:
-		c.required(p.Child("group"), "group is required when subject kind is 'Group'")
-	case s.Kind == flowcontrolv1.SubjectKindServiceAccount && s.ServiceAccount == nil:
-		c.required(p.Child("serviceAccount"), "serviceAccount is required when subject kind is 'ServiceAccount'")
-	}
 }

@@ -1,12 +1,14 @@
 package kinds
 
 import (
-	"net/netip"
+	"strings"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/equality"
+	segment "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -23,10 +25,11 @@ func ipAddressKind() *kind.Kind {
 		New:           func() txn.Object { return &networkingv1.IPAddress{} },
 		NewList:       func() runtime.Object { return &networkingv1.IPAddressList{} },
 		Name: func(name string, _ bool) []string {
-			if ip, err := netip.ParseAddr(name); err != nil || ip.String() != name {
-				return []string{"must be an IP address in canonical form"}
+			var messages []string
+			for _, err := range validation.IsValidIP(nil, name) {
+				messages = append(messages, err.Detail)
 			}
-			return nil
+			return messages
 		},
 		Validate: validate(checkIPAddress),
 		Columns:  []column{nameColumn(), str("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]), ageColumn()},
@@ -41,7 +44,7 @@ func parentText(p *networkingv1.ParentReference) string {
 	if p == nil {
 		return none
 	}
-	s := p.Resource
+	s := strings.ToLower(p.Resource)
 	if p.Group != "" {
 		s += "." + p.Group
 	}
@@ -51,21 +54,33 @@ func parentText(p *networkingv1.ParentReference) string {
 	return s + "/" + p.Name
 }
 
-func checkIPAddress(o, old *networkingv1.IPAddress) field.ErrorList {
+func checkIPAddress(o, old *networkingv1.IPAddress) fieldErrors {
+	c := &checker{}
 	at := field.NewPath("spec", "parentRef")
 	if old != nil {
-		return apivalidation.ValidateImmutableField(o.Spec.ParentRef, old.Spec.ParentRef, at)
+		if !equality.Semantic.DeepEqual(o.Spec.ParentRef, old.Spec.ParentRef) {
+			c.invalid(at, nil, immutable)
+		}
 	}
 	p := o.Spec.ParentRef
 	if p == nil {
-		return field.ErrorList{field.Required(at, "")}
+		c.required(at, "")
+		return c.errs
 	}
-	var errs field.ErrorList
-	if p.Resource == "" {
-		errs = append(errs, field.Required(at.Child("resource"), ""))
+	if p.Group != "" {
+		c.dnsSubdomain(at, "group", p.Group)
 	}
-	if p.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), ""))
+	c.segment(at, "namespace", p.Namespace)
+	for _, f := range [...]struct{ name, value string }{{"resource", p.Resource}, {"name", p.Name}} {
+		if f.value == "" {
+			c.required(at.Child(f.name), "")
+		}
+		c.segment(at, f.name, f.value)
 	}
-	return errs
+	return c.errs
+}
+
+// segment checks what becomes a part of a URL's path.
+func (c *checker) segment(p *path, name, value string) {
+	c.messages(p, name, value, segment.IsValidPathSegmentName(value))
 }

@@ -34,6 +34,7 @@ func nodeKind() *kind.Kind {
 			"spec.unschedulable": text(func(o *corev1.Node) string { return strconv.FormatBool(o.Spec.Unschedulable) }),
 		},
 		Validate: validate(checkNode),
+		Warnings: warnings(nodeWarnings),
 		Columns:  nodeColumns(),
 		Row:      row(nodeRow),
 	}
@@ -45,10 +46,12 @@ func defaultNode(o *corev1.Node) {
 	}
 	roundResources(o.Status.Capacity)
 	roundResources(o.Status.Allocatable)
-	// Two names of one field.
-	if len(o.Spec.PodCIDRs) > 0 {
-		o.Spec.PodCIDR = o.Spec.PodCIDRs[0]
-	} else if o.Spec.PodCIDR != "" {
-		o.Spec.PodCIDRs = []string{o.Spec.PodCIDR}
+	// Two names of one field; whoever knows only the older one has said all.
+	s := &o.Spec
+	if s.PodCIDR != "" && (len(s.PodCIDRs) == 0 || s.PodCIDRs[0] != s.PodCIDR) {
+		s.PodCIDRs = []string{s.PodCIDR}
+	}
+	if len(s.PodCIDRs) > 0 {
+		s.PodCIDR = s.PodCIDRs[0]
 	}
 }

@@ -44,8 +44,9 @@ func persistentVolumeClaimKind() *kind.Kind {
 
 func persistentVolumeClaimRow(o *corev1.PersistentVolumeClaim, now time.Time) []any {
 	capacity, modes := "", ""
+	claimed := o.Status.Capacity[corev1.ResourceStorage]
 	if o.Spec.VolumeName != "" {
-		capacity, modes = storageText(o.Status.Capacity), accessModes(o.Status.AccessModes)
+		capacity, modes = claimed.String(), accessModes(o.Status.AccessModes)
 	}
 	class := deref(o.Spec.StorageClassName, "")
 	if beta, ok := o.Annotations[corev1.BetaStorageClassAnnotation]; ok {

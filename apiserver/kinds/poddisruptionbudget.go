@@ -23,7 +23,7 @@ func podDisruptionBudgetKind() *kind.Kind {
 		New:           func() txn.Object { return &policyv1.PodDisruptionBudget{} },
 		NewList:       func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
 		Prepare:       p.main,
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(checkPodDisruptionBudgetStatus)},
 		Validate:      validate(checkPodDisruptionBudget),
 		Columns: []column{
 			nameColumn(), str("Min Available", "The minimum number of pods that must be available."),

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -40,17 +41,30 @@ func (p parts[T, Spec, Status]) withoutStatus(o, old txn.Object) {
 	*p.status(o.(T)) = *p.status(old.(T))
 }
 
-// onlyStatus prepares writes through the status subresource: of the object
-// only the status counts, and of its metadata labels, annotations and who
-// manages which field.
+// onlyStatus prepares writes through the status subresource: of the object only
+// its status and metadata count. Two kinds keep a part of that too: a pod its
+// owners, a Deployment its labels.
 func (p parts[T, Spec, Status]) onlyStatus(o, old txn.Object) {
 	*p.spec(o.(T)) = *p.spec(old.(T))
-	labels, annotations := o.GetLabels(), o.GetAnnotations()
-	keepMetadata(o, old)
-	o.SetAnnotations(annotations)
-	if _, keeps := o.(*appsv1.Deployment); !keeps {
-		o.SetLabels(labels)
+	switch o.(type) {
+	case *corev1.Pod:
+		o.SetOwnerReferences(old.GetOwnerReferences())
+	case *appsv1.Deployment:
+		o.SetLabels(old.GetLabels())
 	}
+}
+
+// bareStatus prepares writes through the status subresource of kinds that take
+// nothing of the metadata there.
+func (p parts[T, Spec, Status]) bareStatus(o, old txn.Object) {
+	*p.spec(o.(T)) = *p.spec(old.(T))
+	keepMetadata(o, old)
+}
+
+func (p parts[T, Spec, Status]) bareStatusSubresource(check func(o, old T) fieldErrors) kind.Subresource {
+	s := p.statusSubresource(check)
+	s.Prepare = p.bareStatus
+	return s
 }
 
 // statusSubresource is what nearly every kind with a status offers.

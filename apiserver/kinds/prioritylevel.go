@@ -37,7 +37,7 @@ func priorityLevelConfigurationKind() *kind.Kind {
 		NewList:       func() runtime.Object { return &flowcontrolv1.PriorityLevelConfigurationList{} },
 		Default:       defaults(defaultPriorityLevel),
 		Prepare:       p.main,
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources:  map[string]kind.Subresource{"status": p.bareStatusSubresource(checkPriorityLevelStatus)},
 		Validate:      validate(checkPriorityLevel),
 		Columns: []column{
 			nameColumn(), str("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"]),

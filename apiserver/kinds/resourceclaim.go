@@ -24,7 +24,7 @@ func resourceClaimKind() *kind.Kind {
 		NewList:       func() runtime.Object { return &resourcev1.ResourceClaimList{} },
 		Default:       defaults(func(o *resourcev1.ResourceClaim) { defaultDevices(&o.Spec.Devices) }),
 		Prepare:       p.withoutStatus,
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(checkResourceClaimStatus)},
+		Subresources:  map[string]kind.Subresource{"status": p.bareStatusSubresource(checkResourceClaimStatus)},
 		Validate:      validate(checkResourceClaim),
 		Columns:       []column{nameColumn(), str("State", "Whether the claim is allocated and reserved, and whether it is being deleted."), ageColumn()},
 		Row: row(func(o *resourcev1.ResourceClaim, now time.Time) []any {

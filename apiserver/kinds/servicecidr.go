@@ -25,7 +25,7 @@ func serviceCIDRKind() *kind.Kind {
 		New:           func() txn.Object { return &networkingv1.ServiceCIDR{} },
 		NewList:       func() runtime.Object { return &networkingv1.ServiceCIDRList{} },
 		Prepare:       p.withoutStatus,
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources:  map[string]kind.Subresource{"status": p.bareStatusSubresource(nil)},
 		Validate:      validate(checkServiceCIDR),
 		Columns:       []column{nameColumn(), str("CIDRs", networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"]), ageColumn()},
 		Row: row(func(o *networkingv1.ServiceCIDR, now time.Time) []any {

@@ -9,6 +9,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -73,15 +74,33 @@ func TestStatusAndSpecStayApart(t *testing.T) {
 	}
 }
 
-func TestStatusTakesLabelsAndAnnotationsAlong(t *testing.T) {
+func TestStatusTakesMetadataAlong(t *testing.T) {
 	t.Parallel()
 	k, old := valid[*networkingv1.Ingress](t, "ingress")
 	o := old.DeepCopy()
 	o.Labels, o.Annotations = map[string]string{"a": "b"}, map[string]string{"c": "d"}
 	o.Finalizers, o.OwnerReferences = []string{"x/y"}, []metav1.OwnerReference{{Name: "o"}}
 	k.Subresources["status"].Prepare(o, old)
-	if o.Labels["a"] != "b" || o.Annotations["c"] != "d" || len(o.Finalizers)+len(o.OwnerReferences) > 0 {
+	if o.Labels["a"] != "b" || o.Annotations["c"] != "d" || len(o.Finalizers)+len(o.OwnerReferences) != 2 {
 		t.Errorf("a status write left %+v", o.ObjectMeta)
+	}
+}
+
+func TestStatusKeepsWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	pods, pod := valid[*corev1.Pod](t, "pod")
+	p := pod.DeepCopy()
+	p.Finalizers, p.OwnerReferences = []string{"x/y"}, []metav1.OwnerReference{{Name: "o"}}
+	pods.Subresources["status"].Prepare(p, pod)
+	if len(p.Finalizers) != 1 || len(p.OwnerReferences) > 0 {
+		t.Errorf("a pod's status write left %+v", p.ObjectMeta)
+	}
+	schemas, schema := valid[*flowcontrolv1.FlowSchema](t, "flowschema")
+	s := schema.DeepCopy()
+	s.Labels, s.Finalizers = map[string]string{"a": "b"}, []string{"x/y"}
+	schemas.Subresources["status"].Prepare(s, schema)
+	if diff := cmp.Diff(schema, s); diff != "" {
+		t.Errorf("a flow schema's status write (-want +got):\n%s", diff)
 	}
 }
 

@@ -25,7 +25,7 @@ func volumeAttachmentKind() *kind.Kind {
 		NewList:       func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
 		Prepare:       p.withoutStatus,
 		Validate:      validate(checkVolumeAttachment),
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources:  map[string]kind.Subresource{"status": p.bareStatusSubresource(nil)},
 		Columns: []column{
 			nameColumn(), str("Attacher", doc["attacher"]),
 			str("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"]), str("Node", doc["nodeName"]),
