@@ -40,11 +40,17 @@ func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func beat(t *testing.T, node string, front *httptest.Server, servers func() []string) (stop func()) {
 	t.Helper()
+	_, stop = client(t, node, front, servers)
+	return stop
+}
+
+func client(t *testing.T, node string, front *httptest.Server, servers func() []string) (c *heartbeat.Client, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	client := &heartbeat.Client{HTTP: &http.Client{Transport: named{node, front.Client().Transport}}, Servers: servers, Clock: clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)}
+	c = &heartbeat.Client{HTTP: &http.Client{Transport: named{node, front.Client().Transport}}, Servers: servers, Clock: clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)}
 	done := make(chan error, 1)
-	go func() { done <- client.Run(ctx) }()
-	return func() {
+	go func() { done <- c.Run(ctx) }()
+	return c, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -64,8 +70,11 @@ func await(t *testing.T, s *heartbeat.Server, node string, alive bool) {
 func TestLifeAndDeath(t *testing.T) {
 	t.Parallel()
 	server, front := serve(t)
-	stop := beat(t, "n1", front, func() []string { return []string{front.URL} })
+	c, stop := client(t, "n1", front, func() []string { return []string{front.URL} })
 	await(t, server, "n1", true)
+	if err := c.Heard(t.Context()); err != nil { // the stream is open before its first beat
+		t.Fatal(err)
+	}
 	if server.State("n2").Alive {
 		t.Error("a node that never beat is alive")
 	}
