@@ -209,8 +209,8 @@ func (s *source) step(ctx context.Context, p pending) error {
 		}
 	}
 	s.settle()
-	if err == nil {
-		s.retry = 0
+	if err == nil && !s.retryAt.After(s.now()) {
+		s.retry = 0 // else another try is planned, and the next wait is longer
 	}
 	return errors.Join(err, s.flush(ctx))
 }

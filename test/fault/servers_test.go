@@ -38,9 +38,11 @@ func threeServers(t *testing.T, repo string) []*server {
 		}
 		all[i].start()
 		if i == 0 {
-			eventually(t, "the authorities", func() string {
-				if _, err := os.Stat(filepath.Join(all[0].dir, "pki", "etcd-member.crt")); err != nil {
-					return err.Error()
+			eventually(t, "the authorities and the key of what is stored", func() string {
+				for _, name := range []string{"etcd-member.crt", "encryption.yaml"} {
+					if _, err := os.Stat(filepath.Join(all[0].dir, "pki", name)); err != nil {
+						return err.Error()
+					}
 				}
 				return ""
 			})
