@@ -170,6 +170,11 @@ func (s *Server) openStore(ctx context.Context) error {
 	member := s.config.Etcd
 	member.DataDir, member.Logger = filepath.Join(s.config.DataDir, "etcd"), s.config.Logger
 	var err error
+	// Before the member, which waits for a quorum: whoever brings up the others
+	// gives them this server's key.
+	if s.sealing, err = openSealing(&s.config); err != nil {
+		return err
+	}
 	if member.PeerURL != "" && member.PeerTLS == nil {
 		if s.certificate, err = newPeerCertificate(s.authorities, s.config.DataDir, member.Name, member.PeerURL); err != nil {
 			return err
@@ -188,9 +193,6 @@ func (s *Server) openStore(ctx context.Context) error {
 	for i, k := range rows {
 		resources[i] = store.Resource{Resource: k.Resource(), Prefix: "/registry/" + k.StoragePrefix + "/", Namespaced: k.Namespaced,
 			Encode: k.Encode, Decode: k.Decode, Indexes: k.Indexes}
-	}
-	if s.sealing, err = openSealing(&s.config); err != nil {
-		return err
 	}
 	s.backend = newTimedBackend(store.NewEtcd(s.member.Client()), s.config.Clock.Now)
 	s.store, err = store.Open(ctx, store.Config{Backend: s.backend, Resources: resources, Sealer: s.sealing.ring, Logger: s.config.Logger, Clock: s.config.Clock})
