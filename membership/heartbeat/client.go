@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,8 +140,12 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// beat writes a byte an interval until ctx ends or the server falls silent.
-func (c *Client) beat(ctx context.Context, w io.Writer, silent clock.Timer, cancel context.CancelCauseFunc) {
+// beat writes a byte an interval until ctx ends or the server falls silent. It
+// ends the request's body then: the transport does not look at the context
+// while it waits for more of a body, and would hold the stream until the server
+// gives it up.
+func (c *Client) beat(ctx context.Context, w *io.PipeWriter, silent clock.Timer, cancel context.CancelCauseFunc) {
+	defer func() { w.CloseWithError(cmp.Or(context.Cause(ctx), io.ErrClosedPipe)) }()
 	ticker := c.Clock.NewTicker(Interval)
 	defer ticker.Stop()
 	for {
