@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -32,7 +33,29 @@ func (s *server) mainSource(ctx context.Context) error {
 	}
 	// Another server may be doing the same.
 	raced := func(err error) bool { return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) }
-	return retry.OnError(retry.DefaultRetry, raced, func() error { return s.setMainSource(ctx) })
+	for until := s.clock.Now().Add(sourcePatience); ; {
+		err := retry.OnError(retry.DefaultRetry, raced, func() error { return s.setMainSource(ctx) })
+		if !isStoreAway(err) || s.clock.Now().After(until) {
+			return err
+		}
+		s.log.Warn("the store does not answer, the git source is set up later", "err", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-s.clock.After(sourceRetry):
+		}
+	}
+}
+
+// How long a start waits for the store while servers elect another leader.
+const (
+	sourcePatience = time.Minute
+	sourceRetry    = 500 * time.Millisecond
+)
+
+// isStoreAway tells the errors of a store that has no leader for the moment.
+func isStoreAway(err error) bool {
+	return apierrors.IsInternalError(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err)
 }
 
 func (s *server) setMainSource(ctx context.Context) error {
