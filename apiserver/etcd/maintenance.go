@@ -8,12 +8,20 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 )
 
-// maintenance is the in-process client's, with a Defragment that works: etcd's
-// own wants to tell a health service of its socket, which the in-process client
+// maintenance is the in-process client's, with a Status that counts what waits
+// to be put into the database file, and a Defragment that works: etcd's own
+// wants to tell a health service of its socket, which the in-process client
 // does not have, and crashes.
 type maintenance struct {
 	clientv3.Maintenance
 	server *etcdserver.EtcdServer
+}
+
+// Status tells of the member after its database file has caught up: the file
+// lags behind by up to commitInterval, in which much can be written.
+func (m *maintenance) Status(ctx context.Context, endpoint string) (*clientv3.StatusResponse, error) {
+	m.server.Backend().ForceCommit()
+	return m.Maintenance.Status(ctx, endpoint)
 }
 
 // Defragment rewrites the member's own database file.

@@ -126,6 +126,11 @@ func (s *Store) apply(u Update) error {
 	for len(changes) > 0 && changes[0].Revision <= l.revision {
 		changes = changes[1:] // seen before the watch broke
 	}
+	arrived := 0
+	for i := range changes {
+		arrived += len(changes[i].Value)
+	}
+	s.arrived.Add(int64(arrived))
 	all := decodeAll(l.catalog, changes)
 	for start := 0; start < len(all); {
 		end, objects := start, 0

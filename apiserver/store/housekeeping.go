@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 )
 
@@ -20,16 +19,27 @@ const (
 	defragmentAt = 0.6
 )
 
-// Pressure is the part of the storage quota that is taken, from 0 to 1. The
-// write path stops Events at 0.70 and ordinary creates at 0.85. It costs an
-// atomic load; the value is refreshed while there are writes.
-func (s *Store) Pressure() float64 { return math.Float64frombits(s.pressure.Load()) }
+// Pressure is the part of the storage quota that is taken, from 0 to 1: the
+// file as it was weighed, and all values that arrived since. The write path
+// stops Events at 0.70 and ordinary creates at 0.85. It costs two atomic loads.
+func (s *Store) Pressure() float64 {
+	last := s.weighed.Load()
+	if last == nil || last.Quota == 0 {
+		return 0
+	}
+	return float64(last.Size+s.arrived.Load()-last.arrived) / float64(last.Quota)
+}
+
+// weighing is the backend's usage at one moment.
+type weighing struct {
+	Usage
+	arrived int64 // bytes of values that had arrived when it began
+}
 
 // house is what housekeeping remembers between rounds.
 type house struct {
 	at       time.Time // of the last round
 	revision int64     // at the last round
-	weighed  int64     // bytes written when the pressure was last looked at early
 	past     []moment  // older revisions, oldest first
 }
 
@@ -49,8 +59,7 @@ func (s *Store) keepHouse(ctx context.Context) error {
 		select {
 		case revision := <-s.wrote:
 			now := s.config.Clock.Now()
-			if bytes, quota := s.written.Load(), s.quota.Load(); quota > 0 && bytes-h.weighed > quota/weighPart {
-				h.weighed = bytes
+			if last := s.weighed.Load(); last != nil && s.arrived.Load()-last.arrived > last.Quota/weighPart {
 				s.weigh(ctx)
 			}
 			if now.Sub(h.at) < houseInterval && revision-h.revision < houseRevisions {
@@ -95,24 +104,16 @@ func (s *Store) compact(ctx context.Context, revision int64) {
 // weigh refreshes the pressure, and makes the file smaller when it is large and
 // mostly empty: the backend counts the file, not what is in it.
 func (s *Store) weigh(ctx context.Context) {
+	arrived := s.arrived.Load()
 	u, err := s.backend.Usage(ctx)
-	if err == nil && u.pressure() >= defragmentAt && u.InUse < u.Size/2 {
+	if err == nil && float64(u.Size) >= defragmentAt*float64(u.Quota) && u.InUse < u.Size/2 {
 		if err = s.backend.Defragment(ctx); err == nil {
 			u, err = s.backend.Usage(ctx)
 		}
 	}
 	if err == nil {
-		s.pressure.Store(math.Float64bits(u.pressure()))
-		s.quota.Store(u.Quota)
+		s.weighed.Store(&weighing{Usage: u, arrived: arrived})
 	} else if ctx.Err() == nil {
 		s.config.Logger.Warn("storage could not be looked after", "err", err)
 	}
-}
-
-// pressure is the part of the quota that the file takes; 0 when there is none.
-func (u Usage) pressure() float64 {
-	if u.Quota == 0 {
-		return 0
-	}
-	return float64(u.Size) / float64(u.Quota)
 }

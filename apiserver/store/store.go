@@ -33,9 +33,8 @@ type Store struct {
 	commands chan command // to the apply loop
 	unmarked chan int64   // batch revisions that nobody has marked yet
 	wrote    chan int64   // published revisions, for housekeeping
-	pressure atomic.Uint64
-	quota    atomic.Int64 // of the backend, when it was last looked at
-	written  atomic.Int64 // bytes of values that this store has written
+	weighed  atomic.Pointer[weighing]
+	arrived  atomic.Int64 // bytes of values, whoever wrote them
 	// recalling is held by who fills a log with history.
 	recalling chan struct{}
 	stopped   chan struct{}

@@ -25,9 +25,6 @@ func (s *Store) Txn(ctx context.Context, t Txn) (*Done, error) {
 	if !response.Held {
 		return nil, s.refusal(ctx, &t, response.Revision)
 	}
-	for i := range request.Ops {
-		s.written.Add(int64(len(request.Ops[i].Value)))
-	}
 	return s.done(ctx, &t, request, response)
 }
 
