@@ -223,14 +223,15 @@ func (s *Server) assemble() (http.Handler, error) {
 		return nil, err
 	}
 	issuer := "https://kubernetes.default.svc." + s.config.ClusterDomain
-	tokens, err := authn.NewServiceAccountTokens(issuer, []string{issuer, "https://kubernetes.default.svc"}, s.authorities.ServiceAccounts, s.config.Clock)
+	audiences := []string{issuer, "https://kubernetes.default.svc"}
+	tokens, err := authn.NewServiceAccountTokens(issuer, audiences, s.authorities.ServiceAccounts, s.config.Clock)
 	if err != nil {
 		return nil, err
 	}
 	if s.peers, err = inproc.New(inproc.Config{Audit: auditor{s.audit, s.config.Clock.Now}, Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Custom: s.catalog, Log: log}); err != nil {
 		return nil, err
 	}
-	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Clock: s.config.Clock})
+	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Audiences: audiences, Clock: s.config.Clock})
 	catalog, err := discovery.New(s.served(), s.defined, rest.VirtualResources())
 	if err != nil {
 		return nil, err

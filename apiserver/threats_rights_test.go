@@ -84,7 +84,11 @@ func TestNobodyBecomesSomebodyElse(t *testing.T) {
 	server := start(t)
 	grant(t, server, "deputy", may("impersonate", "", "users", "bob"), may("impersonate", "", "groups", "dev"),
 		may("impersonate", "", "serviceaccounts", "robot"),
-		may("impersonate", "authentication.k8s.io", "uids", "u-1"), may("impersonate", "authentication.k8s.io", "userextras/scopes", "read", "write/all"))
+		may("impersonate", "authentication.k8s.io", "uids", "u-1"), may("impersonate", "authentication.k8s.io", "userextras/scopes", "read", "write/all"),
+		may("impersonate", "", "users", "system:anonymous"), may("impersonate", "", "groups", "system:unauthenticated"),
+		may("impersonate", "authentication.k8s.io", "userextras/acme.com/Role%zz", "read"))
+	bindRole(t, server, "bob", "system:basic-user")
+	bindRole(t, server, "system:anonymous", "system:basic-user")
 	deputy, jane := personPeer(t, server, "deputy"), personPeer(t, server, "jane")
 	const robot = "system:serviceaccount:default:robot"
 	for _, c := range []struct {
@@ -101,7 +105,10 @@ func TestNobodyBecomesSomebodyElse(t *testing.T) {
 		{"an account", deputy, []string{"Impersonate-User", robot}, 201, `"groups":["system:serviceaccounts","system:serviceaccounts:default","system:authenticated"]`},
 		{"another user", deputy, []string{"Impersonate-User", "root"}, 403, `cannot impersonate resource \"users\" in API group \"\" at the cluster scope`},
 		{"a node", deputy, []string{"Impersonate-User", "system:node:n1", "Impersonate-Group", "system:nodes"}, 403, `\"users\"`},
-		{"nobody", deputy, []string{"Impersonate-User", "system:anonymous"}, 403, `\"users\"`},
+		{"nobody", deputy, []string{"Impersonate-User", "system:anonymous"}, 201, `"groups":["system:unauthenticated"]`},
+		{"a user who is not authenticated", deputy, []string{"Impersonate-User", "bob", "Impersonate-Group", "system:unauthenticated"}, 201, `"groups":["system:unauthenticated"]`},
+		{"a key that was escaped", deputy, []string{"Impersonate-User", "bob", "Impersonate-Extra-ACME.com%2f%52ole%25zz", "read"}, 201, `"extra":{"acme.com/Role%zz":["read"]}`},
+		{"a key whose escape is none", deputy, []string{"Impersonate-User", "bob", "Impersonate-Extra-Acme%zz", "read"}, 403, `\"userextras/acme%zz\"`},
 		{"another group", deputy, []string{"Impersonate-User", "bob", "Impersonate-Group", "dev", "Impersonate-Group", "system:masters"}, 403, `cannot impersonate resource \"groups\"`},
 		{"another UID", deputy, []string{"Impersonate-User", "bob", "Impersonate-Uid", "u-2"}, 403, `cannot impersonate resource \"uids\" in API group \"authentication.k8s.io\"`},
 		{"another value", deputy, []string{"Impersonate-User", "bob", "Impersonate-Extra-Scopes", "admin"}, 403, `cannot impersonate resource \"userextras/scopes\" in API group \"authentication.k8s.io\"`},

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -46,7 +47,9 @@ type Config struct {
 	FrontProxyNames []string
 	// ServiceAccounts verifies their tokens.
 	ServiceAccounts *ServiceAccountTokens
-	Clock           clock.PassiveClock
+	// Audiences are the API server's own, for which a token must be meant.
+	Audiences []string
+	Clock     clock.PassiveClock
 }
 
 // Authenticator identifies requests. It is safe for concurrent use.
@@ -70,8 +73,10 @@ func (a *Authenticator) Authenticate(view txn.View, r *http.Request) (id txn.Ide
 	if id, ok, err := a.proxied(r); ok || err != nil {
 		return id, ok, err
 	}
-	if token, present := bearer(r); present {
-		id, err := a.Token(view, token, nil)
+	if token, present, err := bearer(r); present {
+		if err == nil {
+			id, _, err = a.Token(r.Context(), view, token, nil)
+		}
 		return id, err == nil, err
 	}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
@@ -82,15 +87,51 @@ func (a *Authenticator) Authenticate(view txn.View, r *http.Request) (id txn.Ide
 }
 
 // Token identifies a bearer token, which must be meant for one of the
-// audiences (nil: the API server's own).
-func (a *Authenticator) Token(view txn.View, token string, audiences []string) (txn.Identity, error) {
+// audiences (nil: the API server's own). It also tells for which of them.
+func (a *Authenticator) Token(ctx context.Context, view txn.View, token string, audiences []string) (txn.Identity, []string, error) {
+	if len(audiences) == 0 {
+		audiences = a.config.Audiences
+	}
+	id, meant, err := a.token(ctx, view, token, audiences)
+	if err != nil {
+		return txn.Identity{}, nil, err
+	}
+	if !slices.Contains(id.Groups, GroupAuthenticated) {
+		id.Groups = append(slices.Clip(id.Groups), GroupAuthenticated)
+	}
+	return id, meant, nil
+}
+
+func (a *Authenticator) token(ctx context.Context, view txn.View, token string, audiences []string) (txn.Identity, []string, error) {
 	if id, secret, ok := splitJoinToken(token); ok {
-		return joinToken(view, id, secret, a.config.Clock.Now())
+		meant, err := a.own(audiences)
+		if err != nil {
+			return txn.Identity{}, nil, err
+		}
+		identity, err := joinToken(view, id, secret, a.config.Clock.Now())
+		return identity, meant, err
 	}
 	if a.config.ServiceAccounts == nil {
-		return txn.Identity{}, errors.New("no token of this form is accepted")
+		return txn.Identity{}, nil, errors.New("no token of this form is accepted")
 	}
 	return a.config.ServiceAccounts.Verify(view, token, audiences)
+}
+
+// own are the API server's audiences among those given: what tokens that name
+// no audience of the cluster are meant for.
+func (a *Authenticator) own(audiences []string) ([]string, error) {
+	if meant := common(audiences, a.config.Audiences); len(meant) > 0 || len(audiences) == 0 {
+		return meant, nil
+	}
+	return nil, errOtherAudience
+}
+
+// errOtherAudience says that a token is good, but not for who asks.
+var errOtherAudience = errors.New("the token is meant for another audience")
+
+// common are the members of a that b has too, in a's order.
+func common(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
 }
 
 // proxied accepts X-Remote-User from who proves to be a front proxy.
@@ -107,17 +148,30 @@ func (a *Authenticator) proxied(r *http.Request) (txn.Identity, bool, error) {
 		return txn.Identity{}, false, fmt.Errorf("front proxy %q is not allowed to assert users", proxy.Name)
 	}
 	id := txn.Identity{Name: name, UID: r.Header.Get("X-Remote-Uid"), Groups: slices.Clone(r.Header.Values("X-Remote-Group"))}
-	for key, values := range r.Header {
-		if extra, ok := strings.CutPrefix(key, "X-Remote-Extra-"); ok {
-			if id.Extra == nil {
-				id.Extra = map[string][]string{}
-			}
-			if unescaped, err := url.PathUnescape(strings.ToLower(extra)); err == nil {
-				id.Extra[unescaped] = values
-			}
-		}
-	}
+	id.Extra = ExtraHeaders(r.Header, "X-Remote-Extra-")
 	return id, true, nil
+}
+
+// ExtraHeaders are the extra fields of an identity as the headers with the
+// prefix say them; nil when there are none. Names of headers have no case and
+// not every character: keys are in lower case, and what follows is escaped.
+func ExtraHeaders(header http.Header, prefix string) map[string][]string {
+	var extra map[string][]string
+	for name, values := range header {
+		key, ok := strings.CutPrefix(name, prefix)
+		if !ok || len(values) == 0 {
+			continue
+		}
+		key = strings.ToLower(key)
+		if unescaped, err := url.PathUnescape(key); err == nil {
+			key = unescaped
+		}
+		if extra == nil {
+			extra = map[string][]string{}
+		}
+		extra[key] = append(extra[key], values...)
+	}
+	return extra
 }
 
 // certificate verifies the chain for client use and reads the user from it.
@@ -152,16 +206,6 @@ func (a *Authenticator) verify(chain []*x509.Certificate, roots *x509.CertPool) 
 	}
 	a.verified.add(leaf, windowOf(chains))
 	return nil
-}
-
-// bearer finds the token of the Authorization header, or of a WebSocket's
-// subprotocol, which browsers use instead.
-func bearer(r *http.Request) (string, bool) {
-	scheme, token, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
-	if ok && strings.EqualFold(scheme, "Bearer") {
-		return strings.TrimSpace(token), true
-	}
-	return "", false
 }
 
 func peer(r *http.Request) string {

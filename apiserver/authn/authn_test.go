@@ -86,7 +86,7 @@ func TestServiceAccountToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := issued.Status.Token
-	id, err := tokens.Verify(full, token, nil)
+	id, _, err := tokens.Verify(full, token, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +126,12 @@ func TestServiceAccountToken(t *testing.T) {
 		"nonsense":                         {view: full, token: "a.b.c"},
 	} {
 		clock.SetTime(now.Add(c.after))
-		if id, err := tokens.Verify(c.view, c.token, c.audiences); err == nil {
+		if id, _, err := tokens.Verify(c.view, c.token, c.audiences); err == nil {
 			t.Errorf("%s: accepted as %q", name, id.Name)
 		}
 	}
 	clock.SetTime(now)
-	if _, err := tokens.Verify(full, forge(jwt.SigningMethodES256, key), nil); err != nil {
+	if _, _, err := tokens.Verify(full, forge(jwt.SigningMethodES256, key), nil); err != nil {
 		t.Errorf("the forger's own form is refused for another reason: %v", err)
 	}
 }
@@ -181,7 +181,7 @@ func TestJoinToken(t *testing.T) {
 		"other use":        {view(joinSecret(func(d map[string][]byte) { delete(d, "usage-bootstrap-authentication") })), "abcdef.0123456789abcdef", false},
 		"group escalation": {view(joinSecret(func(d map[string][]byte) { d["auth-extra-groups"] = []byte("system:masters") })), "abcdef.0123456789abcdef", false},
 	} {
-		id, err := a.Token(c.view, c.token, nil)
+		id, _, err := a.Token(t.Context(), c.view, c.token, nil)
 		if (err == nil) != c.want {
 			t.Errorf("%s: %v, want ok %v", name, err, c.want)
 		}

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -179,32 +178,35 @@ func bind(view txn.View, bound *boundClaim, account string, ref *authenticationv
 	return nil
 }
 
-// Verify returns the account that a token speaks for. The token must be signed
-// by this issuer, be in its time, be meant for one of the audiences (nil: the
-// API server's own), and the account and what it is bound to must still exist.
-func (s *ServiceAccountTokens) Verify(view txn.View, token string, audiences []string) (txn.Identity, error) {
+// Verify returns the account that a token speaks for, and those of the
+// audiences that it is meant for. The token must be signed by this issuer, be
+// in its time, be meant for one of the audiences (nil: the API server's own),
+// and the account and what it is bound to must still exist.
+func (s *ServiceAccountTokens) Verify(view txn.View, token string, audiences []string) (txn.Identity, []string, error) {
 	c, err := s.signed(token)
 	if err != nil {
-		return txn.Identity{}, err
+		return txn.Identity{}, nil, err
 	}
 	now := s.clock.Now()
 	switch {
 	case c.Issuer != s.issuer:
-		return txn.Identity{}, errors.New("service account token: wrong issuer")
+		return txn.Identity{}, nil, errors.New("service account token: wrong issuer")
 	case c.ExpiresAt == nil || !now.Before(c.ExpiresAt.Time):
-		return txn.Identity{}, errors.New("service account token: expired")
+		return txn.Identity{}, nil, errors.New("service account token: expired")
 	case c.NotBefore != nil && now.Add(time.Minute).Before(c.NotBefore.Time):
-		return txn.Identity{}, errors.New("service account token: not valid yet")
+		return txn.Identity{}, nil, errors.New("service account token: not valid yet")
 	case c.Subject != userServiceAccount+c.Bound.Namespace+":"+c.Bound.ServiceAccount.Name:
-		return txn.Identity{}, errors.New("service account token: its subject is another account")
+		return txn.Identity{}, nil, errors.New("service account token: its subject is another account")
 	}
 	if audiences == nil {
 		audiences = s.audiences
 	}
-	if !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(c.Audience, a) }) {
-		return txn.Identity{}, errors.New("service account token: meant for another audience")
+	meant := common(audiences, c.Audience)
+	if len(meant) == 0 {
+		return txn.Identity{}, nil, errOtherAudience
 	}
-	return s.living(view, c)
+	id, err := s.living(view, c)
+	return id, meant, err
 }
 
 // signed returns the claims of a token whose signature is good.

@@ -55,9 +55,9 @@ type Authenticator interface {
 	// Authenticate returns the identity, or false when the request carries no
 	// credentials, or an error when it carries wrong ones.
 	Authenticate(view txn.View, r *http.Request) (txn.Identity, bool, error)
-	// Token tells whose token it is, for one of the audiences (nil: this
-	// server's own); it answers TokenReviews.
-	Token(view txn.View, token string, audiences []string) (txn.Identity, error)
+	// Token tells whose token it is, and for which of the audiences (nil: this
+	// server's own) it is meant; one of them it must. It answers TokenReviews.
+	Token(ctx context.Context, view txn.View, token string, audiences []string) (txn.Identity, []string, error)
 }
 
 // Connector serves the streams behind connect subresources: log, exec, attach

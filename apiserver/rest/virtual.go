@@ -138,12 +138,12 @@ func (h *Handler) reviewToken(ctx context.Context, _ *call, o runtime.Object) (r
 	if err != nil {
 		return nil, err
 	}
-	identity, err := h.Authenticator.Token(snapshot, review.Spec.Token, review.Spec.Audiences)
+	identity, audiences, err := h.Authenticator.Token(ctx, snapshot, review.Spec.Token, review.Spec.Audiences)
 	if err != nil {
 		review.Status = authenticationv1.TokenReviewStatus{Error: err.Error()}
 		return review, nil
 	}
-	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(identity), Audiences: review.Spec.Audiences}
+	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(identity), Audiences: audiences}
 	return review, nil
 }
 

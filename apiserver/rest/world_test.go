@@ -54,8 +54,8 @@ func (w *world) Authenticate(_ txn.View, r *http.Request) (txn.Identity, bool, e
 	return txn.Identity{Name: name, Groups: []string{"system:authenticated"}, Address: "192.0.2.1", UserAgent: r.UserAgent()}, true, nil
 }
 
-func (w *world) Token(txn.View, string, []string) (txn.Identity, error) {
-	return txn.Identity{Name: "token-owner"}, nil
+func (w *world) Token(context.Context, txn.View, string, []string) (txn.Identity, []string, error) {
+	return txn.Identity{Name: "token-owner"}, nil, nil
 }
 
 func newWorld(t testing.TB, change ...func(*rest.Config)) *world {
