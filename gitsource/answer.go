@@ -63,7 +63,7 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return fail(err)
 	}
 	// A renderer of its own: the source's remembers the applied commit.
-	renderer := render.New(render.Config{Repo: s.follower.repo, Paths: s.object.Spec.Paths, Mode: s.object.Spec.Render, Key: s.engine.cfg.Key})
+	renderer := s.renderer(s.follower.repo)
 	set, problems, err := renderer.Render(ctx, id)
 	if err != nil {
 		return nil, err
@@ -89,18 +89,18 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	s.judge(out, p, result)
+	s.judge(out, p, set, result)
 	return out, nil
 }
 
 // judge adds the API server's outcomes to a preview.
-func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, result *txn.Result) {
+func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, result *txn.Result) {
 	for _, o := range result.Outcomes {
 		one := v1alpha1.ObjectOutcome{Object: o.Change.Ref.String(), Operation: string(o.Operation), Origin: o.Change.Origin}
 		switch {
 		case o.Err != nil:
 			one.Error = o.Err.Error()
-			out.Problems = append(out.Problems, apply.Problem(o))
+			out.Problems = append(out.Problems, apply.Problems(o, p.Desired[o.Change.Ref], set)...)
 		case o.Operation == txn.Unchanged:
 			out.Summary.Unchanged++
 			continue

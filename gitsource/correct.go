@@ -112,7 +112,7 @@ func (s *source) repair(ctx context.Context, changes []txn.Change, notes []txn.N
 		if result != nil {
 			for _, o := range result.Outcomes {
 				if o.Err != nil {
-					r.Problems = append(r.Problems, apply.Problem(o))
+					r.Problems = append(r.Problems, apply.Problems(o, nil, nil)...)
 				}
 			}
 		}

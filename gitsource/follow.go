@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 
@@ -58,15 +57,6 @@ func (f *follower) state() (error, bool) {
 	return f.fetchErr, f.fetched
 }
 
-// needsReopen tells whether a changed spec wants another repository or other
-// rendering.
-func needsReopen(old, new *v1alpha1.GitSourceSpec) bool {
-	part := func(s *v1alpha1.GitSourceSpec) any {
-		return []any{s.URL, s.Paths, s.Render, s.Interval, s.SecretRef, s.CABundle, s.Ref}
-	}
-	return !reflect.DeepEqual(part(old), part(new))
-}
-
 // localPath is the path of a repository on this machine, or nothing.
 func localPath(address string) string {
 	if strings.HasPrefix(address, "/") {
@@ -97,7 +87,7 @@ func (s *source) follow(ctx context.Context) {
 		}
 	}
 	if f.repo != nil {
-		f.renderer = render.New(render.Config{Repo: f.repo, Paths: s.object.Spec.Paths, Mode: s.object.Spec.Render, Key: s.engine.cfg.Key})
+		f.renderer = s.renderer(f.repo)
 	}
 }
 

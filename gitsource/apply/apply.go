@@ -17,6 +17,7 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/internal/failpoint"
 )
 
@@ -85,7 +86,7 @@ func (a *Applier) Apply(ctx context.Context, job Job) error {
 			return &Refused{Problems: p.Problems, Held: p.Held}
 		}
 		if len(p.Stages) > 1 && !checked {
-			if err := a.check(ctx, view, p); err != nil {
+			if err := a.check(ctx, view, p, job.Set); err != nil {
 				return err
 			}
 			checked = true
@@ -122,7 +123,7 @@ func (j *Job) advance(p *plan.Plan) {
 
 // check plans all stages at once, so that a bad object in the last one stops
 // the first, and custom resources find their definitions.
-func (a *Applier) check(ctx context.Context, view txn.View, p *plan.Plan) error {
+func (a *Applier) check(ctx context.Context, view txn.View, p *plan.Plan, set *render.Set) error {
 	var all []txn.Change
 	for _, s := range p.Stages {
 		all = append(all, s.Changes...)
@@ -131,7 +132,7 @@ func (a *Applier) check(ctx context.Context, view txn.View, p *plan.Plan) error 
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
-	return refusal(result.Outcomes)
+	return refusal(result.Outcomes, p, set)
 }
 
 func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Plan, written int) error {
@@ -150,7 +151,7 @@ func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Pl
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
-	if err := refusal(result.Outcomes[:own]); err != nil {
+	if err := refusal(result.Outcomes[:own], p, job.Set); err != nil {
 		return err
 	}
 	if err := result.Err(); err != nil {
@@ -195,7 +196,7 @@ func writes(outcomes []txn.Outcome) bool {
 }
 
 // refusal gathers what the API server says against single objects.
-func refusal(outcomes []txn.Outcome) error {
+func refusal(outcomes []txn.Outcome, p *plan.Plan, set *render.Set) error {
 	r := &Refused{}
 	for _, o := range outcomes {
 		if o.Err == nil {
@@ -204,19 +205,13 @@ func refusal(outcomes []txn.Outcome) error {
 		if txn.IsConflict(o.Err) {
 			return o.Err
 		}
-		r.Problems = append(r.Problems, Problem(o))
+		r.Problems = append(r.Problems, Problems(o, p.Desired[o.Change.Ref], set)...)
 		r.Again = r.Again || passing(o.Err)
 	}
 	if len(r.Problems) == 0 {
 		return nil
 	}
 	return r
-}
-
-// Problem says what is wrong with an outcome that has an error.
-func Problem(o txn.Outcome) v1alpha1.Problem {
-	file, line := v1alpha1.ParseOrigin(o.Change.Origin)
-	return v1alpha1.Problem{File: file, Line: line, Object: o.Change.Ref.String(), Message: o.Err.Error()}
 }
 
 // passing tells whether an error may go away without a new commit.

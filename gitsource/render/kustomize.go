@@ -71,7 +71,7 @@ func (u *run) kustomize(dir string) *result {
 
 func (b *built) add(u *run, fs *gitFS, body map[string]any) {
 	o := &unstructured.Unstructured{Object: body}
-	file, line := fs.origin(o)
+	file, line, written := fs.origin(o)
 	annotations := o.GetAnnotations()
 	delete(annotations, originAnnotation)
 	if len(annotations) == 0 {
@@ -85,7 +85,7 @@ func (b *built) add(u *run, fs *gitFS, body map[string]any) {
 		return
 	}
 	o = storable(o)
-	b.objects = append(b.objects, &Object{Body: o, File: file, Line: line, Digest: digest(u.cfg.Key, o)})
+	b.objects = append(b.objects, &Object{Body: o, File: file, Line: line, Digest: digest(u.cfg.Key, o), written: written})
 }
 
 // asJSON gives numbers the types they have in objects that came through JSON.
@@ -120,29 +120,28 @@ func (fs *gitFS) kustomization() string {
 
 // origin finds where a built object is written: the file that kustomize says,
 // and in it the document of the same kind whose name the built name contains.
-func (fs *gitFS) origin(o *unstructured.Unstructured) (string, int32) {
+func (fs *gitFS) origin(o *unstructured.Unstructured) (file string, line int32, written bool) {
 	var said struct {
 		Path         string `json:"path"`
 		ConfiguredIn string `json:"configuredIn"`
 	}
 	text := o.GetAnnotations()[originAnnotation]
 	if text == "" || yaml.Unmarshal([]byte(text), &said) != nil {
-		return fs.kustomization(), 1
+		return fs.kustomization(), 1, false
 	}
 	if said.Path == "" {
-		return path.Join(fs.dir, said.ConfiguredIn), 1
+		return path.Join(fs.dir, said.ConfiguredIn), 1, false
 	}
-	file := path.Join(fs.dir, said.Path)
-	line := int32(1)
-	for _, written := range fs.parsed(file) {
-		if written.Body.GetKind() == o.GetKind() && strings.Contains(o.GetName(), written.Body.GetName()) {
-			line = written.Line
-			if written.Body.GetName() == o.GetName() {
+	file, line = path.Join(fs.dir, said.Path), 1
+	for _, document := range fs.parsed(file) {
+		if document.Body.GetKind() == o.GetKind() && strings.Contains(o.GetName(), document.Body.GetName()) {
+			line, written = document.Line, true
+			if document.Body.GetName() == o.GetName() {
 				break
 			}
 		}
 	}
-	return file, line
+	return file, line, written
 }
 
 // remote finds what would make kustomize leave the repository.

@@ -130,10 +130,13 @@ func (r *result) take(file string, node *yaml.Node, value any) {
 	for _, field := range []string{"creationTimestamp", "managedFields", "resourceVersion", "uid", "generation", "selfLink"} {
 		delete(metadata, field)
 	}
-	r.objects = append(r.objects, &Object{Body: &unstructured.Unstructured{Object: body}, File: file, Line: int32(node.Line)})
+	r.objects = append(r.objects, &Object{Body: &unstructured.Unstructured{Object: body}, File: file, Line: int32(node.Line), written: true})
 }
 
 func child(node *yaml.Node, key string) *yaml.Node {
+	for node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
 	if node.Kind != yaml.MappingNode {
 		return nil
 	}

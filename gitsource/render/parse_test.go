@@ -16,6 +16,14 @@ import (
 // renderFiles commits files with git and renders them.
 func renderFiles(t *testing.T, files map[string]string) (*render.Set, []v1alpha1.Problem) {
 	t.Helper()
+	return renderWith(t, files, func(*config) {})
+}
+
+type config = render.Config
+
+// renderWith renders files of a commit of their own.
+func renderWith(t *testing.T, files map[string]string, change func(*config)) (*render.Set, []v1alpha1.Problem) {
+	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
 		path := filepath.Join(dir, name)
@@ -42,7 +50,9 @@ func renderFiles(t *testing.T, files map[string]string) (*render.Set, []v1alpha1
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, problems, err := render.New(render.Config{Repo: r, Mode: v1alpha1.RenderAuto, Key: []byte("k")}).Render(t.Context(), id)
+	cfg := config{Repo: r, Mode: v1alpha1.RenderAuto, Key: []byte("k")}
+	change(&cfg)
+	set, problems, err := render.New(cfg).Render(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,8 @@ type Object struct {
 	Line int32
 	// Digest is a keyed digest of the body; equal digests are equal bodies.
 	Digest string
+
+	written bool // File has the object's fields as they are, from Line on
 }
 
 // Origin is the file and line in one word.
@@ -43,20 +45,25 @@ func (o *Object) Origin() string { return v1alpha1.Origin(o.File, o.Line) }
 type Set struct {
 	Commit  repo.ID
 	Objects []*Object
+
+	lines *lines // nil: fields have no lines of their own
 }
 
 // Config says what is rendered and how.
 type Config struct {
 	Repo  *repo.Repository
 	Paths []string // empty: the root
-	Mode  v1alpha1.RenderMode
+	// Ignore are the patterns of what is left out, as in a .gitignore file.
+	Ignore []string
+	Mode   v1alpha1.RenderMode
 	// Key is the key of the digests.
 	Key []byte
 }
 
 // Renderer renders commits of one repository. It remembers the last one.
 type Renderer struct {
-	cfg Config
+	cfg    Config
+	ignore *repo.Ignore
 
 	mu        sync.Mutex // guards the caches; one Render at a time
 	last, now caches
@@ -91,7 +98,7 @@ func New(cfg Config) *Renderer {
 	if len(cfg.Paths) == 0 {
 		cfg.Paths = []string{"."}
 	}
-	return &Renderer{cfg: cfg, last: newCaches()}
+	return &Renderer{cfg: cfg, ignore: repo.NewIgnore(cfg.Ignore), last: newCaches()}
 }
 
 func newCaches() caches {
@@ -131,7 +138,22 @@ func (r *Renderer) Render(ctx context.Context, commit repo.ID) (*Set, []v1alpha1
 	if len(u.problems) > 0 {
 		return nil, u.problems, nil
 	}
-	return &Set{Commit: commit, Objects: u.objects}, nil, nil
+	return &Set{Commit: commit, Objects: u.objects, lines: &lines{read: r.reader(c.Tree)}}, nil, nil
+}
+
+// reader reads the files of a tree, with no cache that lives on.
+func (r *Renderer) reader(root repo.ID) func(string) ([]byte, error) {
+	entries := func(id repo.ID) ([]repo.Entry, error) {
+		entries, _, err := r.cfg.Repo.Tree(id)
+		return entries, err
+	}
+	return func(file string) ([]byte, error) {
+		_, e, err := r.cfg.Repo.Lookup(entries, root, file)
+		if err != nil {
+			return nil, err
+		}
+		return r.cfg.Repo.Blob(e.ID)
+	}
 }
 
 func (u *run) problem(file string, line int32, format string, args ...any) {
@@ -206,6 +228,9 @@ func (u *run) dir(name string, id repo.ID, depth int) error {
 }
 
 func (u *run) entry(name string, e repo.Entry, depth int) error {
+	if u.ignore.Match(name, e.Mode == repo.Dir) {
+		return nil
+	}
 	switch e.Mode {
 	case repo.Dir:
 		if strings.HasPrefix(e.Name, ".") {

@@ -48,6 +48,12 @@ type GitSourceSpec struct {
 	// +optional
 	// +listType=atomic
 	Paths []string `json:"paths,omitempty"`
+	// Ignore are patterns, as in a .gitignore file at the repository's root, of
+	// files and directories that are not rendered. A kustomization or a chart
+	// that names an ignored file takes it all the same.
+	// +optional
+	// +listType=atomic
+	Ignore []string `json:"ignore,omitempty"`
 	// Interval is how often a remote repository is asked for new commits.
 	// Repositories on the server's own disk are watched and never polled.
 	// Default 60s, at least 5s.

@@ -24,6 +24,11 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	for i, p := range s.Paths {
 		errs = append(errs, validatePath(p, at.Child("paths").Index(i))...)
 	}
+	for i, pattern := range s.Ignore {
+		if strings.TrimSpace(pattern) == "" {
+			errs = append(errs, field.Required(at.Child("ignore").Index(i), "write a pattern, or leave it out"))
+		}
+	}
 	if s.Interval != nil && s.Interval.Duration < MinInterval {
 		errs = append(errs, field.Invalid(at.Child("interval"), s.Interval.Duration.String(), "must be at least "+MinInterval.String()))
 	}

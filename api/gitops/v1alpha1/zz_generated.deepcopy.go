@@ -128,6 +128,11 @@ func (in *GitSourceSpec) DeepCopyInto(out *GitSourceSpec) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.Ignore != nil {
+		in, out := &in.Ignore, &out.Ignore
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Interval != nil {
 		in, out := &in.Interval, &out.Interval
 		*out = new(v1.Duration)
