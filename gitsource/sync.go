@@ -106,6 +106,9 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 	if f.err != nil {
 		return fail("NoRepository", f.err)
 	}
+	if s.object.Spec.Verification != nil {
+		return fail("NotVerified", errors.New("this server cannot verify signatures"))
+	}
 	fetchErr, fetched := f.state()
 	name, id, err := f.repo.Resolve(s.object.Spec.Ref)
 	s.status.ObservedRef = name
@@ -142,8 +145,10 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 func (s *source) descends(ctx context.Context, id repo.ID) (bool, error) {
 	head := s.inventory.Head
 	switch {
-	case head.Commit == "", head.Commit == id.String(), head.Ref != s.status.ObservedRef:
+	case head.Commit == "", head.Commit == id.String():
 		return true, nil
+	case head.Ref != s.status.ObservedRef && !(s.object.Spec.Ref.Semver != "" && repo.Older(s.status.ObservedRef, head.Ref)):
+		return true, nil // another reference was asked for, or a newer version came
 	case s.object.Annotations[v1alpha1.AnnotationAllowRewrite] == id.String():
 		return true, nil
 	}

@@ -154,6 +154,10 @@ func (r *Repository) Resolve(ref v1alpha1.GitReference) (name string, commit ID,
 		name = "refs/tags/" + ref.Tag
 	case ref.Name != "":
 		name = ref.Name
+	case ref.Semver != "":
+		if name, err = r.newest(ref.Semver); err != nil {
+			return name, ID{}, err
+		}
 	default:
 		head, err := r.storage.Reference(plumbing.HEAD)
 		if err != nil {

@@ -26,6 +26,9 @@ func SetDefaultsGitSource(o *GitSource) {
 	if s.Interval == nil {
 		s.Interval = &metav1.Duration{Duration: DefaultInterval}
 	}
+	if v := s.Verification; v != nil && v.Mode == "" {
+		v.Mode = VerifyHead
+	}
 	if s.Render == "" {
 		s.Render = RenderAuto
 	}

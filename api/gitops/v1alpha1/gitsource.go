@@ -36,8 +36,10 @@ type GitSourceList struct {
 
 // GitSourceSpec says what to follow and how.
 type GitSourceSpec struct {
-	// URL of the repository: https://host/path, file:///path or an absolute
-	// path of a repository (bare or with a working tree) on the server.
+	// URL of the repository: https://host/path, ssh://user@host[:port]/path,
+	// user@host:path, file:///path or an absolute path on the server. At a path
+	// lies a repository (bare or with a working tree) or a file made by "git
+	// bundle". Submodules are not followed.
 	URL string `json:"url"`
 	// Ref is what to follow in the repository. Empty: the branch that the
 	// repository's HEAD names.
@@ -54,19 +56,35 @@ type GitSourceSpec struct {
 	// +optional
 	// +listType=atomic
 	Ignore []string `json:"ignore,omitempty"`
-	// Interval is how often a remote repository is asked for new commits.
-	// Repositories on the server's own disk are watched and never polled.
+	// Interval is how often a remote repository is asked for new commits; a
+	// tenth more or less, so that many sources do not ask at once. Of several
+	// sources with the same repository the shortest counts. Repositories and
+	// bundles on the server's own disk are watched and never polled.
 	// Default 60s, at least 5s.
 	// +optional
 	Interval *metav1.Duration `json:"interval,omitempty"`
-	// SecretRef names the Secret with the credentials for a remote: the key
-	// "token" (sent as bearer), or "username" and "password".
+	// SecretRef names the Secret with the credentials for a remote. Its keys
+	// for https are "username" and "password", "token" (a password that goes
+	// with any user name, as the forges want it), "bearerToken", "tls.crt" and
+	// "tls.key" (a client certificate), "ca.crt" (in place of caBundle) and
+	// "proxy" (the URL of a proxy). For ssh they are "identity" (a private key),
+	// "password" (of the key, if it has one), "known_hosts", which must name
+	// the host, and "proxy". Credentials are sent to the host of the URL and
+	// never to one that it redirects to.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
 	// CABundle is PEM with the certificates that a remote's certificate is
 	// checked against instead of the system's.
 	// +optional
 	CABundle []byte `json:"caBundle,omitempty"`
+	// Verification, when present, has only commits applied that were signed by
+	// somebody it names and descend from the one applied before.
+	// +optional
+	Verification *VerificationSpec `json:"verification,omitempty"`
+	// Webhook, when present, has a forge tell of pushes at /hooks/NAME of the
+	// API server, so that they are not waited for.
+	// +optional
+	Webhook *WebhookSpec `json:"webhook,omitempty"`
 	// Render says how files become objects. Default auto.
 	// +optional
 	Render RenderMode `json:"render,omitempty"`
@@ -104,6 +122,11 @@ type GitReference struct {
 	// Tag, such as "v1.4.2".
 	// +optional
 	Tag string `json:"tag,omitempty"`
+	// Semver is a range of versions, such as ">=1.4.0 <2.0.0" or "1.x". The tag
+	// with the highest version in it is followed; pre-releases only where the
+	// range names one.
+	// +optional
+	Semver string `json:"semver,omitempty"`
 	// Commit is a full commit id of 40 hexadecimal digits.
 	// +optional
 	Commit string `json:"commit,omitempty"`
@@ -197,6 +220,9 @@ const (
 	ConditionFetched = "Fetched"
 	// ConditionReady says that the newest commit is applied.
 	ConditionReady = "Ready"
+	// ConditionVerified says that the newest commit is signed as the source's
+	// verification asks for. Absent where it asks for nothing.
+	ConditionVerified = "Verified"
 	// ConditionHealthy says that every object of the applied commit is healthy.
 	ConditionHealthy = "Healthy"
 	// ConditionStalled says that nothing will go on without a new commit or a
@@ -207,6 +233,10 @@ const (
 // AnnotationAllowRewrite on a GitSource names the one commit that may be
 // applied although it does not descend from the applied one.
 const AnnotationAllowRewrite = GroupName + "/allow-rewrite"
+
+// AnnotationFetch on a GitSource has its remote asked at once whenever the
+// value changes; a time is a good value.
+const AnnotationFetch = GroupName + "/fetch"
 
 // The health of the objects of an applied commit.
 const (
@@ -239,6 +269,13 @@ type GitSourceStatus struct {
 	// HealthyCommit is the last commit whose objects were all healthy.
 	// +optional
 	HealthyCommit string `json:"healthyCommit,omitempty"`
+	// VerifiedCommit is the newest commit whose signature was found good; only
+	// what descends from it is applied.
+	// +optional
+	VerifiedCommit string `json:"verifiedCommit,omitempty"`
+	// VerifiedBy is who signed it, and with which key.
+	// +optional
+	VerifiedBy string `json:"verifiedBy,omitempty"`
 	// Health is Healthy, Progressing, Degraded or Unknown.
 	// +optional
 	Health string `json:"health,omitempty"`
@@ -256,7 +293,7 @@ type GitSourceStatus struct {
 	// +optional
 	// +listType=atomic
 	Problems []Problem `json:"problems,omitempty"`
-	// Conditions are Fetched, Ready, Healthy and Stalled.
+	// Conditions are Fetched, Verified, Ready, Healthy and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

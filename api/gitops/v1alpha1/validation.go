@@ -2,7 +2,6 @@ package v1alpha1
 
 import (
 	"crypto/x509"
-	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -20,6 +19,7 @@ var commitID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	s, at := &o.Spec, field.NewPath("spec")
 	errs := validateURL(s.URL, at.Child("url"))
+	errs = append(errs, validateTrust(s, at)...)
 	errs = append(errs, validateReference(&s.Ref, at.Child("ref"))...)
 	for i, p := range s.Paths {
 		errs = append(errs, validatePath(p, at.Child("paths").Index(i))...)
@@ -36,8 +36,9 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 		errs = append(errs, field.Invalid(at.Child("timeout"), s.Timeout.Duration.String(), "must be longer than zero"))
 	}
 	if r := s.SecretRef; r != nil {
-		errs = append(errs, validateName(r.Namespace, true, at.Child("secretRef", "namespace"))...)
-		errs = append(errs, validateName(r.Name, false, at.Child("secretRef", "name"))...)
+		errs = append(errs, validateObject(r.Namespace, r.Name, at.Child("secretRef"))...)
+	} else if strings.HasPrefix(s.URL, "ssh://") || scpLike.MatchString(s.URL) {
+		errs = append(errs, field.Required(at.Child("secretRef"), `ssh needs a Secret with "identity" (a private key) and "known_hosts" (the host's key)`))
 	}
 	if len(s.CABundle) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CABundle) {
 		errs = append(errs, field.Invalid(at.Child("caBundle"), "(PEM)", "has no certificate in PEM form"))
@@ -96,62 +97,9 @@ func ValidatePlan(o, _ *Plan) field.ErrorList {
 		errs = append(errs, field.Required(at.Child("source"), "name the GitSource"))
 	}
 	if o.Spec.Ref == (GitReference{}) {
-		errs = append(errs, field.Required(at.Child("ref"), "set branch, tag, commit or name"))
+		errs = append(errs, field.Required(at.Child("ref"), "set branch, tag, semver, commit or name"))
 	}
 	return append(errs, validateReference(&o.Spec.Ref, at.Child("ref"))...)
-}
-
-func validateURL(s string, at *field.Path) field.ErrorList {
-	if s == "" {
-		return field.ErrorList{field.Required(at, "give an https:// URL or the absolute path of a repository")}
-	}
-	if strings.HasPrefix(s, "/") {
-		if path.Clean(s) != s {
-			return field.ErrorList{field.Invalid(at, s, "must be a clean path, without \"..\", \".\" or a slash at its end")}
-		}
-		return nil
-	}
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return field.ErrorList{field.Invalid(at, s, "is neither a URL nor an absolute path")}
-	case u.User != nil:
-		return field.ErrorList{field.Invalid(at, u.Redacted(), "must not carry credentials; put them into a Secret and name it in secretRef")}
-	case u.Scheme == "file" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
-		return nil
-	case u.Scheme == "https" && u.Host != "":
-		return nil
-	case u.Scheme == "http":
-		return field.ErrorList{field.Invalid(at, s, "must use https: over plain http anybody on the way could write to the cluster")}
-	}
-	return field.ErrorList{field.Invalid(at, s, "must be https://host/path, file:///path or an absolute path")}
-}
-
-func validateReference(r *GitReference, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	set := 0
-	check := func(child, value, full string) {
-		if value == "" {
-			return
-		}
-		set++
-		if msg := invalidRef(full); msg != "" {
-			errs = append(errs, field.Invalid(at.Child(child), value, msg))
-		}
-	}
-	check("branch", r.Branch, "refs/heads/"+r.Branch)
-	check("tag", r.Tag, "refs/tags/"+r.Tag)
-	check("name", r.Name, r.Name)
-	if r.Commit != "" {
-		set++
-		if !commitID.MatchString(r.Commit) {
-			errs = append(errs, field.Invalid(at.Child("commit"), r.Commit, "must be a full commit id of 40 hexadecimal digits"))
-		}
-	}
-	if set > 1 {
-		errs = append(errs, field.Invalid(at, "", "set only one of branch, tag, commit and name"))
-	}
-	return errs
 }
 
 // invalidRef says why a full reference name is not one by git's rules

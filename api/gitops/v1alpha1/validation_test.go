@@ -21,6 +21,12 @@ func source(change func(*v1alpha1.GitSourceSpec)) *v1alpha1.GitSource {
 	return o
 }
 
+var key = &v1alpha1.SecretReference{Namespace: "kube-system", Name: "git"}
+
+func verification() *v1alpha1.VerificationSpec {
+	return &v1alpha1.VerificationSpec{Signers: []v1alpha1.SignerSet{{ConfigMapRef: &v1alpha1.ConfigMapReference{Namespace: "kube-system", Name: "signers"}}}}
+}
+
 func TestValidateGitSource(t *testing.T) {
 	t.Parallel()
 	type spec = v1alpha1.GitSourceSpec
@@ -48,6 +54,24 @@ func TestValidateGitSource(t *testing.T) {
 		"percent":            {func(s *spec) { s.Guards.MaxDeletePercent = ptr.To[int32](101) }, "between 0 and 100"},
 		"ca":                 {func(s *spec) { s.CABundle = []byte("x") }, "PEM"},
 		"report onto itself": {func(s *spec) { s.Ref.Branch, s.Reports.Branch = "main", "main" }, "another branch"},
+		"ssh":                {func(s *spec) { s.URL, s.SecretRef = "ssh://git@example.org:2222/a.git", key }, ""},
+		"scp-like":           {func(s *spec) { s.URL, s.SecretRef = "git@example.org:team/a.git", key }, ""},
+		"ssh without key":    {func(s *spec) { s.URL = "git@example.org:team/a.git" }, "known_hosts"},
+		"ssh password":       {func(s *spec) { s.URL, s.SecretRef = "ssh://git:secret@example.org/a", key }, "must not carry a password"},
+		"ssh option as host": {func(s *spec) { s.URL, s.SecretRef = "ssh://-oProxyCommand=id/a", key }, "spec.url"},
+		"range":              {func(s *spec) { s.Ref.Semver = ">=1.4.0 <2.0.0" }, ""},
+		"no range":           {func(s *spec) { s.Ref.Semver = "newest" }, "range of versions"},
+		"range and tag":      {func(s *spec) { s.Ref.Semver, s.Ref.Tag = "1.x", "v1" }, "only one"},
+		"signers":            {func(s *spec) { s.Verification = verification() }, ""},
+		"no signers":         {func(s *spec) { s.Verification = &v1alpha1.VerificationSpec{} }, "at least one set"},
+		"signers twice":      {func(s *spec) { s.Verification = verification(); s.Verification.Signers[0].SecretRef = key }, "only one of secretRef"},
+		"signers nowhere":    {func(s *spec) { s.Verification = verification(); s.Verification.Signers[0].ConfigMapRef = nil }, "signers[0]: Required"},
+		"signers outside":    {func(s *spec) { s.Verification = verification(); s.Verification.Signers[0].Path = "../x" }, "signers[0].path"},
+		"tag of a branch":    {func(s *spec) { s.Verification = verification(); s.Verification.Mode = "tag" }, "a branch has no tag"},
+		"tag of a range":     {func(s *spec) { s.Verification = verification(); s.Verification.Mode, s.Ref.Semver = "tag", "1.x" }, ""},
+		"webhook":            {func(s *spec) { s.Webhook = &v1alpha1.WebhookSpec{Type: "gitea", SecretRef: *key} }, ""},
+		"webhook of nobody":  {func(s *spec) { s.Webhook = &v1alpha1.WebhookSpec{SecretRef: *key} }, "spec.webhook.type"},
+		"webhook in clear":   {func(s *spec) { s.Webhook = &v1alpha1.WebhookSpec{Type: "gitea"} }, "spec.webhook.secretRef.name"},
 		"namespace":          {func(s *spec) { s.TargetNamespace = "A_b" }, "spec.targetNamespace"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +86,7 @@ func TestValidateGitSource(t *testing.T) {
 			if len(errs) == 0 || !strings.Contains(errs.ToAggregate().Error(), c.want) {
 				t.Fatalf("got %v, want something with %q", errs, c.want)
 			}
-			if strings.Contains(errs.ToAggregate().Error(), "secret@") {
+			if strings.Contains(errs.ToAggregate().Error(), "secret@") || strings.Contains(errs.ToAggregate().Error(), "git:secret") {
 				t.Fatal("the message shows a password")
 			}
 		})

@@ -6,6 +6,11 @@
 package v1alpha1
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ConfigMapReference) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.ConfigMapReference"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in DriftSpec) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.DriftSpec"
 }
@@ -111,6 +116,21 @@ func (in SecretReference) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SignerSet) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.SignerSet"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Suspension) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.Suspension"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in VerificationSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.VerificationSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in WebhookSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.WebhookSpec"
 }
