@@ -60,6 +60,7 @@ type Server struct {
 	webhooks    *webhook.Webhooks
 	peers       *inproc.Server
 	identify    *authn.Authenticator
+	connector   *connect.Connector
 	listener    net.Listener
 	http        *http.Server
 
@@ -255,6 +256,8 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.connector = connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(),
+		Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log})
 	api, err := rest.New(rest.Config{
 		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
@@ -262,7 +265,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)
 		},
-		Connector: connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(), Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log}),
+		Connector: s.connector,
 		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.checks(),
 		Paths: map[string]http.Handler{EncryptionPath + "/": http.HandlerFunc(s.serveEncryption), fairness.DumpPath: s.fairness},
 	})
@@ -335,6 +338,15 @@ func (s *Server) Identify(r *http.Request) (txn.Identity, bool, error) {
 func (s *Server) Authorize(identity txn.Identity, a authz.Attributes) bool {
 	allowed, _ := authz.Authorizer{}.Authorize(s.store.Snapshot(), identity, a)
 	return allowed
+}
+
+// LastLines gives an identity the last lines of a container's log, or with
+// previous of the container before it.
+func (s *Server) LastLines(ctx context.Context, identity txn.Identity, namespace, pod, container string, previous bool, lines int) ([]string, error) {
+	if !s.Authorize(identity, authz.Attributes{Verb: "get", Version: "v1", Resource: "pods", Subresource: "log", Namespace: namespace, Name: pod}) {
+		return nil, fmt.Errorf("%s may not read the log of pod %s/%s", identity.Name, namespace, pod)
+	}
+	return s.connector.Lines(ctx, namespace, pod, container, previous, lines)
 }
 
 // Authorities are the cluster's.

@@ -1,6 +1,7 @@
 package gitsource
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type Config struct {
 	// Key is the key of the digests over desired objects. Empty: one is made
 	// and kept in DataDir.
 	Key []byte
+	// Logs, when not nil, gives the last lines of a container, or of the one
+	// before it; they explain why a commit failed.
+	Logs func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error)
 	// Observing, when not nil, is called when every write is seen from then on.
 	Observing func()
 	// Clock may be nil for the real one.

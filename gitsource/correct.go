@@ -16,7 +16,6 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/apply"
 	"github.com/headway-sh/headway/gitsource/drift"
-	"github.com/headway-sh/headway/gitsource/health"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/internal/failpoint"
 )
@@ -123,7 +122,7 @@ func (s *source) repair(ctx context.Context, changes []txn.Change, notes []txn.N
 	}
 	for i, o := range result.Outcomes {
 		e := s.inventory.Entries[o.Change.Ref]
-		s.tracker.Set(o.Change.Ref, health.Of(&e, done.Objects[i]))
+		s.tracker.Set(o.Change.Ref, s.checks.Of(&e, done.Objects[i]))
 		delete(s.broken, o.Change.Ref)
 	}
 	return nil

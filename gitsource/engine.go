@@ -182,6 +182,9 @@ func (e *Engine) observe(w txn.Write) {
 		}
 		return
 	case releases:
+		if r, ok := w.Before.(*v1alpha1.Release); ok && w.After == nil {
+			e.told(r.Spec.Source, func(p *pending) { p.forgiven = append(p.forgiven, r.Name) })
+		}
 		return
 	}
 	if name, ok := e.owners.source(w.Ref); ok {

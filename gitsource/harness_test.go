@@ -39,6 +39,9 @@ type cluster struct {
 	clock *clocktesting.FakeClock
 	store *txntest.Store
 
+	// logs stands for the agents; it may be nil.
+	logs func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error)
+
 	stopEngine func()
 }
 
@@ -127,7 +130,7 @@ func (c *cluster) engine() *gitsource.Engine {
 	c.t.Helper()
 	e, err := gitsource.New(gitsource.Config{
 		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
-		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock,
+		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs,
 	})
 	if err != nil {
 		c.t.Fatal(err)

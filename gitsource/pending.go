@@ -17,6 +17,9 @@ type pending struct {
 	all    bool                // every object must be compared with git
 	writes []txn.Write         // of objects in the inventory
 	plans  []string            // Plans that were asked for
+	// forgiven are Releases that somebody has deleted: their commits are no
+	// longer quarantined.
+	forgiven []string
 }
 
 func (p *pending) write(w txn.Write) {

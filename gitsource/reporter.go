@@ -74,7 +74,7 @@ func (s *source) report() report.Source {
 		out.Health = v1alpha1.HealthUnknown
 	}
 	if r := s.release; r != nil {
-		out.Phase, out.Message = string(r.Status.Phase), r.Status.Message
+		out.Phase, out.Message, out.Evidence = string(r.Status.Phase), r.Status.Message, r.Status.Evidence
 		if r.Spec.Commit == s.status.AppliedCommit {
 			out.Changes = r.Status.Summary.String()
 			out.Problems = append(out.Problems, r.Status.Problems...)

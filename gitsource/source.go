@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type source struct {
 
 	inventory *plan.Inventory
 	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
+	checks    *health.Judge
 	tracker   *health.Tracker
 	records   []drift.Record
 	broken    map[txn.Ref]breakage // drift to be corrected
@@ -78,7 +80,7 @@ func (t trial) same(o trial) bool {
 func newSource(e *Engine, name string, after <-chan struct{}) *source {
 	return &source{
 		engine: e, name: name, log: e.cfg.Logger.With("source", name), wake: make(chan struct{}, 1),
-		after: after, done: make(chan struct{}), tracker: &health.Tracker{},
+		after: after, done: make(chan struct{}), checks: &health.Judge{}, tracker: &health.Tracker{},
 		broken: map[txn.Ref]breakage{}, contended: map[string]*contest{},
 	}
 }
@@ -151,7 +153,7 @@ func (s *source) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("view: %w", err)
 	}
-	s.tracker = health.NewTracker(s.inventory, view)
+	s.tracker = health.NewTracker(s.checks, s.inventory, view)
 	s.remember(view)
 	return nil
 }
@@ -177,7 +179,9 @@ func (s *source) remember(view txn.View) {
 func (s *source) step(ctx context.Context, p pending) error {
 	now := s.now()
 	if p.object != nil {
-		s.configure(ctx, p.object)
+		if err := s.configure(ctx, p.object); err != nil {
+			return err
+		}
 	}
 	if s.object == nil {
 		return nil
@@ -185,6 +189,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if p.opened {
 		s.follow(ctx)
 	}
+	s.forgive(p.forgiven)
 	due := !s.retryAt.IsZero() && !now.Before(s.retryAt)
 	if due {
 		s.retryAt = time.Time{}
@@ -195,7 +200,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if woken {
 		s.slept = false
 	}
-	if p.object != nil || p.opened || p.refs || p.all || due || woken {
+	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -208,7 +213,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 			err = errors.Join(err, planErr)
 		}
 	}
-	s.settle()
+	s.settle(ctx)
 	if err == nil && !s.retryAt.After(s.now()) {
 		s.retry = 0 // else another try is planned, and the next wait is longer
 	}
@@ -216,7 +221,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 }
 
 // configure takes over a changed GitSource.
-func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) {
+func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	o = o.DeepCopy()
 	v1alpha1.SetDefaultsGitSource(o)
 	old := s.object
@@ -225,6 +230,19 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) {
 	if old == nil || needsReopen(&old.Spec, &o.Spec) {
 		s.follow(ctx)
 	}
+	if old != nil && reflect.DeepEqual(old.Spec.Health.Checks, o.Spec.Health.Checks) || old == nil && len(o.Spec.Health.Checks) == 0 {
+		return nil
+	}
+	view, err := s.engine.cfg.Txn.View(ctx)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	var errs []error
+	if s.checks, errs = health.NewJudge(o.Spec.Health.Checks); len(errs) > 0 {
+		s.log.Warn("health checks are left out", "errors", errs) // the API server refuses such
+	}
+	s.tracker = health.NewTracker(s.checks, s.inventory, view)
+	return nil
 }
 
 // failed plans another try after an error that is nobody's fault.
@@ -276,7 +294,7 @@ func (s *source) observe(writes []txn.Write) {
 		if !ok {
 			continue
 		}
-		s.tracker.Set(w.Ref, health.Of(&e, w.After))
+		s.tracker.Set(w.Ref, s.checks.Of(&e, w.After))
 		if w.Identity.Name == s.engine.cfg.Identity.Name || w.Subresource == "status" {
 			continue
 		}

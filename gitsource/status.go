@@ -37,8 +37,9 @@ func (s *source) condition(kind string, ok bool, reason, message string) {
 	})
 }
 
-// settle judges the health of what is applied.
-func (s *source) settle() {
+// settle judges the health of what is applied, and has a commit that failed
+// taken back.
+func (s *source) settle(ctx context.Context) {
 	s.status.DriftCount = int32(len(s.records))
 	s.status.Problems = append(s.problems[:len(s.problems):len(s.problems)], s.fights...)
 	if s.inventory.Head.Commit == "" {
@@ -62,11 +63,9 @@ func (s *source) settle() {
 	problems := s.tracker.Problems(s.inventory, maxProblems)
 	switch late := !s.now().Before(s.deadline()); {
 	case health == v1alpha1.HealthDegraded:
-		s.release.Status.Problems = problems
-		s.finish(v1alpha1.ReleaseFailed, problems[0].String())
+		s.fail(ctx, problems, problems[0].String())
 	case late:
-		s.release.Status.Problems = problems
-		s.finish(v1alpha1.ReleaseFailed, fmt.Sprintf("not healthy within %s: %s", s.object.Spec.Timeout.Duration, problems[0]))
+		s.fail(ctx, problems, fmt.Sprintf("not healthy within %s: %s", s.object.Spec.Timeout.Duration, problems[0]))
 	}
 }
 

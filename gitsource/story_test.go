@@ -23,21 +23,26 @@ import (
 // testscript's own, the commands are those of the table below.
 func TestStories(t *testing.T) {
 	commands := map[string]func(*story, *testscript.TestScript, []string) error{
-		"source":    (*story).makeSource, // NAME [SPEC-JSON]
-		"spec":      (*story).patchSpec,  // NAME PATCH-JSON
-		"run":       (*story).start,
-		"restart":   (*story).restart,
-		"git":       (*story).runGit,    // ARGS... in work/
-		"push":      (*story).commit,    // [MESSAGE]; \n is a new line
-		"await":     (*story).awaitThe,  // PHASE [SOURCE], of work's HEAD
-		"condition": (*story).wantState, // TYPE STATUS REASON [SOURCE]
-		"as":        (*story).act,       // USER delete|patch|create RESOURCE NAME [JSON]
-		"field":     (*story).wantField, // RESOURCE NAME PATH VALUE, waited for
-		"tick":      (*story).tick,      // DURATION
-		"objects":   (*story).objects,   // prints the inventory's objects
-		"problems":  (*story).printProblems,
-		"report":    (*story).report,  // FILE PATTERN: prints it once it has the pattern
-		"settled":   (*story).settled, // no transaction is made while the clock goes on
+		"source":       (*story).makeSource, // NAME [SPEC-JSON]
+		"spec":         (*story).patchSpec,  // NAME PATCH-JSON
+		"run":          (*story).start,
+		"restart":      (*story).restart,
+		"git":          (*story).runGit,        // ARGS... in work/
+		"push":         (*story).commit,        // [MESSAGE]; \n is a new line
+		"await":        (*story).awaitThe,      // PHASE [SOURCE], of work's HEAD
+		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
+		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
+		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
+		"unquarantine": (*story).deleteRelease, // of work's HEAD
+		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
+		"pin":          (*story).pin,           // SOURCE REV REASON
+		"observed":     (*story).wantObserved,  // REV, as the newest commit that was seen
+		"field":        (*story).wantField,     // RESOURCE NAME PATH VALUE, waited for
+		"tick":         (*story).tick,          // DURATION
+		"objects":      (*story).objects,       // prints the inventory's objects
+		"problems":     (*story).printProblems,
+		"report":       (*story).report,  // FILE PATTERN: prints it once it has the pattern
+		"settled":      (*story).settled, // no transaction is made while the clock goes on
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, f := range commands {
@@ -164,6 +169,62 @@ func (s *story) act(_ *testscript.TestScript, args []string) error {
 		Name: args[0], Groups: []string{"system:authenticated"}, Address: "10.1.2.3", UserAgent: "kubectl/v1.37.0", Impersonator: "admin",
 	}, change)
 	return err
+}
+
+func (s *story) setStatus(_ *testscript.TestScript, args []string) error {
+	if last := s.await(func() string {
+		if s.get(ref(args[0], args[1])) == nil {
+			return "there is no such object"
+		}
+		return ""
+	}); last != "" {
+		return failure(last)
+	}
+	_, err := s.store.Do(s.t.Context(), txn.Identity{Name: "system:serviceaccount:kube-system:deployment-controller"}, txn.Change{
+		Verb: txn.Patch, Ref: ref(args[0], args[1]), Subresource: "status", FieldManager: "controller",
+		Patch: []byte(`{"status":` + args[2] + `}`), PatchType: types.MergePatchType,
+	})
+	return err
+}
+
+func (s *story) deleteRelease(*testscript.TestScript, []string) error {
+	_, err := s.store.Do(s.t.Context(), admin, txn.Change{
+		Verb: txn.Delete, Ref: txn.Ref{Resource: v1alpha1.Resource("releases"), Name: v1alpha1.ReleaseName("main", s.head())},
+	})
+	return err
+}
+
+func (s *story) pin(_ *testscript.TestScript, args []string) error {
+	id, err := s.tryGit(s.work(), "rev-parse", args[1])
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"pin": v1alpha1.Pin{Commit: id, Reason: args[2], By: "jane"}}})
+	if err != nil {
+		return err
+	}
+	return s.patchSpec(nil, []string{args[0], string(patch)})
+}
+
+func (s *story) wantObserved(_ *testscript.TestScript, args []string) error {
+	id, err := s.tryGit(s.work(), "rev-parse", args[0])
+	if err != nil {
+		return err
+	}
+	return failure(s.await(func() string {
+		if got := s.source("main").Status.ObservedCommit; got != id {
+			return "observed " + got
+		}
+		return ""
+	}))
+}
+
+func (s *story) wantPhase(_ *testscript.TestScript, args []string) error {
+	id, err := s.tryGit(s.work(), "rev-parse", args[1])
+	if err != nil {
+		return err
+	}
+	return failure(s.await(func() string { return s.phaseIs(sourceArg(args, 2), id, v1alpha1.ReleasePhase(args[0])) }))
 }
 
 func (s *story) wantField(_ *testscript.TestScript, args []string) error {

@@ -14,7 +14,6 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/apply"
-	"github.com/headway-sh/headway/gitsource/health"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/repo"
@@ -30,13 +29,18 @@ const TrailerAllowDelete = "Allow-Delete"
 // sync brings the cluster to the newest commit. all compares every object with
 // git; again tries once more what was refused.
 func (s *source) sync(ctx context.Context, all, again bool) error {
-	id, ok := s.fetch(ctx)
+	observed, ok := s.fetch(ctx)
 	if !ok {
 		return nil
 	}
 	if err := failpoint.Hit(ctx, "gitsource.fetch.after"); err != nil {
 		return err
 	}
+	aim, err := s.aim(ctx, observed)
+	if err != nil {
+		return err
+	}
+	id := aim.id
 	current := s.inventory.Head.Complete && s.inventory.Head.Commit == id.String()
 	this := trial{commit: id, generation: s.object.Generation, consent: s.object.Annotations[v1alpha1.AnnotationAllowRewrite]}
 	switch {
@@ -48,10 +52,15 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 		return nil // applied, or refused for what has not changed
 	}
 	commit, err := s.follower.repo.Commit(id)
+	if err != nil && aim.pinned {
+		s.tried = this
+		s.unknownPin(err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if !current {
+	if !current && !aim.back() {
 		ok, err := s.descends(ctx, id)
 		if err != nil {
 			return err
@@ -62,7 +71,9 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 			return nil
 		}
 	}
-	if err := s.begin(ctx, commit, current); err != nil {
+	if aim.quarantined != nil {
+		s.takeUp(aim.quarantined)
+	} else if err := s.begin(ctx, commit, current); err != nil {
 		return err
 	}
 	set, problems, err := s.follower.renderer.Render(ctx, id)
@@ -75,7 +86,7 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	if len(problems) > 0 {
 		err = &apply.Refused{Problems: problems}
 	} else {
-		err = s.apply(ctx, commit, set, all, current)
+		err = s.apply(ctx, commit, set, aim, all, current)
 	}
 	refused := apply.AsRefused(err)
 	if err != nil && refused == nil {
@@ -84,7 +95,7 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	s.tried = this
 	if refused != nil {
 		s.tried.again = refused.Again
-		s.refuse(refused, current)
+		s.refuse(refused, current || aim.quarantined != nil)
 		if refused.Again {
 			s.failed(refused)
 		}
@@ -184,9 +195,7 @@ func (s *source) begin(ctx context.Context, c *repo.Commit, current bool) error 
 		phase = v1alpha1.ReleaseProgressing
 	}
 	if o, ok := view.Get(txn.Ref{Resource: releases, Name: name}); ok {
-		s.release = o.(*v1alpha1.Release).DeepCopy()
-		s.release.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Release"}
-		s.written.release = *s.release.Status.DeepCopy()
+		s.takeUp(o.(*v1alpha1.Release))
 		if !current {
 			s.release.Status = v1alpha1.ReleaseStatus{Phase: phase, ObservedTime: s.release.Status.ObservedTime}
 		}
@@ -209,8 +218,18 @@ func (s *source) begin(ctx context.Context, c *repo.Commit, current bool) error 
 	return nil
 }
 
+// takeUp goes on with a release that is stored.
+func (s *source) takeUp(r *v1alpha1.Release) {
+	if s.release != nil && s.release.Name == r.Name {
+		return
+	}
+	s.release = r.DeepCopy()
+	s.release.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Release"}
+	s.written.release = *s.release.Status.DeepCopy()
+}
+
 // apply plans and writes a rendered commit.
-func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, all, current bool) error {
+func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim aim, all, current bool) error {
 	s.engine.applying.Lock()
 	defer s.engine.applying.Unlock()
 	// What somebody has changed meanwhile is put back along with the commit.
@@ -224,20 +243,28 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, all
 			Consents: c.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all, Dirty: dirty,
 		},
 	}
+	if aim.back() {
+		// Exactly that set was asked for, with what has to go for it.
+		job.Consents = append(job.Consents, "all")
+	}
 	// What along has noted counts once it is written.
 	written := s.save()
 	job.Done = func(done apply.Stage) {
 		s.applied(done, dirty)
 		written = s.save()
 	}
-	if !current {
+	switch {
+	case current:
+	case aim.quarantined != nil:
+		job.Along = s.alongBack
+	default:
 		job.Along = s.along
 	}
 	if err := s.engine.applier.Apply(ctx, job); err != nil {
 		s.restoreNotes(written)
 		return err
 	}
-	if s.release != nil && s.release.Status.AppliedTime == nil {
+	if aim.quarantined == nil && s.release != nil && s.release.Status.AppliedTime == nil {
 		s.release.Status.AppliedTime = s.stamp()
 	}
 	return nil
@@ -305,7 +332,7 @@ func (s *source) healthyAtOnce(p *plan.Plan) bool {
 	}
 	for _, stage := range p.Stages {
 		for _, c := range stage.Changes {
-			if e := p.Next.Entries[c.Ref]; c.Verb != txn.Delete && !health.Static(&e) {
+			if e := p.Next.Entries[c.Ref]; c.Verb != txn.Delete && !s.checks.Static(&e) {
 				return false
 			}
 		}
@@ -319,7 +346,7 @@ func (s *source) applied(done apply.Stage, dirty map[txn.Ref]bool) {
 	s.inventory = done.Inventory
 	for i, o := range done.Outcomes {
 		if e, ok := done.Inventory.Entries[o.Change.Ref]; ok {
-			s.tracker.Set(o.Change.Ref, health.Of(&e, done.Objects[i]))
+			s.tracker.Set(o.Change.Ref, s.checks.Of(&e, done.Objects[i]))
 		}
 	}
 	s.tracker.Keep(done.Inventory)
@@ -341,8 +368,21 @@ func (s *source) applied(done apply.Stage, dirty map[txn.Ref]bool) {
 	s.ready()
 }
 
+// ready says what is applied, and why it is not the newest commit.
 func (s *source) ready() {
-	s.condition(v1alpha1.ConditionReady, true, "Applied", "the newest commit is applied")
+	pin := s.object.Spec.Pin
+	switch {
+	case pin != nil && pin.Commit == s.status.AppliedCommit:
+		s.condition(v1alpha1.ConditionReady, true, "Pinned", pinning(pin, s.status.ObservedCommit))
+	case s.rolledBack():
+		message := s.release.Status.Message
+		s.condition(v1alpha1.ConditionReady, false, "RolledBack", message)
+		s.condition(v1alpha1.ConditionStalled, true, "RolledBack", message)
+		s.problems = s.release.Status.Problems
+		return
+	default:
+		s.condition(v1alpha1.ConditionReady, true, "Applied", "the newest commit is applied")
+	}
 	meta.RemoveStatusCondition(&s.status.Conditions, v1alpha1.ConditionStalled)
 }
 

@@ -7,10 +7,12 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/internal/objectcel"
 )
 
 func gitSourceKind() *kind.Kind {
@@ -26,7 +28,7 @@ func gitSourceKind() *kind.Kind {
 		NewList:       func() runtime.Object { return &v1alpha1.GitSourceList{} },
 		Default:       defaults(v1alpha1.SetDefaultsGitSource),
 		Prepare:       p.main,
-		Validate:      validate(v1alpha1.ValidateGitSource),
+		Validate:      validate(validateGitSource),
 		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
 		Columns: append([]column{
 			nameColumn(), str("Revision", "The commit that is applied."), str("Suspended", "Whether commits are held back."),
@@ -39,6 +41,24 @@ func gitSourceKind() *kind.Kind {
 				orUnknown(o.Status.Health), int64(o.Status.DriftCount), message, age(o, now), o.Spec.URL}
 		}),
 	}
+}
+
+// validateGitSource also compiles the expressions, which the types alone
+// cannot.
+func validateGitSource(o, old *v1alpha1.GitSource) field.ErrorList {
+	errs := v1alpha1.ValidateGitSource(o, old)
+	for i, c := range o.Spec.Health.Checks {
+		at := field.NewPath("spec", "health", "checks").Index(i)
+		for name, expression := range map[string]string{"healthy": c.Healthy, "failed": c.Failed} {
+			if expression == "" {
+				continue
+			}
+			if _, err := objectcel.Compile(expression); err != nil {
+				errs = append(errs, field.Invalid(at.Child(name), expression, err.Error()))
+			}
+		}
+	}
+	return errs
 }
 
 func releaseKind() *kind.Kind {

@@ -5,6 +5,7 @@ package health
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -23,12 +24,12 @@ type State struct {
 	Message string
 }
 
-// Of judges one object; nil says that it is missing.
-func Of(e *plan.Entry, o txn.Object) State {
+// Of judges one object by kstatus' rules; nil says that it is missing.
+func (j *Judge) Of(e *plan.Entry, o txn.Object) State {
 	if o == nil {
 		return State{v1alpha1.HealthProgressing, "is missing"}
 	}
-	if Static(e) && o.GetDeletionTimestamp() == nil {
+	if j.Static(e) && o.GetDeletionTimestamp() == nil {
 		return State{Health: v1alpha1.HealthHealthy}
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
@@ -38,6 +39,13 @@ func Of(e *plan.Entry, o txn.Object) State {
 	u := &unstructured.Unstructured{Object: content}
 	u.SetAPIVersion(e.APIVersion)
 	u.SetKind(e.Kind)
+	if c, ok := j.checks[kindOf(e)]; ok && o.GetDeletionTimestamp() == nil {
+		return c.judge(content)
+	}
+	return byConvention(u)
+}
+
+func byConvention(u *unstructured.Unstructured) State {
 	result, err := status.Compute(u)
 	if err != nil {
 		return State{v1alpha1.HealthUnknown, err.Error()}
@@ -56,7 +64,10 @@ func Of(e *plan.Entry, o txn.Object) State {
 }
 
 // Static tells whether objects of the kind are healthy as soon as they exist.
-func Static(e *plan.Entry) bool {
+func (j *Judge) Static(e *plan.Entry) bool {
+	if _, ok := j.checks[kindOf(e)]; ok {
+		return false
+	}
 	switch e.Group {
 	case "":
 		return slices.Contains([]string{"ConfigMap", "Secret", "ServiceAccount", "LimitRange", "Endpoints"}, e.Kind)
@@ -70,13 +81,20 @@ func Static(e *plan.Entry) bool {
 type Tracker struct{ sick map[txn.Ref]State }
 
 // NewTracker judges all objects of an inventory.
-func NewTracker(i *plan.Inventory, v txn.View) *Tracker {
+func NewTracker(j *Judge, i *plan.Inventory, v txn.View) *Tracker {
 	t := &Tracker{sick: map[txn.Ref]State{}}
 	for ref, e := range i.Entries {
 		o, _ := v.Get(ref)
-		t.Set(ref, Of(&e, o))
+		t.Set(ref, j.Of(&e, o))
 	}
 	return t
+}
+
+// Sick are the objects that are not healthy.
+func (t *Tracker) Sick() []txn.Ref {
+	return slices.SortedFunc(maps.Keys(t.sick), func(a, b txn.Ref) int {
+		return cmp.Or(cmp.Compare(t.sick[a].Health, t.sick[b].Health), a.Compare(b))
+	})
 }
 
 // Set notes an object's state.
@@ -112,13 +130,7 @@ func (t *Tracker) Health() string {
 
 // Problems names up to n objects that are not healthy.
 func (t *Tracker) Problems(i *plan.Inventory, n int) []v1alpha1.Problem {
-	refs := make([]txn.Ref, 0, len(t.sick))
-	for ref := range t.sick {
-		refs = append(refs, ref)
-	}
-	slices.SortFunc(refs, func(a, b txn.Ref) int {
-		return cmp.Or(cmp.Compare(t.sick[a].Health, t.sick[b].Health), a.Compare(b))
-	})
+	refs := t.Sick()
 	var out []v1alpha1.Problem
 	for _, ref := range refs[:min(n, len(refs))] {
 		s, e := t.sick[ref], i.Entries[ref]

@@ -46,7 +46,9 @@ type Source struct {
 	Changes  string             `json:"changes,omitempty"`
 	Since    *time.Time         `json:"appliedTime,omitempty"`
 	Problems []v1alpha1.Problem `json:"problems,omitempty"`
-	Drift    []drift.Record     `json:"drift,omitempty"` // the newest last
+	// Evidence is what is known of the objects that failed.
+	Evidence []v1alpha1.Evidence `json:"evidence,omitempty"`
+	Drift    []drift.Record      `json:"drift,omitempty"` // the newest last
 }
 
 // Commit is a commit in a report.
@@ -130,6 +132,16 @@ func (s *Source) page(w *strings.Builder) {
 				w.WriteString(code(p.Object) + " ")
 			}
 			w.WriteString(text(p.Message) + "\n")
+		}
+	}
+	for _, e := range s.Evidence {
+		title := "Events of " + text(e.Object)
+		if e.Container != "" {
+			title = "Last lines of " + text(e.Object+" "+e.Container)
+		}
+		fmt.Fprintf(w, "\n### %s\n\n", title)
+		for _, line := range e.Lines {
+			fmt.Fprintf(w, "    %s\n", strings.ToValidUTF8(line, "?"))
 		}
 	}
 	if len(s.Drift) > 0 {

@@ -41,6 +41,12 @@ func SetDefaultsGitSource(o *GitSource) {
 	if s.Timeout == nil {
 		s.Timeout = &metav1.Duration{Duration: DefaultTimeout}
 	}
+	if s.Health.OnFailure == "" {
+		s.Health.OnFailure = FailureRollback
+	}
+	if s.Health.Revert == "" {
+		s.Health.Revert = RevertNone
+	}
 	if s.Drift.Policy == "" {
 		s.Drift.Policy = DriftCorrect
 	}

@@ -99,6 +99,14 @@ type GitSourceSpec struct {
 	// Default 10m.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Health says when a commit counts as healthy, and what happens when it
+	// does not become so in time.
+	// +optional
+	Health HealthSpec `json:"health,omitempty"`
+	// Pin, when present, keeps the cluster at one commit whatever the ref says,
+	// until it is taken away.
+	// +optional
+	Pin *Pin `json:"pin,omitempty"`
 	// Drift says what happens when somebody changes what git says.
 	// +optional
 	Drift DriftSpec `json:"drift,omitempty"`
@@ -173,6 +181,77 @@ type DriftSpec struct {
 	// Policy is correct (the default) or report.
 	// +optional
 	Policy DriftPolicy `json:"policy,omitempty"`
+}
+
+// HealthSpec says when a commit counts as healthy, and what happens when it
+// does not become so in time.
+type HealthSpec struct {
+	// OnFailure is rollback (the default) or hold.
+	// +optional
+	OnFailure FailurePolicy `json:"onFailure,omitempty"`
+	// Revert says whether a rollback is written down in git too. Default none.
+	// +optional
+	Revert RevertMode `json:"revert,omitempty"`
+	// Checks judge kinds whose health cannot be told from conditions that
+	// follow Kubernetes' conventions.
+	// +optional
+	// +listType=atomic
+	Checks []HealthCheck `json:"checks,omitempty"`
+}
+
+// FailurePolicy is what happens to a commit that does not become healthy.
+// +enum
+type FailurePolicy string
+
+const (
+	// FailureRollback brings the last healthy set back and quarantines the
+	// commit: it is not applied again until its Release is deleted. Without a
+	// healthy set before it, it is held.
+	FailureRollback FailurePolicy = "rollback"
+	// FailureHold leaves the commit applied and says so.
+	FailureHold FailurePolicy = "hold"
+)
+
+// RevertMode is how a rollback is written down in git.
+// +enum
+type RevertMode string
+
+const (
+	// RevertNone writes no commit.
+	RevertNone RevertMode = "none"
+	// RevertBranch pushes a commit that restores the source's paths to the
+	// branch headway-revert/<source>-<commit>, to be proposed by a person.
+	RevertBranch RevertMode = "branch"
+	// RevertCommit pushes it on top of the branch that is followed.
+	RevertCommit RevertMode = "commit"
+)
+
+// HealthCheck judges the objects of one kind. At least one of its expressions
+// is set; they are CEL over the variable "object" and give a boolean. An error
+// in an expression, such as a field that is not there yet, counts as false.
+type HealthCheck struct {
+	// APIVersion of the objects, as "example.com/v1".
+	APIVersion string `json:"apiVersion"`
+	// Kind of the objects.
+	Kind string `json:"kind"`
+	// Healthy is true for a healthy object.
+	// +optional
+	Healthy string `json:"healthy,omitempty"`
+	// Failed is true for an object that will not become healthy by itself.
+	// +optional
+	Failed string `json:"failed,omitempty"`
+}
+
+// Pin keeps the cluster at one commit.
+type Pin struct {
+	// Commit is the full id of a commit in the repository.
+	Commit string `json:"commit"`
+	// Reason for people.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// By is who asked for it.
+	// +optional
+	By string `json:"by,omitempty"`
 }
 
 // Suspension says that, why and for how long a source is suspended.

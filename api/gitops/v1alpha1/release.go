@@ -63,7 +63,7 @@ type ReleaseSpec struct {
 // ReleasePhase is how far a Release has come.
 //
 //	Planned ─► Applying ─► Progressing ─► Healthy
-//	   │           │            └───────► Failed ─► RolledBack, Quarantined
+//	   │           │            └───────► Failed, or Quarantined ─► RolledBack
 //	   └─► Refused └─► Failed
 //	any of the first four ─► Superseded, when a newer commit is applied
 //
@@ -88,7 +88,8 @@ const (
 	ReleaseSuperseded ReleasePhase = "Superseded"
 	// ReleaseRolledBack says that the set before it was applied again.
 	ReleaseRolledBack ReleasePhase = "RolledBack"
-	// ReleaseQuarantined says that it will not be applied again by itself.
+	// ReleaseQuarantined says that it did not become healthy and is being taken
+	// back; it will not be applied again by itself.
 	ReleaseQuarantined ReleasePhase = "Quarantined"
 )
 
@@ -130,6 +131,26 @@ type ReleaseStatus struct {
 	// Message is one line about the phase.
 	// +optional
 	Message string `json:"message,omitempty"`
+	// Evidence is what was known of the objects that failed: their newest
+	// events and the last lines of their containers.
+	// +optional
+	// +listType=atomic
+	Evidence []Evidence `json:"evidence,omitempty"`
+	// RolledBackTo is the commit whose objects took its place.
+	// +optional
+	RolledBackTo string `json:"rolledBackTo,omitempty"`
+}
+
+// Evidence is what is known of an object that failed.
+type Evidence struct {
+	// Object, as "deployments.apps shop/web" or "pods shop/web-5d9f".
+	Object string `json:"object"`
+	// Container whose lines they are; empty for events.
+	// +optional
+	Container string `json:"container,omitempty"`
+	// Lines, the newest last; at most 20.
+	// +listType=atomic
+	Lines []string `json:"lines"`
 }
 
 // OperationCounts counts the operations of a plan.

@@ -45,10 +45,32 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	}
 	errs = append(errs, oneOf(s.Render, at.Child("render"), RenderAuto, RenderPlain, RenderKustomize)...)
 	errs = append(errs, oneOf(s.Drift.Policy, at.Child("drift", "policy"), DriftCorrect, DriftReport)...)
+	errs = append(errs, validateHealth(&s.Health, at.Child("health"))...)
+	if s.Pin != nil && !commitID.MatchString(s.Pin.Commit) {
+		errs = append(errs, field.Invalid(at.Child("pin", "commit"), s.Pin.Commit, "must be a full commit id of 40 hexadecimal digits"))
+	}
 	if s.TargetNamespace != "" {
 		errs = append(errs, validateName(s.TargetNamespace, true, at.Child("targetNamespace"))...)
 	}
 	return append(errs, validateLimits(s, at)...)
+}
+
+func validateHealth(h *HealthSpec, at *field.Path) field.ErrorList {
+	errs := oneOf(h.OnFailure, at.Child("onFailure"), FailureRollback, FailureHold)
+	errs = append(errs, oneOf(h.Revert, at.Child("revert"), RevertNone, RevertBranch, RevertCommit)...)
+	for i, c := range h.Checks {
+		at := at.Child("checks").Index(i)
+		if c.APIVersion == "" {
+			errs = append(errs, field.Required(at.Child("apiVersion"), `as "example.com/v1"`))
+		}
+		if c.Kind == "" {
+			errs = append(errs, field.Required(at.Child("kind"), ""))
+		}
+		if c.Healthy == "" && c.Failed == "" {
+			errs = append(errs, field.Required(at, "set healthy, failed or both"))
+		}
+	}
+	return errs
 }
 
 func validateLimits(s *GitSourceSpec, at *field.Path) field.ErrorList {

@@ -16,6 +16,11 @@ func (in DriftSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Evidence) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Evidence"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in FieldChange) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.FieldChange"
 }
@@ -51,6 +56,16 @@ func (in GuardsSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HealthCheck) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.HealthCheck"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HealthSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.HealthSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ObjectOutcome) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ObjectOutcome"
 }
@@ -58,6 +73,11 @@ func (in ObjectOutcome) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in OperationCounts) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.OperationCounts"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Pin) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Pin"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
