@@ -84,8 +84,15 @@ func stripType(b []byte) []byte {
 
 // appendTyped appends a bare form with kind and apiVersion put in front.
 func appendTyped(dst []byte, gvk schema.GroupVersionKind, bare []byte) []byte {
+	dst, rest := appendType(dst, gvk, bare)
+	return append(dst, rest...)
+}
+
+// appendType begins a bare form with kind and apiVersion; rest is what is left
+// of it to append.
+func appendType(dst []byte, gvk schema.GroupVersionKind, bare []byte) (begun, rest []byte) {
 	if bytes.HasPrefix(bare, []byte(`{"apiVersion":`)) || bytes.HasPrefix(bare, []byte(`{"kind":`)) {
-		return append(dst, bare...) // a custom resource keeps its own
+		return dst, bare // a custom resource keeps its own
 	}
 	dst = append(dst, `{"kind":`...)
 	dst = strconv.AppendQuote(dst, gvk.Kind)
@@ -94,7 +101,7 @@ func appendTyped(dst []byte, gvk schema.GroupVersionKind, bare []byte) []byte {
 	if len(bare) > 2 {
 		dst = append(dst, ',')
 	}
-	return append(dst, bare[1:]...)
+	return dst, bare[1:]
 }
 
 // bareEntry is an entry's bare form in the row's version, encoded once for

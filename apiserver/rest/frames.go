@@ -2,7 +2,6 @@ package rest
 
 import (
 	"encoding/binary"
-	"slices"
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,18 +50,20 @@ func (f *frames) media() string {
 	return mediaJSON
 }
 
-// event appends the frame of one entry.
-func (f *frames) event(dst []byte, t eventType, e *store.Entry) ([]byte, error) {
+// event begins the frame of one entry.
+func (f *frames) event(dst []byte, t eventType, e *store.Entry) ([]byte, frame, error) {
 	switch f.accepted.shape {
 	case shapeTable:
 		one, err := table(f.kind, []*store.Entry{e}, f.options(), f.clock.Now())
 		if err != nil {
-			return dst, err
+			return dst, frame{}, err
 		}
 		one.ListMeta.ResourceVersion = e.Object.GetResourceVersion()
-		return f.object(dst, t, f.accepted.meta("Table"), one)
+		dst, err = f.object(dst, t, f.accepted.meta("Table"), one)
+		return dst, frame{}, err
 	case shapePartial:
-		return f.object(dst, t, f.accepted.meta("PartialObjectMetadata"), partial(e.Object))
+		dst, err := f.object(dst, t, f.accepted.meta("PartialObjectMetadata"), partial(e.Object))
+		return dst, frame{}, err
 	}
 	form := formJSON
 	if f.accepted.media == mediaProtobuf {
@@ -70,20 +71,28 @@ func (f *frames) event(dst []byte, t eventType, e *store.Entry) ([]byte, error) 
 	}
 	bare, err := bareEntry(f.kind, e, form)
 	if err != nil {
-		return dst, err
+		return dst, frame{}, err
 	}
-	return f.bare(dst, t, f.kind.GVK, bare)
+	return f.begin(dst, t, f.kind.GVK, bare)
 }
 
-// bare appends the frame of a bare form.
-func (f *frames) bare(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) ([]byte, error) {
+// begin appends the frame of a bare form as far as it is this stream's own.
+func (f *frames) begin(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) ([]byte, frame, error) {
 	switch f.accepted.media {
 	case mediaProtobuf:
-		return protobufFrame(dst, t, gvk, bare), nil
+		return protobufHead(dst, t, gvk, len(bare)), frame{shared: bare}, nil
 	case mediaCBOR:
-		return cborFrame(dst, jsonFrame(nil, t, gvk, bare))
+		dst, err := cborFrame(dst, jsonFrame(nil, t, gvk, bare))
+		return dst, frame{}, err
 	}
-	return jsonFrame(dst, t, gvk, bare), nil
+	dst, shared := jsonHead(dst, t, gvk, bare)
+	return dst, frame{shared, jsonTail}, nil
+}
+
+// bare appends the whole frame of a bare form.
+func (f *frames) bare(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) ([]byte, error) {
+	dst, rest, err := f.begin(dst, t, gvk, bare)
+	return append(append(dst, rest.shared...), rest.tail...), err
 }
 
 // options are the table's, with the columns only once.
@@ -143,7 +152,7 @@ func (f *frames) failure(dst []byte, status *metav1.Status) []byte {
 	gvk := schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 	if f.accepted.media == mediaProtobuf {
 		if bare, err := status.Marshal(); err == nil {
-			return protobufFrame(dst, errorEvent, gvk, bare)
+			return append(protobufHead(dst, errorEvent, gvk, len(bare)), bare...)
 		}
 	}
 	framed, err := f.bare(dst, errorEvent, gvk, stripType(statusJSON(status)))
@@ -153,20 +162,28 @@ func (f *frames) failure(dst []byte, status *metav1.Status) []byte {
 	return framed
 }
 
-func jsonFrame(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
-	dst = slices.Grow(dst, len(bare)+len(gvk.Group)+len(gvk.Version)+len(gvk.Kind)+80)
+// jsonTail ends what jsonHead begins.
+const jsonTail = "}\n"
+
+// jsonHead appends a frame up to the rest of the bare form that it returns.
+func jsonHead(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) (head, rest []byte) {
 	dst = append(append(append(dst, `{"type":"`...), t...), `","object":`...)
-	return append(appendTyped(dst, gvk, bare), "}\n"...)
+	return appendType(dst, gvk, bare)
 }
 
-// protobufFrame writes WatchEvent{type: 1, object: 2 RawExtension{raw: 1}}.
-func protobufFrame(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
-	raw := envelopeSize(gvk, len(bare)) + len(bare)
+func jsonFrame(dst []byte, t eventType, gvk schema.GroupVersionKind, bare []byte) []byte {
+	head, rest := jsonHead(dst, t, gvk, bare)
+	return append(append(head, rest...), jsonTail...)
+}
+
+// protobufHead begins WatchEvent{type: 1, object: 2 RawExtension{raw: 1}}, which
+// the bare form ends.
+func protobufHead(dst []byte, t eventType, gvk schema.GroupVersionKind, bare int) []byte {
+	raw := envelopeSize(gvk, bare) + bare
 	size := fieldSize(len(t)) + fieldSize(fieldSize(raw))
-	dst = slices.Grow(dst, 4+size)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(size))
 	dst = append(appendField(dst, 1, len(t)), t...)
 	dst = appendField(dst, 2, fieldSize(raw))
 	dst = appendField(dst, 1, raw)
-	return append(appendEnvelope(dst, gvk, len(bare)), bare...)
+	return appendEnvelope(dst, gvk, bare)
 }

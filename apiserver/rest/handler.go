@@ -93,6 +93,7 @@ type Handler struct {
 	reader  Reader
 	codec   *codec
 	virtual map[virtualKey]virtual
+	buffers *buffers
 }
 
 // New makes the handler of the kinds that the table has now.
@@ -125,7 +126,7 @@ func New(c Config) (*Handler, error) {
 		c.Version = Version()
 	}
 	h := &Handler{Config: c, log: c.Log, clock: c.Clock, reader: c.Reader,
-		codec: newCodec(c.Scheme)}
+		codec: newCodec(c.Scheme), buffers: newBuffers()}
 	h.virtual = h.virtuals()
 	return h, nil
 }
@@ -207,6 +208,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInf
 		err := h.authorize(identity, attributesOf(r, info))
 		if a.decided(err); err != nil {
 			return err
+		}
+		if a.record.Long {
+			liftLimits(w, r)
 		}
 		if !info.IsResource {
 			return h.servePath(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, identity)), info)

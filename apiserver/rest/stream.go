@@ -3,7 +3,6 @@ package rest
 import (
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -13,39 +12,50 @@ import (
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	buffer  *[]byte // of the pool, or nil
+	lender  *buffers
+	buffer  *buffer // or nil
 	guard   *stallGuard
 }
 
-// streamBuffer is how much is gathered before it is handed to the connection,
-// and keptBuffer the largest buffer that goes back to the pool.
-const (
-	streamBuffer = 32 << 10
-	keptBuffer   = 4 * streamBuffer
-)
+// frame is the end of a frame whose beginning is in a buffer: what is shared
+// with other streams and must not be written to, and what comes last.
+type frame struct {
+	shared []byte
+	tail   string
+}
 
-var streamBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, streamBuffer+streamBuffer/4)
-	return &b
-}}
-
-func newStream(w http.ResponseWriter, media string, stall time.Duration) *stream {
+func newStream(w http.ResponseWriter, media string, stall time.Duration, lender *buffers) *stream {
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("Cache-Control", "no-cache, private")
 	w.WriteHeader(http.StatusOK)
 	control := http.NewResponseController(w)
-	return &stream{w: w, control: control, guard: newStallGuard(control, stall)}
+	return &stream{w: w, control: control, lender: lender, guard: newStallGuard(control, stall)}
 }
 
-// write has a frame appended to what is to be sent.
-func (s *stream) write(frame func(dst []byte) ([]byte, error)) error {
+// write has a frame appended to what is to be sent. What is shared and large is
+// not copied, so that a stream that stalls holds nothing of its own.
+func (s *stream) write(begin func(dst []byte) ([]byte, frame, error)) error {
 	if s.buffer == nil {
-		s.buffer = streamBuffers.Get().(*[]byte)
+		s.buffer = s.lender.take()
 	}
-	b, err := frame(*s.buffer)
-	*s.buffer = b
-	if err != nil || len(b) < streamBuffer {
+	b := s.buffer
+	var f frame
+	var err error
+	if b.bytes, f, err = begin(b.bytes); err != nil {
 		return err
+	}
+	if len(f.shared) >= b.size/2 {
+		if err := s.drain(); err != nil {
+			return err
+		}
+		if err := s.send(f.shared); err != nil {
+			return err
+		}
+		return s.write(func(dst []byte) ([]byte, frame, error) { return append(dst, f.tail...), frame{}, nil })
+	}
+	b.bytes = append(append(b.bytes, f.shared...), f.tail...)
+	if len(b.bytes) < b.size {
+		return nil
 	}
 	return s.drain()
 }
@@ -53,18 +63,21 @@ func (s *stream) write(frame func(dst []byte) ([]byte, error)) error {
 // empty tells that there is nothing to flush.
 func (s *stream) empty() bool { return s.buffer == nil }
 
+// drain hands what was gathered to the connection.
 func (s *stream) drain() error {
 	if s.buffer == nil {
 		return nil
 	}
-	s.guard.begin()
-	_, err := s.w.Write(*s.buffer)
-	s.guard.end()
-	if cap(*s.buffer) <= keptBuffer {
-		*s.buffer = (*s.buffer)[:0]
-		streamBuffers.Put(s.buffer)
-	}
+	err := s.send(s.buffer.bytes)
+	s.lender.giveBack(s.buffer)
 	s.buffer = nil
+	return err
+}
+
+func (s *stream) send(b []byte) error {
+	s.guard.begin()
+	_, err := s.w.Write(b)
+	s.guard.end()
 	if err != nil {
 		return fmt.Errorf("write to the client: %w", err)
 	}
@@ -87,7 +100,7 @@ func (s *stream) flush() error {
 // fail ends the stream with an ERROR event; whether the client still hears it
 // makes no difference.
 func (s *stream) fail(err error, f *frames) {
-	failed := s.write(func(dst []byte) ([]byte, error) { return f.failure(dst, statusOf(err)), nil })
+	failed := s.write(func(dst []byte) ([]byte, frame, error) { return f.failure(dst, statusOf(err)), frame{}, nil })
 	if failed == nil {
 		_ = s.flush() // the stream ends in either case
 	}

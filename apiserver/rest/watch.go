@@ -111,7 +111,7 @@ func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
 	if err != nil && !store.IsExpired(err) {
 		return err
 	}
-	stream := newStream(out, w.frames.media(), w.h.StallTime)
+	stream := newStream(out, w.frames.media(), w.h.StallTime, w.h.buffers)
 	if err != nil {
 		// Clients rely on a good answer with an ERROR event in it.
 		stream.fail(gone(err), w.frames)
@@ -205,13 +205,14 @@ func (w *watch) send(stream *stream, d store.Delivery) error {
 // event sends one entry, or the error that it cannot be encoded.
 func (w *watch) event(stream *stream, t eventType, e *store.Entry) error {
 	var wrong error
-	err := stream.write(func(dst []byte) ([]byte, error) {
+	err := stream.write(func(dst []byte) ([]byte, frame, error) {
 		before := len(dst)
-		dst, wrong = w.frames.event(dst, t, e)
+		var f frame
+		dst, f, wrong = w.frames.event(dst, t, e)
 		if w.sent != nil && wrong == nil {
-			w.sent(len(dst) - before)
+			w.sent(len(dst) - before + len(f.shared) + len(f.tail))
 		}
-		return dst, wrong
+		return dst, f, wrong
 	})
 	if wrong != nil {
 		stream.fail(wrong, w.frames)
@@ -220,5 +221,8 @@ func (w *watch) event(stream *stream, t eventType, e *store.Entry) error {
 }
 
 func (w *watch) bookmark(stream *stream, revision int64, initialEnd bool) error {
-	return stream.write(func(dst []byte) ([]byte, error) { return w.frames.bookmark(dst, revision, initialEnd) })
+	return stream.write(func(dst []byte) ([]byte, frame, error) {
+		dst, err := w.frames.bookmark(dst, revision, initialEnd)
+		return dst, frame{}, err
+	})
 }
