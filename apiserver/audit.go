@@ -2,17 +2,12 @@ package apiserver
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"path/filepath"
-	"strconv"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 
-	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/audit"
 	"github.com/headway-sh/headway/apiserver/inproc"
 	"github.com/headway-sh/headway/apiserver/rest"
@@ -26,6 +21,9 @@ type AuditConfig struct {
 	Path string
 	// MaxSize is in megabytes, MaxAge in days, as Kubernetes has them.
 	MaxSize, MaxBackups, MaxAge int
+	// MaxEvent is how many bytes the objects of one event may have; 0 means
+	// audit.DefaultMaxEvent.
+	MaxEvent int
 }
 
 // Defaults of AuditConfig.
@@ -45,7 +43,7 @@ func openAudit(c *Config) (*audit.Log, error) {
 		a.Path = filepath.Join(c.DataDir, "audit", "audit.log")
 	}
 	return audit.New(audit.Config{Path: a.Path, Policy: a.Policy, MaxSize: int64(a.MaxSize) << 20, Backups: a.MaxBackups,
-		MaxAge: time.Duration(a.MaxAge) * 24 * time.Hour, Clock: c.Clock, Log: c.Logger})
+		MaxAge: time.Duration(a.MaxAge) * 24 * time.Hour, MaxEvent: a.MaxEvent, Clock: c.Clock, Log: c.Logger})
 }
 
 // auditor puts what the rooms tell into the audit log's words.
@@ -59,50 +57,46 @@ var (
 	_ inproc.Auditor = auditor{}
 )
 
+// Judge asks the policy about a request.
+func (a auditor) Judge(r *rest.Record) rest.Judgement {
+	return rest.Judgement{RequestAuditConfig: a.log.Judge(attributes(r)), Limit: a.log.MaxEvent()}
+}
+
+// Audit writes a stage of a request down, if the policy wants it.
 func (a auditor) Audit(_ context.Context, r rest.Record) {
-	if r.Stage == auditinternal.StageRequestReceived && !a.log.Received() {
+	if r.Stage == auditinternal.StageRequestReceived && !a.log.Received() || !audit.Recorded(r.Judged.RequestAuditConfig, r.Stage) {
 		return
 	}
+	record := attributes(&r)
+	record.ID, record.URI, record.Stage, record.Code, record.Status = r.ID, r.Request.URL.RequestURI(), r.Stage, r.Code, r.Status
+	record.Decision, record.Reason, record.Annotations = r.Decision, r.Reason, r.Annotations
+	record.Judged, record.Request, record.Response, record.Truncated = r.Judged.RequestAuditConfig, r.Asked, r.Answered, r.Truncated
+	record.Identity.UserAgent = r.Request.UserAgent()
+	for _, ip := range utilnet.SourceIPs(r.Request) {
+		record.SourceIPs = append(record.SourceIPs, ip.String())
+	}
+	if record.Path != "" {
+		a.log.Audit(record, r.Received)
+		return
+	}
+	record.UID, record.ResourceVersion = r.UID, r.ResourceVersion
+	if record.Name == "" {
+		record.Name = r.Name
+	}
+	if record.Namespace == "" {
+		record.Namespace = r.Namespace
+	}
+	a.log.Audit(record, r.Received)
+}
+
+// attributes are what the policy decides by.
+func attributes(r *rest.Record) *audit.Record {
 	info := r.Info
-	record := &audit.Record{ID: r.ID, Identity: r.Identity, Verb: info.Verb, URI: r.Request.URL.RequestURI(), Stage: r.Stage, Code: r.Code, Decision: r.Decision, Annotations: r.Annotations}
+	record := &audit.Record{Identity: r.Identity, Real: r.Real, Verb: info.Verb}
 	if info.IsResource {
 		record.Resource, record.Version, record.Subresource, record.Namespace, record.Name = info.GroupResource(), info.Version, info.Subresource, info.Namespace, info.Name
 	} else {
 		record.Path = info.Path
 	}
-	record.Identity.UserAgent = r.Request.UserAgent()
-	for _, ip := range utilnet.SourceIPs(r.Request) {
-		record.SourceIPs = append(record.SourceIPs, ip.String())
-	}
-	if r.Err != nil {
-		record.Reason = r.Err.Error()
-	}
-	a.log.Audit(record, r.Received)
-}
-
-// Wrote records a change in process.
-func (a auditor) Wrote(identity txn.Identity, change *txn.Change, err error) {
-	a.inProcess(&audit.Record{Identity: identity, Verb: string(change.Verb), Resource: change.Ref.Resource, Version: change.Version,
-		Subresource: change.Subresource, Namespace: change.Ref.Namespace, Name: change.Ref.Name}, err)
-}
-
-// Committed records a transaction in process, whatever it has in it, as one.
-func (a auditor) Committed(identity txn.Identity, changes int, err error) {
-	a.inProcess(&audit.Record{Identity: identity, Verb: "commit", Path: "/apis/txn.headway.sh/v1/commit",
-		Annotations: map[string]string{"txn.headway.sh/changes": strconv.Itoa(changes)}}, err)
-}
-
-func (a auditor) inProcess(r *audit.Record, err error) {
-	r.Stage, r.Code, r.Decision = auditinternal.StageResponseComplete, http.StatusOK, "allow"
-	if err != nil {
-		r.Code, r.Reason = http.StatusInternalServerError, err.Error()
-		var api apierrors.APIStatus
-		if errors.As(err, &api) {
-			r.Code = int(api.Status().Code)
-		}
-		if apierrors.IsForbidden(err) {
-			r.Decision = "forbid"
-		}
-	}
-	a.log.Audit(r, a.now())
+	return record
 }

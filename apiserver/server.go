@@ -229,7 +229,8 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.peers, err = inproc.New(inproc.Config{Audit: auditor{s.audit, s.config.Clock.Now}, Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Custom: s.catalog, Log: log}); err != nil {
+	audits := auditor{s.audit, s.config.Clock.Now}
+	if s.peers, err = inproc.New(inproc.Config{Audit: audits, Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Custom: s.catalog, Log: log}); err != nil {
 		return nil, err
 	}
 	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Audiences: audiences, Clock: s.config.Clock})
@@ -248,7 +249,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	if s.fairness, err = fairness.New(fairness.Config{Seats: s.config.Seats, Log: log}); err != nil {
 		return nil, err
 	}
-	requests := newRequestMetrics(auditor{s.audit, s.config.Clock.Now}, func(r schema.GroupVersionResource) bool {
+	requests := newRequestMetrics(audits, func(r schema.GroupVersionResource) bool {
 		_, ok := s.visible.ByGVR(s.store.Snapshot(), r)
 		return ok
 	}, s.config.Clock.Now)
@@ -272,7 +273,10 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if api.Txn, err = txnhttp.New(txnhttp.Config{DB: s.path, Authorizer: authorizer{}, Codec: remote.Codec{Scheme: scheme}, Identity: rest.IdentityFrom, Fail: api.Fail, Log: log}); err != nil {
+	if api.Txn, err = txnhttp.New(txnhttp.Config{DB: s.path, Authorizer: authorizer{}, Codec: remote.Codec{Scheme: scheme}, Identity: rest.IdentityFrom, Fail: api.Fail, Log: log,
+		Committed: func(w http.ResponseWriter, result *txn.Result, done *txn.Committed, err error) {
+			audits.CommittedOver(w, result, s.path.Told(result), done, err)
+		}}); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()

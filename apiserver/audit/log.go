@@ -5,22 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	k8saudit "k8s.io/apiserver/pkg/audit"
 	"k8s.io/utils/clock"
 )
 
-// buffered is how many events wait for the disk before others are dropped.
-const buffered = 16 << 10
+const (
+	// buffered is how many events wait for the disk before others are dropped.
+	buffered = 16 << 10
+	// maxWaiting is how many bytes of objects wait with them before events go
+	// without theirs.
+	maxWaiting = 32 << 20
+	// DefaultMaxEvent is how many bytes the objects of an event may have.
+	DefaultMaxEvent = 1 << 20
+)
 
 // Config is what a Log is made of.
 type Config struct {
@@ -33,8 +37,11 @@ type Config struct {
 	MaxSize int64
 	Backups int
 	MaxAge  time.Duration
-	Clock   clock.PassiveClock
-	Log     *slog.Logger
+	// MaxEvent is how many bytes the objects of an event may have, else it goes
+	// without them; 0 means DefaultMaxEvent.
+	MaxEvent int
+	Clock    clock.PassiveClock
+	Log      *slog.Logger
 }
 
 // Log is the audit log. Audit may be called concurrently and never blocks.
@@ -42,11 +49,18 @@ type Config struct {
 //	New ─▶ Audit … while Run runs ─▶ ctx ends ─▶ what is buffered is written, Run returns
 type Log struct {
 	config  Config
-	policy  k8saudit.PolicyRuleEvaluator
-	begins  bool // the policy wants to know of requests before they are answered
-	events  chan *auditv1.Event
+	policy  *rules
+	events  chan queued
+	waiting atomic.Int64 // bytes of objects in events
 	dropped atomic.Int64
 	written atomic.Int64
+}
+
+// queued is an event that waits for the disk.
+type queued struct {
+	event *auditv1.Event
+	size  int64 // of its objects
+	omit  bool  // they go without managed fields
 }
 
 // New reads the policy.
@@ -54,11 +68,14 @@ func New(c Config) (*Log, error) {
 	if c.Path == "" || c.Log == nil || c.Clock == nil {
 		return nil, errors.New("audit: Path, Log and Clock are needed")
 	}
-	p, begins, err := loadPolicy(c.Policy)
+	if c.MaxEvent == 0 {
+		c.MaxEvent = DefaultMaxEvent
+	}
+	p, err := loadPolicy(c.Policy)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{config: c, policy: p, begins: begins, events: make(chan *auditv1.Event, buffered)}, nil
+	return &Log{config: c, policy: p, events: make(chan queued, buffered)}, nil
 }
 
 // Dropped is how many events were lost because the disk was too slow.
@@ -69,61 +86,53 @@ func (l *Log) Written() int64 { return l.written.Load() }
 
 // Received tells whether the stage RequestReceived can be wanted at all: most
 // policies omit it, and need not be asked about each request twice.
-func (l *Log) Received() bool { return l.begins }
+func (l *Log) Received() bool { return l.policy.begins }
+
+// Bodies tells whether the policy wants objects of anything.
+func (l *Log) Bodies() bool { return l.policy.bodies }
+
+// MaxEvent is how many bytes the objects of an event may have.
+func (l *Log) MaxEvent() int { return l.config.MaxEvent }
 
 // Full tells that the next event would be lost.
 func (l *Log) Full() bool { return len(l.events) == cap(l.events) }
 
-// Audit writes a record down if the policy says so.
+// Judge tells what of a record the policy wants to have written down.
+func (l *Log) Judge(r *Record) k8saudit.RequestAuditConfig {
+	return l.policy.EvaluatePolicyRule(attributesOf(r))
+}
+
+// Audit writes a record down as it was judged.
 func (l *Log) Audit(r *Record, received time.Time) {
-	decided := l.policy.EvaluatePolicyRule(attributesOf(r))
-	if decided.Level == "" || decided.Level == "None" || slices.Contains(decided.OmitStages, r.Stage) {
+	if !Recorded(r.Judged, r.Stage) {
 		return
 	}
+	now := l.config.Clock.Now()
+	if r.Stage == auditinternal.StageRequestReceived {
+		now = received
+	}
+	q := queued{event: event(r, metav1.NewMicroTime(received), metav1.NewMicroTime(now)), omit: r.Judged.OmitManagedFields}
+	if wants(r, auditinternal.LevelRequest) && r.Stage != auditinternal.StageRequestReceived {
+		q.size = int64(attach(q.event, r, l.config.MaxEvent))
+		if q.size > 0 && l.waiting.Add(q.size) > maxWaiting {
+			l.waiting.Add(-q.size)
+			q.size = 0
+			truncate(q.event)
+		}
+	}
 	select {
-	case l.events <- event(r, string(decided.Level), received, l.config.Clock.Now()):
+	case l.events <- q:
 	default:
+		l.waiting.Add(-q.size)
 		if l.dropped.Add(1) == 1 {
 			l.config.Log.Warn("audit events are dropped: the disk is slower than the requests", "path", l.config.Path)
 		}
 	}
 }
 
-func event(r *Record, level string, received, now time.Time) *auditv1.Event {
-	e := &auditv1.Event{
-		TypeMeta: metav1.TypeMeta{APIVersion: auditv1.SchemeGroupVersion.String(), Kind: "Event"},
-		Level:    auditv1.Level(level), AuditID: types.UID(r.ID), Stage: auditv1.Stage(r.Stage), RequestURI: r.URI, Verb: r.Verb,
-		User: authenticationv1.UserInfo{Username: r.Identity.Name, UID: r.Identity.UID, Groups: r.Identity.Groups}, SourceIPs: r.SourceIPs, UserAgent: r.Identity.UserAgent,
-		RequestReceivedTimestamp: metav1.NewMicroTime(received), StageTimestamp: metav1.NewMicroTime(now),
-	}
-	if r.ID == "" {
-		e.AuditID = types.UID(uuid.NewString())
-	}
-	if r.Identity.Impersonator != "" {
-		impersonated := e.User
-		e.ImpersonatedUser = &impersonated
-		e.User = authenticationv1.UserInfo{Username: r.Identity.Impersonator}
-	}
-	if r.Path == "" {
-		e.ObjectRef = &auditv1.ObjectReference{Resource: r.Resource.Resource, APIGroup: r.Resource.Group, APIVersion: r.Version,
-			Subresource: r.Subresource, Namespace: r.Namespace, Name: r.Name}
-	}
-	if r.Code != 0 {
-		e.ResponseStatus = &metav1.Status{Code: int32(r.Code)}
-		if r.Code >= 400 {
-			e.ResponseStatus.Status, e.ResponseStatus.Message = metav1.StatusFailure, r.Reason
-		}
-	}
-	if e.Annotations = maps.Clone(r.Annotations); r.Decision != "" {
-		if e.Annotations == nil {
-			e.Annotations = map[string]string{}
-		}
-		e.Annotations["authorization.k8s.io/decision"], e.Annotations["authorization.k8s.io/reason"] = r.Decision, ""
-		if r.Decision == "forbid" {
-			e.Annotations["authorization.k8s.io/reason"] = r.Reason
-		}
-	}
-	return e
+// Recorded tells whether a stage of what was so judged is written down at all.
+func Recorded(judged k8saudit.RequestAuditConfig, stage auditinternal.Stage) bool {
+	return judged.Level != "" && judged.Level != auditinternal.LevelNone && !slices.Contains(judged.OmitStages, stage)
 }
 
 // Run writes until ctx ends. A disk that does not take an event loses it: the
@@ -133,13 +142,13 @@ func (l *Log) Run(ctx context.Context) error {
 	defer f.close()
 	for {
 		select {
-		case e := <-l.events:
-			l.write(f, e)
+		case q := <-l.events:
+			l.write(f, q)
 		case <-ctx.Done():
 			for {
 				select {
-				case e := <-l.events:
-					l.write(f, e)
+				case q := <-l.events:
+					l.write(f, q)
 				default:
 					return nil
 				}
@@ -148,8 +157,9 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 }
 
-func (l *Log) write(f *file, e *auditv1.Event) {
-	line, err := json.Marshal(e)
+func (l *Log) write(f *file, q queued) {
+	l.waiting.Add(-q.size)
+	line, err := encode(q)
 	if err == nil {
 		err = f.append(append(line, '\n'))
 	}
@@ -163,4 +173,17 @@ func (l *Log) write(f *file, e *auditv1.Event) {
 	if l.dropped.Add(1) == 1 {
 		l.config.Log.Error("audit log cannot be written", "path", l.config.Path, "error", err)
 	}
+}
+
+func encode(q queued) ([]byte, error) {
+	var err error
+	if q.omit {
+		if q.event.RequestObject, err = withoutManagedFields(q.event.RequestObject); err != nil {
+			return nil, err
+		}
+		if q.event.ResponseObject, err = withoutManagedFields(q.event.ResponseObject); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(q.event)
 }

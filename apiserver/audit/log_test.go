@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -34,6 +35,7 @@ func written(t *testing.T, c audit.Config, records ...audit.Record) []auditv1.Ev
 		t.Fatal(err)
 	}
 	for i := range records {
+		records[i].Judged = l.Judge(&records[i])
 		l.Audit(&records[i], now)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -91,14 +93,18 @@ func TestTheDefaultPolicyWritesWhatPeopleDo(t *testing.T) {
 func TestAnEventSaysWhoDidWhat(t *testing.T) {
 	t.Parallel()
 	r := record("jane", "delete", "deployments.apps")
-	r.Identity.Impersonator, r.Identity.UserAgent, r.SourceIPs, r.URI = "root", "kubectl/v1.37", []string{"192.0.2.1"}, "/apis/apps/v1/namespaces/shop/deployments/x"
+	r.Real = &txn.Identity{Name: "root", UID: "0", Groups: []string{"wheel"}, Extra: map[string][]string{"host": {"a"}}}
+	r.Identity.UserAgent, r.SourceIPs, r.URI = "kubectl/v1.37", []string{"192.0.2.1"}, "/apis/apps/v1/namespaces/shop/deployments/x"
 	r.Code, r.Decision, r.Reason = 403, "forbid", "no role"
+	r.Request, r.Response = []byte(`{"a":1}`), []byte(`{"b":2}`)
+	r.Status = &metav1.Status{Status: metav1.StatusFailure, Code: 403, Reason: metav1.StatusReasonForbidden, Message: "no role for it"}
 	events := written(t, config(t.TempDir()), r)
 	if len(events) != 1 {
 		t.Fatalf("%d events", len(events))
 	}
 	e := events[0]
-	if e.Kind != "Event" || e.APIVersion != "audit.k8s.io/v1" || e.Level != "Metadata" || e.AuditID != "id" || e.User.Username != "root" || e.ImpersonatedUser.Username != "jane" ||
+	if e.Kind != "Event" || e.APIVersion != "audit.k8s.io/v1" || e.Level != "Metadata" || e.AuditID != "id" || e.User.Username != "root" || e.User.Groups[0] != "wheel" || e.User.Extra["host"][0] != "a" ||
+		e.ResponseStatus.Reason != metav1.StatusReasonForbidden || e.ResponseStatus.Message != "no role for it" || e.ImpersonatedUser.Username != "jane" ||
 		e.ObjectRef.APIGroup != "apps" || e.ObjectRef.Resource != "deployments" || e.ResponseStatus.Code != 403 || e.Annotations["authorization.k8s.io/decision"] != "forbid" ||
 		e.Annotations["authorization.k8s.io/reason"] != "no role" || e.SourceIPs[0] != "192.0.2.1" || e.UserAgent != "kubectl/v1.37" || !e.StageTimestamp.Time.Equal(now) {
 		t.Errorf("%+v", e)
@@ -131,10 +137,9 @@ func TestFilesRotate(t *testing.T) {
 func TestPoliciesAreChecked(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"nonsense":        "rules: [",
-		"no rules":        "apiVersion: audit.k8s.io/v1\nkind: Policy\n",
-		"unknown level":   "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: All}]\n",
-		"level of bodies": "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Request}]\n",
+		"nonsense":      "rules: [",
+		"no rules":      "apiVersion: audit.k8s.io/v1\nkind: Policy\n",
+		"unknown level": "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: All}]\n",
 	} {
 		c := config(t.TempDir())
 		c.Policy = filepath.Join(t.TempDir(), "policy.yaml")
@@ -154,6 +159,7 @@ func TestAFullBufferDropsAndCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := record("jane", "get", "pods")
+	r.Judged = l.Judge(&r)
 	for range 17 << 10 { // nobody writes: none of them may block
 		l.Audit(&r, now)
 	}
@@ -170,6 +176,7 @@ func BenchmarkAudit(b *testing.B) {
 	r := record("jane", "get", "pods")
 	b.ReportAllocs()
 	for b.Loop() {
+		r.Judged = l.Judge(&r)
 		l.Audit(&r, now)
 	}
 }

@@ -165,3 +165,27 @@ func BenchmarkAuthorize(b *testing.B) {
 		authz.Authorizer{}.Authorize(view, who, authz.Attributes{Verb: "create", Resource: "pods", Subresource: "binding", Namespace: "a", Name: "b"})
 	}
 }
+
+// TestReasonsNameTheGrant has the words that Kubernetes' audit annotations and
+// access reviews have.
+func TestReasonsNameTheGrant(t *testing.T) {
+	t.Parallel()
+	reader := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reader"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"pods"}}}}
+	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "readers"},
+		RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "reader"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "jane"}, {Kind: "Group", Name: "ops"}, {Kind: "ServiceAccount", Name: "robot"}}}
+	view := cluster(t, reader, binding)
+	for who, want := range map[string]struct {
+		id     txn.Identity
+		reason string
+	}{
+		"user":    {txn.Identity{Name: "jane"}, `RBAC: allowed by RoleBinding "readers/shop" of Role "reader" to User "jane"`},
+		"group":   {txn.Identity{Name: "joe", Groups: []string{"ops"}}, `RBAC: allowed by RoleBinding "readers/shop" of Role "reader" to Group "ops"`},
+		"account": {txn.Identity{Name: "system:serviceaccount:shop:robot"}, `RBAC: allowed by RoleBinding "readers/shop" of Role "reader" to ServiceAccount "robot/shop"`},
+		"nobody":  {txn.Identity{Name: "joe"}, ""},
+	} {
+		allowed, reason := authz.Authorizer{}.Authorize(view, want.id, authz.Attributes{Verb: "get", Resource: "pods", Namespace: "shop", Name: "web"})
+		if reason != want.reason || allowed != (want.reason != "") {
+			t.Errorf("%s: %v, %s", who, allowed, reason)
+		}
+	}
+}

@@ -1,9 +1,10 @@
 package authz
 
 import (
-	"fmt"
+	"cmp"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -106,15 +107,56 @@ func authorizeRBAC(view txn.View, id txn.Identity, a Attributes) (bool, string) 
 	for binding, rules := range rulesFor(view, id, a.Namespace) {
 		for i := range rules {
 			if matches(&rules[i], a) {
-				kind := "ClusterRoleBinding"
-				if binding.GetNamespace() != "" {
-					kind = "RoleBinding"
-				}
-				return true, fmt.Sprintf("RBAC: allowed by %s %q", kind, binding.GetName())
+				return true, grantedBy(binding, id)
 			}
 		}
 	}
 	return false, ""
+}
+
+// grantedBy words why a binding's rule holds for somebody, as Kubernetes does.
+func grantedBy(binding txn.Object, id txn.Identity) string {
+	var b strings.Builder
+	quoted := func(kind, name string) {
+		b.WriteString(kind)
+		b.WriteByte(' ')
+		b.WriteString(strconv.Quote(name))
+	}
+	b.WriteString("RBAC: allowed by ")
+	var ref rbacv1.RoleRef
+	var subjects []rbacv1.Subject
+	switch o := binding.(type) {
+	case *rbacv1.ClusterRoleBinding:
+		quoted("ClusterRoleBinding", o.Name)
+		ref, subjects = o.RoleRef, o.Subjects
+	case *rbacv1.RoleBinding:
+		quoted("RoleBinding", o.Name+"/"+o.Namespace)
+		ref, subjects = o.RoleRef, o.Subjects
+	}
+	quoted(" of "+ref.Kind, ref.Name)
+	for i := range subjects {
+		if s := &subjects[i]; isSubject(s, binding.GetNamespace(), id) {
+			name := s.Name
+			if s.Kind == rbacv1.ServiceAccountKind {
+				name += "/" + cmp.Or(s.Namespace, binding.GetNamespace())
+			}
+			quoted(" to "+s.Kind, name)
+			break
+		}
+	}
+	return b.String()
+}
+
+func isSubject(s *rbacv1.Subject, namespace string, id txn.Identity) bool {
+	switch s.Kind {
+	case rbacv1.UserKind:
+		return s.Name == id.Name
+	case rbacv1.GroupKind:
+		return slices.Contains(id.Groups, s.Name)
+	case rbacv1.ServiceAccountKind:
+		return "system:serviceaccount:"+cmp.Or(s.Namespace, namespace)+":"+s.Name == id.Name
+	}
+	return false
 }
 
 func matches(r *rbacv1.PolicyRule, a Attributes) bool {

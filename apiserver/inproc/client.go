@@ -143,7 +143,7 @@ func (c peerClient) page(ctx context.Context, k *kind.Kind, o *metav1.ListOption
 
 // do makes a change and puts the outcome into out.
 func (c peerClient) do(ctx context.Context, k *kind.Kind, change txn.Change, dryRun []string, out client.Object) error {
-	done, err := c.write(ctx, change, write.Options{DryRun: len(dryRun) > 0, Epoch: c.epoch})
+	done, err := c.write(ctx, k, change, write.Options{DryRun: len(dryRun) > 0, Epoch: c.epoch})
 	if err != nil {
 		return err
 	}
@@ -162,10 +162,10 @@ func (c peerClient) do(ctx context.Context, k *kind.Kind, change txn.Change, dry
 }
 
 // write makes a change and has it audited.
-func (c peerClient) write(ctx context.Context, change txn.Change, options write.Options) (write.Done, error) {
+func (c peerClient) write(ctx context.Context, k *kind.Kind, change txn.Change, options write.Options) (write.Done, error) {
 	done, err := c.server.Write.Do(ctx, c.identity, change, options)
 	if c.server.Audit != nil {
-		c.server.Audit.Wrote(c.identity, &change, err)
+		c.server.Audit.Wrote(Written{Identity: c.identity, Kind: k, Change: &change, Done: done, Err: err})
 	}
 	return done, err
 }
@@ -249,7 +249,7 @@ func (c peerClient) apply(ctx context.Context, configuration runtime.ApplyConfig
 	}
 	change.Object, change.Subresource, change.FieldManager = u, subresource, opts.FieldManager
 	change.Force = opts.Force != nil && *opts.Force
-	done, err := c.write(ctx, change, write.Options{DryRun: len(opts.DryRun) > 0, Epoch: c.epoch})
+	done, err := c.write(ctx, k, change, write.Options{DryRun: len(opts.DryRun) > 0, Epoch: c.epoch})
 	if err != nil {
 		return err
 	}
@@ -283,10 +283,14 @@ func (c peerClient) DeleteAllOf(ctx context.Context, o client.Object, options ..
 	if err := supported(k, opts.FieldSelector); err != nil {
 		return err
 	}
-	_, _, err = c.server.Write.DeleteCollection(ctx, c.identity, write.Collection{
+	collection := write.Collection{
 		Resource: k.Served(), Version: k.GVK.Version, Namespace: opts.Namespace, Labels: opts.LabelSelector, Fields: opts.FieldSelector,
 		Delete: txn.Change{GracePeriod: opts.GracePeriodSeconds, Preconditions: opts.Preconditions, Propagation: opts.PropagationPolicy},
-	}, write.Options{DryRun: len(opts.DryRun) > 0, Epoch: c.epoch})
+	}
+	gone, _, err := c.server.Write.DeleteCollection(ctx, c.identity, collection, write.Options{DryRun: len(opts.DryRun) > 0, Epoch: c.epoch})
+	if c.server.Audit != nil {
+		c.server.Audit.Cleared(c.identity, k, &collection, gone, err)
+	}
 	return err
 }
 

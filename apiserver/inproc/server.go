@@ -48,12 +48,29 @@ type Config struct {
 }
 
 // Auditor is told what was written in process, or was tried to be. It must be
-// quick and may be called concurrently.
+// quick, must not change or keep objects and may be called concurrently.
 type Auditor interface {
 	// Wrote is a single change.
-	Wrote(identity txn.Identity, change *txn.Change, err error)
-	// Committed is a transaction of so many changes.
-	Committed(identity txn.Identity, changes int, err error)
+	Wrote(w Written)
+	// Cleared is a deletion of everything that was selected.
+	Cleared(identity txn.Identity, k *kind.Kind, c *write.Collection, gone []txn.Object, err error)
+	// Committed is a transaction; by is who called, who need not be the one it
+	// was planned as. Told is that of the outcomes, in their order.
+	Committed(by txn.Identity, result *txn.Result, told []write.Told, done *txn.Committed, err error)
+}
+
+// Written is a single change in process.
+type Written struct {
+	Identity txn.Identity
+	// Kind is the row of the version that was written in.
+	Kind   *kind.Kind
+	Change *txn.Change
+	// Done is what became of it when Err is nil; what it has Told is there in
+	// either case.
+	Done write.Done
+	Err  error
+	// Answer is what was answered instead of the object; nil for none.
+	Answer txn.Object
 }
 
 // Custom finds kinds that are no rows of the table.

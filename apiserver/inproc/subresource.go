@@ -64,33 +64,45 @@ func (s subresourceClient) Create(ctx context.Context, o, body client.Object, op
 		return err
 	}
 	if request, ok := body.(*authenticationv1.TokenRequest); ok && s.name == "token" {
-		return s.issue(ctx, k, o, request)
+		return s.token(ctx, k, change, o, request)
 	}
 	change.Subresource, change.Object, change.FieldManager = s.name, body, opts.FieldManager
 	return s.do(ctx, k, change, opts.DryRun, nil)
 }
 
-// issue answers a token request, which writes nothing.
-func (s subresourceClient) issue(ctx context.Context, k *kind.Kind, o client.Object, request *authenticationv1.TokenRequest) error {
+// token answers a token request, which writes nothing, and has it audited.
+func (s subresourceClient) token(ctx context.Context, k *kind.Kind, change txn.Change, o client.Object, request *authenticationv1.TokenRequest) error {
 	if s.server.Tokens == nil {
 		return errNoSubresource(k, s.name)
 	}
-	view, err := s.current(ctx, "")
-	if err != nil {
-		return err
+	change.Subresource, change.Object = s.name, request
+	w := Written{Identity: s.identity, Kind: k, Change: &change}
+	issued, err := s.issue(ctx, k, o, request, &w.Done.Told)
+	if issued != nil {
+		w.Answer = issued
 	}
-	err = write.Authorize(s.server.Write.Authorizer, view, s.identity, write.Attributes{
-		Verb: "create", Resource: k.Served(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
-	})
-	if err != nil {
-		return err
+	if w.Err = err; s.server.Audit != nil {
+		s.server.Audit.Wrote(w)
 	}
-	issued, err := s.server.Tokens.Issue(view, o.GetNamespace(), o.GetName(), request)
 	if err != nil {
 		return err
 	}
 	issued.DeepCopyInto(request)
 	return nil
+}
+
+func (s subresourceClient) issue(ctx context.Context, k *kind.Kind, o client.Object, request *authenticationv1.TokenRequest, told *write.Told) (*authenticationv1.TokenRequest, error) {
+	view, err := s.current(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	decision, err := write.Decide(s.server.Write.Authorizer, view, s.identity, write.Attributes{
+		Verb: "create", Resource: k.Served(), Version: k.GVK.Version, Subresource: s.name, Namespace: o.GetNamespace(), Name: o.GetName(),
+	})
+	if told.Reason = decision.Reason; err != nil {
+		return nil, err
+	}
+	return s.server.Tokens.Issue(view, o.GetNamespace(), o.GetName(), request)
 }
 
 func (s subresourceClient) Update(ctx context.Context, o client.Object, options ...client.SubResourceUpdateOption) error {

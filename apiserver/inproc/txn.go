@@ -76,7 +76,7 @@ func (t peerTxn) Commit(ctx context.Context, result *txn.Result, options txn.Com
 	}
 	done, err := t.server.Write.Commit(ctx, result, options)
 	if t.server.Audit != nil {
-		t.server.Audit.Committed(result.Identity, len(result.Outcomes), err)
+		t.server.Audit.Committed(t.identity, result, t.server.Write.Told(result), done, err)
 	}
 	return done, err
 }

@@ -10,17 +10,23 @@ import (
 	"github.com/headway-sh/headway/apiserver/write"
 )
 
-// identify finds out who asks, and as whom.
-func (h *Handler) identify(r *http.Request) (txn.Identity, error) {
+// identify finds out as whom somebody asks, and who does when that is somebody
+// else.
+func (h *Handler) identify(r *http.Request) (as txn.Identity, real *txn.Identity, err error) {
 	identity, ok, err := h.Authenticator.Authenticate(h.reader.Snapshot(), r)
 	if err != nil || !ok {
 		if err != nil {
 			h.log.Info("refused credentials", "address", r.RemoteAddr, "error", err)
 		}
-		return txn.Identity{}, apierrors.NewUnauthorized("Unauthorized")
+		return txn.Identity{}, nil, apierrors.NewUnauthorized("Unauthorized")
 	}
 	r.Header.Del("Authorization") // nobody behind this needs it
-	return h.impersonate(r, identity)
+	as, err = h.impersonate(r, identity)
+	if err != nil || as.Impersonator == "" {
+		return as, nil, err
+	}
+	who := identity // of its own, so that others cost no memory
+	return as, &who, nil
 }
 
 // attributesOf is what a request wants. A list or watch that its field selector
@@ -38,6 +44,11 @@ func attributesOf(r *http.Request, info *RequestInfo) write.Attributes {
 		}
 	}
 	return a
+}
+
+// decide is authorize that says why.
+func (h *Handler) decide(identity txn.Identity, a write.Attributes) (write.Decision, error) {
+	return write.Decide(h.Authorizer, h.reader.Snapshot(), identity, a)
 }
 
 // authorize refuses with a 403 what the identity may not do.

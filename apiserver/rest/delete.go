@@ -32,6 +32,7 @@ func (h *Handler) deleteOptions(w http.ResponseWriter, r *http.Request) (*metav1
 		if options, err = h.codec.deleteOptions(body, media, into); err != nil {
 			return nil, err
 		}
+		auditOf(w).asked(metav1.SchemeGroupVersion.WithKind("DeleteOptions"), options)
 	} else {
 		query := r.URL.Query()
 		if err := metav1.Convert_url_Values_To_v1_DeleteOptions(&query, options, nil); err != nil {

@@ -257,5 +257,14 @@ func (h *Handler) answerObject(w http.ResponseWriter, r *http.Request, code int,
 		h.fail(w, r, err)
 		return
 	}
+	auditOf(w).answered(plain(a, b), func() ([]byte, error) { return JSONOf(gvk, o) })
 	h.answerBytes(w, r, code, a.media, b)
+}
+
+// plain is an answer's own bytes when they are JSON, else nil.
+func plain(a accepted, parts ...[]byte) [][]byte {
+	if a.media != mediaJSON {
+		return nil
+	}
+	return parts
 }

@@ -72,6 +72,7 @@ func (h *Handler) answerEntry(w http.ResponseWriter, r *http.Request, code int, 
 	if err != nil {
 		return err
 	}
+	auditOf(w).answered(plain(a, b), func() ([]byte, error) { return encodeEntry(accepted{media: mediaJSON}, k, e) })
 	h.answerBytes(w, r, code, a.media, b)
 	return nil
 }

@@ -1,10 +1,12 @@
 package rest
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -169,8 +171,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
-	a, r := h.audit(r, info, id)
-	a.record.Long = long
+	a := h.audit(out, r, info, id, long)
 	finished := false
 	defer func() {
 		if !finished {
@@ -178,8 +179,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	if err := h.serve(out, r, info, a); err != nil {
-		a.record.Err = h.interrupted(r, err)
-		h.fail(out, r, a.record.Err)
+		h.fail(out, r, h.interrupted(r, err))
 	}
 	finished = true
 	a.stage(r.Context(), auditinternal.StageResponseComplete, out.code)
@@ -199,14 +199,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInf
 	if isPublic(info) {
 		return h.servePath(w, r, info)
 	}
-	identity, err := h.identify(r)
+	identity, real, err := h.identify(r)
+	a.record.Real = real
 	a.received(r.Context(), identity)
 	if err != nil {
 		return err
 	}
 	return h.inTurn(w, r, info, identity, func(r *http.Request) error {
-		err := h.authorize(identity, attributesOf(r, info))
-		if a.decided(err); err != nil {
+		decision, err := h.decide(identity, attributesOf(r, info))
+		if a.decided(decision, err); err != nil {
 			return err
 		}
 		if a.record.Long {
@@ -262,12 +263,14 @@ func auditID(r *http.Request) string {
 // abilities reachable.
 type recorder struct {
 	http.ResponseWriter
-	code int
+	code    int
+	audited *audited // nil before it is known what is asked for
 }
 
 func (w *recorder) WriteHeader(code int) {
-	if w.code == 0 {
+	if w.code == 0 && (code >= http.StatusOK || code == http.StatusSwitchingProtocols) {
 		w.code = code
+		w.audited.started(code)
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
@@ -275,8 +278,19 @@ func (w *recorder) WriteHeader(code int) {
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.code == 0 {
 		w.code = http.StatusOK
+		w.audited.started(w.code)
 	}
 	return w.ResponseWriter.Write(b)
+}
+
+// Hijack gives the connection away to what switches protocols.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffer, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil && w.code == 0 {
+		w.code = http.StatusSwitchingProtocols
+		w.audited.started(w.code)
+	}
+	return conn, buffer, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

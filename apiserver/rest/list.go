@@ -43,6 +43,7 @@ func (h *Handler) answerList(w http.ResponseWriter, r *http.Request, a accepted,
 		if err != nil {
 			return err
 		}
+		auditOf(w).answered(nil, func() ([]byte, error) { return joinedList(k, part) })
 		h.answerParts(w, r, http.StatusOK, mediaProtobuf, parts)
 		return nil
 	}
@@ -50,6 +51,7 @@ func (h *Handler) answerList(w http.ResponseWriter, r *http.Request, a accepted,
 	if err != nil {
 		return err
 	}
+	auditOf(w).answered(parts, nil)
 	if a.media == mediaYAML || a.media == mediaCBOR || a.pretty {
 		b, err := dress(a, bytes.Join(parts, nil))
 		if err != nil {
@@ -83,6 +85,12 @@ func jsonList(k *kind.Kind, part *chunk) ([][]byte, error) {
 		parts = append(parts, b)
 	}
 	return append(parts, []byte("]}\n")), nil
+}
+
+// joinedList is a JSON list in one piece.
+func joinedList(k *kind.Kind, part *chunk) ([]byte, error) {
+	parts, err := jsonList(k, part)
+	return bytes.Join(parts, nil), err
 }
 
 // protobufList gives the pieces of a protobuf list. Every list type of the API

@@ -70,6 +70,7 @@ func (h *Handler) answerStatus(w http.ResponseWriter, r *http.Request, status *m
 	if status.Details != nil && status.Details.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(status.Details.RetryAfterSeconds)))
 	}
+	auditOf(w).answeredStatus(status)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	a, err := negotiate(r, true)
 	if err != nil || a.shape != shapeObject {

@@ -21,7 +21,7 @@ import (
 // handler: identity, impersonation and authorization by path included.
 func TestTransactionsOverHTTP(t *testing.T) {
 	w := newWorld(t)
-	server, err := txnhttp.New(txnhttp.Config{DB: w.path, Authorizer: w, Codec: remote.Codec{Scheme: w.handler.Scheme},
+	server, err := txnhttp.New(txnhttp.Config{DB: w.path, Authorizer: w, Committed: func(http.ResponseWriter, *txn.Result, *txn.Committed, error) {}, Codec: remote.Codec{Scheme: w.handler.Scheme},
 		Identity: rest.IdentityFrom, Fail: w.handler.Fail, Log: slog.New(slog.DiscardHandler)})
 	check(t, err)
 	w.handler.Txn = server

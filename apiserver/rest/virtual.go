@@ -109,7 +109,11 @@ func (h *Handler) decodeInto(w http.ResponseWriter, r *http.Request, gvk schema.
 	if err != nil {
 		return nil, err
 	}
-	return h.codec.decode(b, media, gvk, into, validation, func(text string) { addWarning(w, text) })
+	o, err := h.codec.decode(b, media, gvk, into, validation, func(text string) { addWarning(w, text) })
+	if err == nil {
+		auditOf(w).asked(gvk, o)
+	}
+	return o, err
 }
 
 func (h *Handler) reviewSelf(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {

@@ -122,7 +122,6 @@ func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
 		return nil // the client is gone
 	}
 	leaveSeats(ctx)
-	auditStarted(ctx)
 	w.follow(ctx, stream, watcher)
 	return nil
 }

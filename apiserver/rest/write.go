@@ -167,8 +167,10 @@ func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) er
 		if change.Object, err = applied(w, b, patchType, change.FieldValidation); err != nil {
 			return err
 		}
+		auditOf(w).asked(change.Object.GetObjectKind().GroupVersionKind(), change.Object)
 		return h.write(w, r, c, change, len(options.DryRun) > 0)
 	}
+	auditOf(w).patched(b)
 	if err := checkBounds(b, mediaJSON); err != nil {
 		return err
 	}
@@ -240,7 +242,7 @@ func appliedYAML(w http.ResponseWriter, b []byte, u *unstructured.Unstructured, 
 // write hands a change to the write path and answers with what it left.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, c *call, change txn.Change, dryRun bool) error {
 	done, err := h.Writer.Do(r.Context(), c.identity, change, write.Options{DryRun: dryRun})
-	auditAnnotated(r.Context(), done.Annotations)
+	auditOf(w).annotate(done.Annotations)
 	for _, text := range done.Warnings {
 		addWarning(w, text)
 	}

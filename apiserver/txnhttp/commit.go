@@ -25,10 +25,12 @@ func (s *Server) commit(w http.ResponseWriter, r *http.Request, identity txn.Ide
 		return err
 	}
 	if refs := moved(result, &q); len(refs) > 0 {
+		s.Committed(w, result, nil, &txn.ConflictError{Refs: refs})
 		return answer(w, remote.Committed{Conflict: refs})
 	}
 	options := txn.CommitOptions{Epoch: q.Epoch, Independent: q.Independent, Notes: q.Notes}
 	done, err := s.DB.Commit(r.Context(), result, options)
+	s.Committed(w, result, done, err)
 	var conflict *txn.ConflictError
 	switch {
 	case errors.As(err, &conflict):

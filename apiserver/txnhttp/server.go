@@ -34,7 +34,9 @@ type Config struct {
 	// Identity is who makes a request, and Fail answers with an error's Status.
 	Identity func(ctx context.Context) txn.Identity
 	Fail     func(w http.ResponseWriter, r *http.Request, err error)
-	Log      *slog.Logger
+	// Committed is told about every commit, be it written or not.
+	Committed func(w http.ResponseWriter, result *txn.Result, done *txn.Committed, err error)
+	Log       *slog.Logger
 }
 
 // Server answers the calls. It is safe for concurrent use.
@@ -48,7 +50,7 @@ type call func(w http.ResponseWriter, r *http.Request, identity txn.Identity) er
 
 // New makes a Server.
 func New(c Config) (*Server, error) {
-	if c.DB == nil || c.Authorizer == nil || c.Codec.Scheme == nil || c.Identity == nil || c.Fail == nil || c.Log == nil {
+	if c.DB == nil || c.Authorizer == nil || c.Codec.Scheme == nil || c.Identity == nil || c.Fail == nil || c.Committed == nil || c.Log == nil {
 		return nil, errors.New("transaction server: everything in its Config is required")
 	}
 	s := &Server{Config: c}

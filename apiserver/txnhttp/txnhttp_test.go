@@ -59,7 +59,7 @@ func connect(t *testing.T, denied deny) (*remote.Client, *write.Path) {
 	go func() { done <- s.Run(ctx) }()
 	path, err := write.New(write.Config{Store: write.OnStore(s), Kinds: rows, Authorizer: denied, Scheme: scheme, Log: log})
 	check(t, err)
-	handler, err := txnhttp.New(txnhttp.Config{DB: path, Authorizer: denied, Codec: remote.Codec{Scheme: scheme}, Log: log,
+	handler, err := txnhttp.New(txnhttp.Config{DB: path, Authorizer: denied, Committed: func(http.ResponseWriter, *txn.Result, *txn.Committed, error) {}, Codec: remote.Codec{Scheme: scheme}, Log: log,
 		Identity: func(context.Context) txn.Identity { return me },
 		Fail: func(w http.ResponseWriter, _ *http.Request, err error) {
 			status := remote.EncodeError(err)

@@ -39,7 +39,7 @@ func (p *Path) Admit(ctx context.Context, identity txn.Identity, change txn.Chan
 	if err = a.mutate(ctx, r); err == nil {
 		err = a.validate(ctx, r)
 	}
-	done := Done{Operation: txn.Unchanged, Warnings: a.planned.outcome.Warnings, Annotations: a.planned.annotations, Revision: view.Revision()}
+	done := Done{Operation: txn.Unchanged, Warnings: a.planned.outcome.Warnings, Told: a.planned.told, Revision: view.Revision()}
 	if err != nil {
 		return done, status(err)
 	}
@@ -115,9 +115,9 @@ func (a *attempt) collect(r *Request) {
 	a.planned.decides = append(a.planned.decides, r.decides...)
 	a.planned.extra = append(a.planned.extra, r.extra...)
 	a.warn(r.warnings...)
-	if a.planned.annotations == nil {
-		a.planned.annotations = r.annotations
+	if a.planned.told.Annotations == nil {
+		a.planned.told.Annotations = r.annotations
 	} else {
-		maps.Copy(a.planned.annotations, r.annotations)
+		maps.Copy(a.planned.told.Annotations, r.annotations)
 	}
 }

@@ -57,8 +57,8 @@ type planned struct {
 	extra   []pendingWrite
 	decides []txn.Ref
 	notes   []txn.Note
-	// annotations are for the audit.
-	annotations map[string]string
+	// told is for the audit.
+	told Told
 	// slow says that somebody outside was asked: nobody may wait for the
 	// change to be planned.
 	slow bool
@@ -80,7 +80,7 @@ func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, c
 	if err == nil {
 		err = a.guard(ctx)
 	}
-	a.planned.outcome.Change, a.planned.kind = a.change, a.kind
+	a.planned.outcome.Change, a.planned.kind, a.planned.told.Kind = a.change, a.kind, a.kind
 	if err != nil {
 		a.planned.outcome.Err = status(err)
 		a.planned.outcome.After = nil
@@ -173,10 +173,12 @@ func (a *attempt) authorize() error {
 }
 
 func (a *attempt) allowed(verb, name string) error {
-	return Authorize(a.path.Authorizer, a.view, a.identity, Attributes{
+	decision, err := Decide(a.path.Authorizer, a.view, a.identity, Attributes{
 		Verb: verb, Resource: a.kind.Served(), Version: a.change.Version, Subresource: a.change.Subresource,
 		Namespace: a.change.Ref.Namespace, Name: name,
 	})
+	a.planned.told.Reason = decision.Reason
+	return err
 }
 
 func (a *attempt) warn(texts ...string) {

@@ -44,11 +44,17 @@ type Authorizer interface {
 // Authorize asks the authorizer and turns a refusal into the 403 that clients
 // know.
 func Authorize(authorizer Authorizer, view txn.View, identity txn.Identity, a Attributes) error {
+	_, err := Decide(authorizer, view, identity, a)
+	return err
+}
+
+// Decide is Authorize that says why.
+func Decide(authorizer Authorizer, view txn.View, identity txn.Identity, a Attributes) (Decision, error) {
 	decision := authorizer.Authorize(view, identity, a)
 	if decision.Allowed {
-		return nil
+		return decision, nil
 	}
-	return apierrors.NewForbidden(a.Resource, a.Name, refusal{identity.Name, a, decision.Reason})
+	return decision, apierrors.NewForbidden(a.Resource, a.Name, refusal{identity.Name, a, decision.Reason})
 }
 
 // refusal words a denied request.

@@ -38,11 +38,20 @@ type Done struct {
 	// was written or the object is gone.
 	Entry    *store.Entry
 	Warnings []string
-	// Annotations are what admission has to tell the audit; they come with an
-	// error too.
-	Annotations map[string]string
+	// Told comes with an error too.
+	Told
 	// Revision of the write; the View's when nothing was written.
 	Revision int64
+}
+
+// Told is what a change has to tell the audit.
+type Told struct {
+	// Kind is the row of the version that it is written in; nil: there is none.
+	Kind *kind.Kind
+	// Annotations are admission's.
+	Annotations map[string]string
+	// Reason is why the change was allowed; empty when that needs none.
+	Reason string
 }
 
 // Do makes one change. Errors are API statuses. Warnings come with an error
@@ -72,7 +81,7 @@ func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change,
 			}
 		}
 		done := Done{Operation: one.outcome.Operation, Object: one.outcome.After, Warnings: one.outcome.Warnings,
-			Annotations: one.annotations, Revision: view.Revision()}
+			Told: one.told, Revision: view.Revision()}
 		if one.outcome.Err != nil {
 			return done, one.outcome.Err
 		}

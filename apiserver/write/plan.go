@@ -143,6 +143,20 @@ func (p *plans) remember(result *txn.Result, record *sealed) {
 	runtime.AddCleanup(result, func(k weak.Pointer[txn.Result]) { p.records.Delete(k) }, key)
 }
 
+// Told is what the outcomes of a Result have to tell the audit, in their
+// order; nil for one that was not planned here.
+func (p *Path) Told(result *txn.Result) []Told {
+	record, ok := p.plans.recall(result)
+	if !ok {
+		return nil
+	}
+	all := make([]Told, len(record.planned))
+	for i, one := range record.planned {
+		all[i] = one.told
+	}
+	return all
+}
+
 func (p *plans) recall(result *txn.Result) (*sealed, bool) {
 	record, ok := p.records.Load(weak.Make(result))
 	if !ok {

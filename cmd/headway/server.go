@@ -21,6 +21,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/admission"
+	"github.com/headway-sh/headway/apiserver/audit"
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
@@ -94,6 +95,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.audit.MaxSize, "audit-log-maxsize", apiserver.DefaultAuditMaxSize, "megabytes that the audit log grows to before it is rotated")
 	f.IntVar(&o.audit.MaxBackups, "audit-log-maxbackup", apiserver.DefaultAuditMaxBackups, "how many rotated audit logs are kept; 0: all")
 	f.IntVar(&o.audit.MaxAge, "audit-log-maxage", apiserver.DefaultAuditMaxAge, "days that rotated audit logs are kept; 0: forever")
+	f.IntVar(&o.audit.MaxEvent, "audit-log-truncate-max-event-size", audit.DefaultMaxEvent, "bytes that the objects of an audit event may have, else it goes without them")
 	f.IntVar(&o.readsInFlight, "max-requests-inflight", 400, "with the next one: how many requests are served at once")
 	f.IntVar(&o.writesInFlight, "max-mutating-requests-inflight", 200, "with the one before: how many requests are served at once")
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving when told to stop, while /readyz says so")
