@@ -134,7 +134,7 @@ func (s *source) pollRemote(ctx context.Context, f *follower) {
 		for {
 			from, err := remote(ctx)
 			if err == nil {
-				err = f.repo.Fetch(ctx, from)
+				_, err = f.repo.Fetch(ctx, from)
 			}
 			if ctx.Err() != nil {
 				return

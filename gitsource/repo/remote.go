@@ -1,170 +1,143 @@
 package repo
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
-	"github.com/go-git/go-git/v5/plumbing/revlist"
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 )
 
-// The limits of talking to a remote.
-const (
-	FetchTimeout = 5 * time.Minute
-	MaxFetch     = 1 << 30 // bytes of one answer
-	MaxRefs      = 50_000
-
-	stallTimeout = 30 * time.Second
-)
-
-// Remote is how to reach a repository over https.
+// Remote is how to reach a repository over https or ssh.
 type Remote struct {
-	URL                       string
-	Token, Username, Password string
-	CABundle                  []byte
+	// URL is https://host/path, ssh://user@host/path or user@host:path.
+	URL string
+	// Token is a password for https that goes with any user name. BearerToken
+	// is sent as such.
+	Token, BearerToken string
+	// Username and Password are for https; over ssh the password opens the
+	// private key.
+	Username, Password string
+	// CABundle, PEM, takes the place of the system's authorities.
+	CABundle []byte
+	// ClientCert and ClientKey, PEM, are shown to an https server.
+	ClientCert, ClientKey []byte
+	// Identity is the private key for ssh, and KnownHosts must name the host.
+	Identity, KnownHosts []byte
+	// Proxy is the URL of a proxy: http, https or socks5 for https; socks5 for
+	// ssh. Empty: none for ssh, the environment's for https.
+	Proxy string
+	// Limits of each conversation; zero ones have their defaults.
+	Limits Limits
 }
 
-// OpenMirror opens the bare repository that mirrors a remote, and makes it
-// when it is not there.
-func OpenMirror(dir string) (*Repository, error) {
-	for _, sub := range []string{"objects/pack", "refs/heads"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, fmt.Errorf("make mirror: %w", err)
-		}
-	}
-	for name, content := range map[string]string{"HEAD": "ref: refs/heads/main\n", "config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"} {
-		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err == nil {
-			continue
-		}
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			return nil, fmt.Errorf("make mirror: %w", err)
-		}
-	}
-	return Open(dir)
+// Limits bound what a remote can cost, whatever it does.
+type Limits struct {
+	Timeout   time.Duration // of a whole conversation
+	Stall     time.Duration // in which not a byte comes
+	RefBytes  int64         // of the list of references
+	Refs      int           // how many of them
+	PackBytes int64         // of a pack as it comes
+	// Object is the size of the largest single object, and Inflated of all in
+	// one pack together.
+	Object, Inflated int64
+	Objects          uint32 // in one pack
 }
 
-// client makes the transport for one conversation. It talks to the remote's
-// host only, with its own roots when it is given some, and takes no more than
-// MaxFetch bytes.
-func (m *Remote) client() (transport.Transport, *transport.Endpoint, transport.AuthMethod, error) {
+// DefaultLimits leave room for large repositories and none for floods.
+var DefaultLimits = Limits{
+	Timeout: 5 * time.Minute, Stall: 30 * time.Second, RefBytes: 8 << 20, Refs: 50_000,
+	PackBytes: 1 << 30, Object: 64 << 20, Inflated: 16 << 30, Objects: 1 << 20,
+}
+
+func (l Limits) orDefault() Limits {
+	d := DefaultLimits
+	return Limits{
+		Timeout: cmp.Or(l.Timeout, d.Timeout), Stall: cmp.Or(l.Stall, d.Stall), RefBytes: cmp.Or(l.RefBytes, d.RefBytes), Refs: cmp.Or(l.Refs, d.Refs),
+		PackBytes: cmp.Or(l.PackBytes, d.PackBytes), Object: cmp.Or(l.Object, d.Object), Inflated: cmp.Or(l.Inflated, d.Inflated), Objects: cmp.Or(l.Objects, d.Objects),
+	}
+}
+
+// ErrStalled says that a remote kept the line and sent nothing.
+var ErrStalled = errors.New("the remote stalls")
+
+// ErrEmptied says that a remote has no references, where it had some. The
+// mirror keeps what it has: nobody means that.
+var ErrEmptied = errors.New("the repository has become empty; what is known of it stays")
+
+// LaterError says that a remote asked to be left alone for a while.
+type LaterError struct {
+	Status string
+	After  time.Duration // zero when it did not say how long
+}
+
+func (e *LaterError) Error() string {
+	if e.After == 0 {
+		return "the remote answers " + e.Status
+	}
+	return fmt.Sprintf("the remote answers %s and wants %s of quiet", e.Status, e.After)
+}
+
+// conversation is one exchange with a remote's upload-pack or receive-pack:
+// refs, then at most one of fetch and push. It ends with its context.
+type conversation interface {
+	refs(ctx context.Context) (*packp.AdvRefs, error)
+	fetch(ctx context.Context, request *packp.UploadPackRequest) (io.ReadCloser, error)
+	push(ctx context.Context, request *packp.ReferenceUpdateRequest) (*packp.ReportStatus, error)
+	close()
+}
+
+// converse begins a conversation with a service, such as git-upload-pack; host
+// is for messages.
+func (m *Remote) converse(ctx context.Context, service string, limits Limits) (c conversation, host string, err error) {
 	ep, err := transport.NewEndpoint(m.URL)
-	if err != nil || ep.Protocol != "https" {
-		return nil, nil, nil, fmt.Errorf("%s is not an https URL", m.URL)
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(m.CABundle) > 0 {
-		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AppendCertsFromPEM(m.CABundle)
-	}
-	client := &http.Client{
-		Transport: &capped{&http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: true,
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   10 * time.Second,
-			ResponseHeaderTimeout: stallTimeout,
-		}},
-		CheckRedirect: func(req *http.Request, via []*http.Request) error {
-			if len(via) > 3 || req.URL.Scheme != "https" || req.URL.Host != via[0].URL.Host {
-				return fmt.Errorf("redirected to %s: only redirects on the same host are followed", req.URL.Host)
-			}
-			return nil
-		},
-	}
-	var auth transport.AuthMethod
-	switch {
-	case m.Token != "":
-		// The forges take a token as a password, with any name or the one that
-		// belongs to it; as a bearer token few do.
-		auth = &githttp.BasicAuth{Username: cmp.Or(m.Username, "git"), Password: m.Token}
-	case m.Username != "" || m.Password != "":
-		auth = &githttp.BasicAuth{Username: m.Username, Password: m.Password}
-	}
-	return githttp.NewClient(client), ep, auth, nil
-}
-
-// capped bounds the bytes of every answer and how long it may stall.
-type capped struct{ next http.RoundTripper }
-
-func (c *capped) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(req.Context())
-	res, err := c.next.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		cancel(err)
-		return nil, err
+		return nil, "", fmt.Errorf("%s is not a URL of a repository", m.URL)
 	}
-	stall := time.AfterFunc(stallTimeout, func() { cancel(errors.New("the remote stalls")) })
-	res.Body = &cappedBody{ReadCloser: res.Body, left: MaxFetch, stall: stall, cancel: cancel, ctx: ctx}
-	return res, nil
-}
-
-type cappedBody struct {
-	io.ReadCloser
-	left   int64
-	stall  *time.Timer
-	cancel context.CancelCauseFunc
-	ctx    context.Context // of the one answer that this is the body of
-}
-
-func (b *cappedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.stall.Reset(stallTimeout)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("the remote's answer is over %d bytes: %w", int64(MaxFetch), ErrTooLarge)
+	switch ep.Protocol {
+	case "https":
+		c, err = m.overHTTPS(ep, service, limits)
+	case "ssh":
+		c, err = m.overSSH(ctx, ep, service, limits)
+	default:
+		err = errors.New("only https and ssh are spoken")
 	}
-	if err != nil && err != io.EOF && context.Cause(b.ctx) != nil {
-		err = context.Cause(b.ctx)
-	}
-	return n, err
-}
-
-func (b *cappedBody) Close() error {
-	b.stall.Stop()
-	b.cancel(nil)
-	return b.ReadCloser.Close()
+	return c, ep.Host, err
 }
 
 // Fetch brings the mirror up to date: every branch, tag and pull request
 // reference that the remote has, and none that it has no longer. Objects come
-// first, references last, so that a fetch that breaks off changes nothing.
-func (r *Repository) Fetch(ctx context.Context, from Remote) error {
-	ctx, cancel := context.WithTimeout(ctx, FetchTimeout)
+// first, references last, so that a fetch that breaks off changes nothing. It
+// tells whether a reference has moved; when none has, only the list of
+// references went over the line.
+func (r *Repository) Fetch(ctx context.Context, from Remote) (moved bool, err error) {
+	limits := from.Limits.orDefault()
+	ctx, cancel := context.WithTimeout(ctx, limits.Timeout)
 	defer cancel()
-	client, ep, auth, err := from.client()
+	talk, host, err := from.converse(ctx, transport.UploadPackServiceName, limits)
 	if err != nil {
-		return fmt.Errorf("fetch: %w", err)
+		return false, fmt.Errorf("fetch %s: %w", host, err)
 	}
-	session, err := client.NewUploadPackSession(ep, auth)
-	if err != nil {
-		return fmt.Errorf("fetch: %w", err)
-	}
-	defer session.Close()
-	adv, err := session.AdvertisedReferencesContext(ctx)
+	defer talk.close()
+	adv, err := talk.refs(ctx)
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
-		return nil
+		adv, err = packp.NewAdvRefs(), nil
 	}
 	if err != nil {
-		return fmt.Errorf("fetch %s: %w", ep.Host, err)
+		return false, fmt.Errorf("fetch %s: %w", host, cause(ctx, err))
 	}
-	if len(adv.References) > MaxRefs {
-		return fmt.Errorf("fetch %s: it has %d references (limit %d)", ep.Host, len(adv.References), MaxRefs)
+	if len(adv.References) > limits.Refs {
+		return false, fmt.Errorf("fetch %s: it has %d references (limit %d): %w", host, len(adv.References), limits.Refs, ErrTooLarge)
 	}
 	wanted := map[string]ID{}
 	for name, hash := range adv.References {
@@ -172,10 +145,38 @@ func (r *Repository) Fetch(ctx context.Context, from Remote) error {
 			wanted[name] = ID(hash)
 		}
 	}
-	if err := r.fetchObjects(ctx, session, adv, wanted); err != nil {
-		return fmt.Errorf("fetch %s: %w", ep.Host, err)
+	have, err := r.references()
+	if err != nil {
+		return false, fmt.Errorf("fetch %s: %w", host, err)
 	}
-	return r.moveRefs(wanted, adv)
+	if len(wanted) == 0 && holds(have) {
+		return false, fmt.Errorf("fetch %s: %w", host, ErrEmptied)
+	}
+	if err := r.fetchObjects(ctx, talk, adv, have, wanted, limits); err != nil {
+		return false, fmt.Errorf("fetch %s: %w", host, cause(ctx, err))
+	}
+	if moved, err = r.moveRefs(have, wanted, adv); err != nil {
+		return moved, fmt.Errorf("fetch %s: %w", host, err)
+	}
+	return moved, nil
+}
+
+// holds tells whether there are references that are not our own.
+func holds(have map[string]ID) bool {
+	for name := range have {
+		if !strings.HasPrefix(name, ReportPrefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// cause prefers why a context ended to the many errors that follow from it.
+func cause(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) && !errors.Is(err, ErrStalled) {
+		return fmt.Errorf("not done in time: %w", context.DeadlineExceeded)
+	}
+	return err
 }
 
 func mirrored(name string) bool {
@@ -193,157 +194,92 @@ func invalidName(name string) error {
 	return nil
 }
 
-func (r *Repository) fetchObjects(ctx context.Context, session transport.UploadPackSession, adv *packp.AdvRefs, wanted map[string]ID) error {
+// maxHaves is how many references a request tells that the mirror has.
+const maxHaves = 256
+
+// fetchObjects brings everything that new references need. What a reference
+// here names is here whole: that is checked before it moves.
+func (r *Repository) fetchObjects(ctx context.Context, talk conversation, adv *packp.AdvRefs, have, wanted map[string]ID, limits Limits) error {
 	request := packp.NewUploadPackRequestFromCapabilities(adv.Capabilities)
-	seen := map[ID]bool{}
-	r.mu.Lock()
-	for _, id := range wanted {
-		if seen[id] {
-			continue
+	known := map[ID]bool{}
+	for _, id := range have {
+		known[id] = true
+	}
+	var likely []plumbing.Hash // of references that have moved
+	asked := map[ID]bool{}
+	for name, id := range wanted {
+		if old, ok := have[name]; ok && old != id {
+			likely = append(likely, plumbing.Hash(old))
 		}
-		seen[id] = true
-		if r.storage.HasEncodedObject(plumbing.Hash(id)) != nil {
+		if !known[id] && !asked[id] {
+			asked[id] = true
 			request.Wants = append(request.Wants, plumbing.Hash(id))
 		}
 	}
-	refs, err := r.storage.IterReferences()
-	if err == nil {
-		err = refs.ForEach(func(ref *plumbing.Reference) error {
-			if ref.Type() == plumbing.HashReference && len(request.Haves) < 256 {
-				request.Haves = append(request.Haves, ref.Hash())
-			}
-			return nil
-		})
-	}
-	r.mu.Unlock()
-	if err != nil || len(request.Wants) == 0 {
-		return err
-	}
-	response, err := session.UploadPack(ctx, request)
-	if errors.Is(err, transport.ErrEmptyUploadPackRequest) {
+	if len(request.Wants) == 0 {
 		return nil
 	}
+	for _, id := range have {
+		likely = append(likely, plumbing.Hash(id))
+	}
+	request.Haves = likely[:min(len(likely), maxHaves)]
+	response, err := talk.fetch(ctx, request)
 	if err != nil {
 		return err
 	}
 	defer response.Close()
-	var reader io.Reader = response
+	said := &lastWords{}
+	fresh, err := r.storePack(ctx, demultiplex(response, request.Capabilities, said), limits)
+	if words := said.String(); err != nil && words != "" {
+		return fmt.Errorf("%w (the remote says %q)", err, cut(words, maxQuote))
+	}
+	if err != nil {
+		return err
+	}
+	for id := range asked {
+		if err := r.complete(ctx, id, fresh); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func demultiplex(response io.Reader, caps *capability.List, progress io.Writer) io.Reader {
+	kind := sideband.Sideband
 	switch {
-	case request.Capabilities.Supports(capability.Sideband64k):
-		reader = sideband.NewDemuxer(sideband.Sideband64k, response)
-	case request.Capabilities.Supports(capability.Sideband):
-		reader = sideband.NewDemuxer(sideband.Sideband, response)
+	case caps.Supports(capability.Sideband64k):
+		kind = sideband.Sideband64k
+	case !caps.Supports(capability.Sideband):
+		return response
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return packfile.UpdateObjectStorage(r.storage, reader)
+	d := sideband.NewDemuxer(kind, response)
+	d.Progress = progress
+	return d
 }
 
-// moveRefs makes the mirror's references those of the remote.
-func (r *Repository) moveRefs(wanted map[string]ID, adv *packp.AdvRefs) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	have := map[string]ID{}
-	refs, err := r.storage.IterReferences()
-	if err != nil {
-		return err
-	}
-	err = refs.ForEach(func(ref *plumbing.Reference) error {
-		if ref.Type() == plumbing.HashReference && ref.Name() != plumbing.HEAD {
-			have[ref.Name().String()] = ID(ref.Hash())
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for name := range have {
-		if _, ok := wanted[name]; !ok && !strings.HasPrefix(name, ReportPrefix) {
-			if err := r.storage.RemoveReference(plumbing.ReferenceName(name)); err != nil {
-				return fmt.Errorf("remove %s: %w", name, err)
-			}
-		}
-	}
-	for name, id := range wanted {
-		if have[name] == id {
-			continue
-		}
-		if err := r.storage.SetReference(plumbing.NewHashReference(plumbing.ReferenceName(name), plumbing.Hash(id))); err != nil {
-			return fmt.Errorf("move %s: %w", name, err)
-		}
-	}
-	head, err := adv.AllReferences()
-	if err != nil {
-		return nil // without a symbolic HEAD the mirror keeps its own
-	}
-	if ref, err := head.Reference(plumbing.HEAD); err == nil && ref.Type() == plumbing.SymbolicReference {
-		return r.storage.SetReference(ref)
-	}
-	return nil
+// lastWords keeps the newest that a remote says, for messages.
+type lastWords struct {
+	mu   sync.Mutex // guards said
+	said bytes.Buffer
 }
 
-// Push brings one reference of the mirror to the remote, without force. When
-// the remote has moved, the mirror takes over what it has, and ErrRefMoved is
-// returned: the caller builds anew on top.
-func (r *Repository) Push(ctx context.Context, to Remote, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, FetchTimeout)
-	defer cancel()
-	client, ep, auth, err := to.client()
-	if err != nil {
-		return fmt.Errorf("push: %w", err)
+const (
+	maxWords = 4096
+	maxQuote = 300
+)
+
+func (l *lastWords) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.said.Len()+len(p) > maxWords {
+		l.said.Reset()
 	}
-	session, err := client.NewReceivePackSession(ep, auth)
-	if err != nil {
-		return fmt.Errorf("push: %w", err)
-	}
-	defer session.Close()
-	adv, err := session.AdvertisedReferencesContext(ctx)
-	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
-		return fmt.Errorf("push to %s: %w", ep.Host, err)
-	}
-	tip, err := r.Tip(name)
-	if err != nil {
-		return err
-	}
-	theirs := ID(adv.References[name])
-	if theirs == tip {
-		return nil
-	}
-	if !theirs.IsZero() {
-		ok, err := r.IsAncestor(ctx, theirs, tip)
-		if err != nil || !ok {
-			if fetchErr := r.Fetch(ctx, to); fetchErr != nil {
-				return fetchErr
-			}
-			return fmt.Errorf("push %s: %w", name, ErrRefMoved)
-		}
-	}
-	request := packp.NewReferenceUpdateRequestFromCapabilities(adv.Capabilities)
-	request.Commands = []*packp.Command{{Name: plumbing.ReferenceName(name), Old: plumbing.Hash(theirs), New: plumbing.Hash(tip)}}
-	var known []plumbing.Hash
-	if !theirs.IsZero() {
-		known = append(known, plumbing.Hash(theirs))
-	}
-	reader, writer := io.Pipe()
-	request.Packfile = reader
-	sent := make(chan error, 1)
-	go func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		objects, err := revlist.Objects(r.storage, []plumbing.Hash{plumbing.Hash(tip)}, known)
-		if err == nil {
-			_, err = packfile.NewEncoder(writer, r.storage, false).Encode(objects, 10)
-		}
-		sent <- writer.CloseWithError(err)
-	}()
-	status, err := session.ReceivePack(ctx, request)
-	_ = reader.Close() // ends the encoder when the remote did not read it all
-	<-sent
-	if err == nil && status != nil {
-		err = status.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("push %s to %s: %w", name, ep.Host, err)
-	}
-	return nil
+	l.said.Write(p[max(0, len(p)-maxWords):])
+	return len(p), nil
+}
+
+func (l *lastWords) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.TrimSpace(l.said.String())
 }

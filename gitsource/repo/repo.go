@@ -232,11 +232,19 @@ func (r *Repository) peel(id ID) (ID, error) {
 				return ID{}, fmt.Errorf("read tag: %w", err)
 			}
 		default:
-			return ID{}, fmt.Errorf("%s is a %s, not a commit", id, kind)
+			return ID{}, notACommit{id, kind}
 		}
 	}
 	return ID{}, errors.New("a chain of more than 8 tags")
 }
+
+// notACommit says that a reference names something that cannot be followed.
+type notACommit struct {
+	id   ID
+	kind plumbing.ObjectType
+}
+
+func (e notACommit) Error() string { return fmt.Sprintf("%s is a %s, not a commit", e.id, e.kind) }
 
 // read gives an object's content. Packs come and go while git works on the
 // repository, so that what is not found is looked for once more in fresh

@@ -2,13 +2,8 @@ package repo_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
-	"net/http"
-	"net/http/cgi"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,105 +173,5 @@ func TestIsAncestor(t *testing.T) {
 		if got, err := r.IsAncestor(t.Context(), c.old, c.new); err != nil || got != c.want {
 			t.Errorf("%s in %s: %v, %v", c.old, c.new, got, err)
 		}
-	}
-}
-
-// serve gives the repositories below a directory over https, by git's own
-// server, to whoever has the token.
-func serve(t *testing.T, root string) (*httptest.Server, repo.Remote) {
-	t.Helper()
-	execPath := git(t, root, "", "--exec-path")
-	backend := &cgi.Handler{Path: filepath.Join(execPath, "git-http-backend"), Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=jane", "HOME=" + root}}
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case strings.HasPrefix(r.URL.Path, "/away"):
-			http.Redirect(w, r, "https://localhost:1"+r.URL.Path, http.StatusFound)
-		case strings.HasPrefix(r.URL.Path, "/stall"):
-			<-r.Context().Done()
-		case !asGit(r):
-			http.Error(w, "who are you", http.StatusUnauthorized)
-		default:
-			backend.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(server.Close)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	return server, repo.Remote{URL: server.URL + "/remote.git", Token: "sesame", CABundle: ca}
-}
-
-// asGit tells whether a request carries the token as forges take it.
-func asGit(r *http.Request) bool {
-	user, password, ok := r.BasicAuth()
-	return ok && user == "git" && password == "sesame"
-}
-
-func TestRemote(t *testing.T) {
-	t.Parallel()
-	root := t.TempDir()
-	work := newRepo(t)
-	git(t, root, "", "init", "-q", "--bare", "-b", "main", "remote.git")
-	git(t, filepath.Join(root, "remote.git"), "", "config", "http.receivepack", "true")
-	push := func() string {
-		git(t, work, "", "push", "-q", filepath.Join(root, "remote.git"), "main")
-		return git(t, work, "", "rev-parse", "HEAD")
-	}
-	head := push()
-	server, remote := serve(t, root)
-	m, err := repo.OpenMirror(filepath.Join(t.TempDir(), "mirror.git"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = m.Close() })
-	check := func(want string) {
-		t.Helper()
-		if err := m.Fetch(t.Context(), remote); err != nil {
-			t.Fatal(err)
-		}
-		if _, id, err := m.Resolve(v1alpha1.GitReference{}); err != nil || id.String() != want {
-			t.Fatalf("the mirror is at %s, %v; want %s", id, err, want)
-		}
-	}
-	check(head)
-	check(head) // nothing new
-	git(t, work, "", "commit", "-q", "--allow-empty", "-m", "second")
-	check(push())
-
-	// A report goes the other way.
-	id, err := m.Write(repo.NewCommit{Files: map[string][]byte{"STATUS.md": []byte("x")}, Name: "h", Email: "h@x", Time: time.Unix(1e9, 0), Message: "m"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Update("refs/heads/headway/x", repo.ID{}, id); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Push(t.Context(), remote, "refs/heads/headway/x"); err != nil {
-		t.Fatal(err)
-	}
-	if got := git(t, filepath.Join(root, "remote.git"), "", "rev-parse", "headway/x"); got != id.String() {
-		t.Fatalf("the remote has %s, want %s", got, id)
-	}
-
-	for name, bad := range map[string]func(*repo.Remote){
-		"wrong token":      func(r *repo.Remote) { r.Token = "x" },
-		"unknown CA":       func(r *repo.Remote) { r.CABundle = nil },
-		"redirected away":  func(r *repo.Remote) { r.URL = server.URL + "/away.git" },
-		"not https":        func(r *repo.Remote) { r.URL = "file://" + root + "/remote.git" },
-		"not a repository": func(r *repo.Remote) { r.URL = server.URL + "/none.git" },
-	} {
-		broken := remote
-		bad(&broken)
-		if err := m.Fetch(t.Context(), broken); err == nil {
-			t.Errorf("%s: fetched", name)
-		}
-	}
-	stalled := remote
-	stalled.URL = server.URL + "/stall.git"
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if err := m.Fetch(ctx, stalled); err == nil {
-		t.Error("a stalling remote: fetched")
-	}
-	if _, _, err := m.Resolve(v1alpha1.GitReference{}); err != nil {
-		t.Errorf("after all that the mirror says %v", err)
 	}
 }

@@ -107,10 +107,13 @@ func badName(name string) string {
 	return ""
 }
 
-func shorten(s string) string {
+func shorten(s string) string { return cut(s, 60) }
+
+// cut gives at most n bytes of what somebody else has said.
+func cut(s string, n int) string {
 	s = strings.ToValidUTF8(s, "?")
-	if len(s) > 60 {
-		s = s[:57] + "..."
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n-3], "") + "..."
 	}
 	return s
 }

@@ -1,0 +1,74 @@
+package repo
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+)
+
+// references gives the mirror's references but HEAD.
+func (r *Repository) references() (map[string]ID, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	refs, err := r.storage.IterReferences()
+	if err != nil {
+		return nil, fmt.Errorf("read references: %w", err)
+	}
+	have := map[string]ID{}
+	err = refs.ForEach(func(ref *plumbing.Reference) error {
+		if ref.Type() == plumbing.HashReference && ref.Name() != plumbing.HEAD {
+			have[ref.Name().String()] = ID(ref.Hash())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read references: %w", err)
+	}
+	return have, nil
+}
+
+// moveRefs makes the mirror's references those of the remote. Those that are
+// gone go first: a branch a/b can take the place of a branch a.
+func (r *Repository) moveRefs(have, wanted map[string]ID, adv *packp.AdvRefs) (moved bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range have {
+		if _, ok := wanted[name]; ok || strings.HasPrefix(name, ReportPrefix) {
+			continue
+		}
+		if err := r.storage.RemoveReference(plumbing.ReferenceName(name)); err != nil {
+			return moved, fmt.Errorf("remove %s: %w", name, err)
+		}
+		r.removeEmpty(name)
+		moved = true
+	}
+	for name, id := range wanted {
+		if have[name] == id {
+			continue
+		}
+		if err := r.storage.SetReference(plumbing.NewHashReference(plumbing.ReferenceName(name), plumbing.Hash(id))); err != nil {
+			return moved, fmt.Errorf("move %s: %w", name, err)
+		}
+		moved = true
+	}
+	headMoved, err := r.moveHead(adv)
+	return moved || headMoved, err
+}
+
+// moveHead has the mirror's HEAD name the branch that the remote's does.
+func (r *Repository) moveHead(adv *packp.AdvRefs) (moved bool, err error) {
+	all, err := adv.AllReferences()
+	if err != nil {
+		return false, nil // without a symbolic HEAD the mirror keeps its own
+	}
+	head, err := all.Reference(plumbing.HEAD)
+	if err != nil || head.Type() != plumbing.SymbolicReference || !strings.HasPrefix(head.Target().String(), "refs/heads/") || invalidName(head.Target().String()) != nil {
+		return false, nil
+	}
+	if now, err := r.storage.Reference(plumbing.HEAD); err == nil && now.Target() == head.Target() {
+		return false, nil
+	}
+	return true, r.storage.SetReference(head)
+}

@@ -1,0 +1,129 @@
+package gittest
+
+import (
+	"bytes"
+	"compress/zlib"
+	"crypto/sha1"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// Away says that the server is not there for a while.
+func Away(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+	http.Error(w, "gone fishing", http.StatusBadGateway)
+}
+
+// Stall sends the beginning of an answer and then nothing.
+func Stall(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+	advertise(w)
+	_, _ = io.WriteString(w, "001e# service=git-upload")
+	w.(http.Flusher).Flush()
+	<-r.Context().Done()
+}
+
+// Redirect sends clients elsewhere.
+func Redirect(to string) Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		http.Redirect(w, r, to+r.URL.Path+"?"+r.URL.RawQuery, http.StatusFound)
+	}
+}
+
+// Busy asks clients to come back later.
+func Busy(after string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Retry-After", after)
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
+}
+
+// Truncate ends every pack after n bytes of the answer.
+func Truncate(n int64) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if isPack(r) {
+			w = &short{ResponseWriter: w, left: n}
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+type short struct {
+	http.ResponseWriter
+	left int64
+}
+
+func (s *short) Write(p []byte) (int, error) {
+	take := min(s.left, int64(len(p)))
+	s.left -= take
+	if _, err := s.ResponseWriter.Write(p[:take]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// RefFlood advertises references without end.
+func RefFlood(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+	advertise(w)
+	_, _ = io.WriteString(w, pkt("# service=git-upload-pack\n")+"0000")
+	id := strings.Repeat("a", 40)
+	_, _ = io.WriteString(w, pkt(id+" HEAD\x00side-band-64k ofs-delta\n"))
+	for n := 0; r.Context().Err() == nil; n++ {
+		if _, err := io.WriteString(w, pkt(fmt.Sprintf("%s refs/heads/flood-%08d\n", id, n))); err != nil {
+			return
+		}
+	}
+}
+
+// Bomb answers every request for a pack with a small one whose only object
+// claims so many bytes and inflates to so many.
+func Bomb(claims, size int64) Fault {
+	bomb := bombPack(claims, size)
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if !isPack(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+		_, _ = io.WriteString(w, pkt("NAK\n"))
+		for pack := bomb; len(pack) > 0; {
+			n := min(len(pack), 60_000)
+			_, _ = io.WriteString(w, pkt("\x01"+string(pack[:n])))
+			pack = pack[n:]
+		}
+		_, _ = io.WriteString(w, "0000")
+	}
+}
+
+func bombPack(claims, size int64) []byte {
+	var b bytes.Buffer
+	b.WriteString("PACK")
+	_ = binary.Write(&b, binary.BigEndian, [2]uint32{2, 1})
+	first, rest := byte(3<<4)|byte(claims&15), claims>>4
+	for rest > 0 {
+		b.WriteByte(first | 0x80)
+		first, rest = byte(rest&127), rest>>7
+	}
+	b.WriteByte(first)
+	z := zlib.NewWriter(&b)
+	_, _ = io.CopyN(z, zeroes{}, size)
+	_ = z.Close()
+	sum := sha1.Sum(b.Bytes())
+	return append(b.Bytes(), sum[:]...)
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func advertise(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+}
+
+func isPack(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/git-upload-pack") }
+
+func pkt(s string) string { return fmt.Sprintf("%04x%s", len(s)+4, s) }
