@@ -54,6 +54,9 @@ type Config struct {
 	// EncryptionConfig is a file with an EncryptionConfiguration; empty means
 	// the server's own, which seals Secrets.
 	EncryptionConfig string
+	// AuthenticationConfig is a file with an AuthenticationConfiguration; empty
+	// means that only the cluster's own credentials are believed.
+	AuthenticationConfig string
 	// Audit configures the audit log; zero means the defaults.
 	Audit AuditConfig
 	// Seats is how many requests are served at once; 0 means the default.

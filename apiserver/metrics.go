@@ -126,8 +126,8 @@ func (s stored) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(lostDesc, prometheus.CounterValue, float64(s.audit.Dropped()), "log")
 }
 
-// metricsHandler serves what the server counts.
-func metricsHandler(requests *requestMetrics, turns *fairness.Fairness, s *store.Store, log *audit.Log, more ...prometheus.Collector) (http.Handler, error) {
+// metricsHandler serves what the server counts, and what others have gathered.
+func metricsHandler(requests *requestMetrics, turns *fairness.Fairness, s *store.Store, log *audit.Log, gathered []prometheus.Gatherer, more ...prometheus.Collector) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	for _, c := range slices.Concat([]prometheus.Collector{requests.total, requests.duration, turns, stored{s, log},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo()}, requests.collectors(), more) {
@@ -135,5 +135,5 @@ func metricsHandler(requests *requestMetrics, turns *fairness.Fairness, s *store
 			return nil, err
 		}
 	}
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), nil
+	return promhttp.HandlerFor(append(prometheus.Gatherers{registry}, gathered...), promhttp.HandlerOpts{}), nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/admission/webhook"
 	"github.com/headway-sh/headway/apiserver/audit"
 	"github.com/headway-sh/headway/apiserver/authn"
+	"github.com/headway-sh/headway/apiserver/authn/oidc"
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/apiserver/connect"
 	"github.com/headway-sh/headway/apiserver/custom"
@@ -61,6 +62,7 @@ type Server struct {
 	peers       *inproc.Server
 	identify    *authn.Authenticator
 	connector   *connect.Connector
+	issuers     *oidc.Issuers // nil: there are none
 	listener    net.Listener
 	http        *http.Server
 
@@ -120,6 +122,9 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.serving.Go(func() error { return s.audit.Run(background) })
+	if err := s.openIssuers(background); err != nil {
+		return err
+	}
 	handler, err := s.assemble()
 	if err != nil {
 		return err
@@ -223,7 +228,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	issuer := "https://kubernetes.default.svc." + s.config.ClusterDomain
+	issuer := s.config.issuer()
 	audiences := []string{issuer, "https://kubernetes.default.svc"}
 	tokens, err := authn.NewServiceAccountTokens(issuer, audiences, s.authorities.ServiceAccounts, s.config.Clock)
 	if err != nil {
@@ -233,7 +238,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	if s.peers, err = inproc.New(inproc.Config{Audit: audits, Store: s.store, Write: s.path, Scheme: scheme, Tokens: tokens, Custom: s.catalog, Log: log}); err != nil {
 		return nil, err
 	}
-	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Audiences: audiences, Clock: s.config.Clock})
+	s.identify = authn.New(authn.Config{Clients: s.authorities.Client.Pool(), FrontProxy: s.authorities.FrontProxy.Pool(), ServiceAccounts: tokens, Issuers: s.foreign(), Audiences: audiences, Clock: s.config.Clock})
 	catalog, err := discovery.New(s.served(), s.defined, rest.VirtualResources())
 	if err != nil {
 		return nil, err
@@ -253,7 +258,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		_, ok := s.visible.ByGVR(s.store.Snapshot(), r)
 		return ok
 	}, s.config.Clock.Now)
-	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit, s.backend.duration)
+	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit, s.gathered(), s.backend.duration)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +267,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	api, err := rest.New(rest.Config{
 		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
-		Authenticator: s.identify, Authorizer: authorizer{}, Issuer: tokens,
+		Authenticator: s.identify, Authorizer: authorizer{}, Anonymous: s.anonymous, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
 			return authz.Rules(view, id, namespace)
 		},

@@ -47,9 +47,18 @@ type Config struct {
 	FrontProxyNames []string
 	// ServiceAccounts verifies their tokens.
 	ServiceAccounts *ServiceAccountTokens
+	// Issuers are others whose tokens are believed; nil: there are none.
+	Issuers Issuers
 	// Audiences are the API server's own, for which a token must be meant.
 	Audiences []string
 	Clock     clock.PassiveClock
+}
+
+// Issuers believe tokens that the cluster has not issued.
+type Issuers interface {
+	// Token tells whose a token is; false when none of them has issued it. It
+	// may ask over the network for keys, and is called concurrently.
+	Token(ctx context.Context, token string) (txn.Identity, bool, error)
 }
 
 // Authenticator identifies requests. It is safe for concurrent use.
@@ -111,10 +120,27 @@ func (a *Authenticator) token(ctx context.Context, view txn.View, token string, 
 		identity, err := joinToken(view, id, secret, a.config.Clock.Now())
 		return identity, meant, err
 	}
+	if a.config.Issuers != nil && (a.config.ServiceAccounts == nil || !a.config.ServiceAccounts.Issued(token)) {
+		return a.foreign(ctx, token, audiences)
+	}
 	if a.config.ServiceAccounts == nil {
 		return txn.Identity{}, nil, errors.New("no token of this form is accepted")
 	}
 	return a.config.ServiceAccounts.Verify(view, token, audiences)
+}
+
+// foreign identifies a token of another issuer. Which audiences its tokens
+// must have is the issuer's configuration; they are for the API server.
+func (a *Authenticator) foreign(ctx context.Context, token string, audiences []string) (txn.Identity, []string, error) {
+	meant, err := a.own(audiences)
+	if err != nil {
+		return txn.Identity{}, nil, err
+	}
+	id, ok, err := a.config.Issuers.Token(ctx, token)
+	if err == nil && !ok {
+		err = errors.New("the token is of no issuer that is believed")
+	}
+	return id, meant, err
 }
 
 // own are the API server's audiences among those given: what tokens that name

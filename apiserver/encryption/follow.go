@@ -2,38 +2,22 @@ package encryption
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 
-	"github.com/fsnotify/fsnotify"
+	"github.com/headway-sh/headway/internal/filewatch"
 )
 
 // Follow puts the file's content into force whenever it changes, until ctx
 // ends. A content that is wrong is logged, and what was in force stays. The
 // file may be replaced, also by way of links.
 func (r *Ring) Follow(ctx context.Context, path string, log *slog.Logger) error {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", path, err)
-	}
-	defer watcher.Close()
-	if err := watcher.Add(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("watch %s: %w", path, err)
-	}
-	r.reload(path, log) // what was written before the watch began
-	for {
-		select {
-		case <-watcher.Events:
-			r.reload(path, log)
-		case err := <-watcher.Errors:
-			log.Warn("a change of the encryption configuration may have been missed", "file", path, "error", err)
-			r.reload(path, log)
-		case <-ctx.Done():
-			return nil
+	return filewatch.Run(ctx, path, func(missed error) {
+		if missed != nil {
+			log.Warn("a change of the encryption configuration may have been missed", "file", path, "error", missed)
 		}
-	}
+		r.reload(path, log)
+	})
 }
 
 func (r *Ring) reload(path string, log *slog.Logger) {

@@ -14,10 +14,12 @@ import (
 // else.
 func (h *Handler) identify(r *http.Request) (as txn.Identity, real *txn.Identity, err error) {
 	identity, ok, err := h.Authenticator.Authenticate(h.reader.Snapshot(), r)
+	if err != nil {
+		h.log.Info("refused credentials", "address", r.RemoteAddr, "error", err)
+	} else if !ok {
+		ok, _ = h.anonymous(r.URL.Path)
+	}
 	if err != nil || !ok {
-		if err != nil {
-			h.log.Info("refused credentials", "address", r.RemoteAddr, "error", err)
-		}
 		return txn.Identity{}, nil, apierrors.NewUnauthorized("Unauthorized")
 	}
 	r.Header.Del("Authorization") // nobody behind this needs it
@@ -27,6 +29,15 @@ func (h *Handler) identify(r *http.Request) (as txn.Identity, real *txn.Identity
 	}
 	who := identity // of its own, so that others cost no memory
 	return as, &who, nil
+}
+
+// anonymous tells whether a path is answered without a credential, under the
+// rights of system:anonymous, and whether anything has been said about it.
+func (h *Handler) anonymous(path string) (allowed, decided bool) {
+	if h.Anonymous == nil {
+		return false, false
+	}
+	return h.Anonymous(path)
 }
 
 // attributesOf is what a request wants. A list or watch that its field selector

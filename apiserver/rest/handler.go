@@ -51,6 +51,10 @@ type Config struct {
 
 	Authenticator Authenticator
 	Authorizer    write.Authorizer
+	// Anonymous tells whether a path is answered without a credential; what it
+	// does not decide, and everything when it is nil, is refused but for the
+	// server's health and version.
+	Anonymous func(path string) (allowed, decided bool)
 	// Rules answers rules reviews, Issuer makes tokens, Connector serves
 	// streams: optional, what they serve is 404 without.
 	Rules     Rules
@@ -196,7 +200,7 @@ func (h *Handler) interrupted(r *http.Request, err error) error {
 
 // serve finds out who asks, whether they may, and who answers.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInfo, a *audited) error {
-	if isPublic(info) {
+	if h.isPublic(info) {
 		return h.servePath(w, r, info)
 	}
 	identity, real, err := h.identify(r)

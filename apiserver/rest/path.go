@@ -20,8 +20,12 @@ func Version() version.Info {
 }
 
 // isPublic tells what needs no identity: the verdict on the server's health
-// does not, what a single check has to say does.
-func isPublic(info *RequestInfo) bool {
+// does not, what a single check has to say does. A configuration that says
+// what is for everybody replaces that.
+func (h *Handler) isPublic(info *RequestInfo) bool {
+	if _, decided := h.anonymous(info.Path); decided {
+		return false
+	}
 	if info.IsResource || info.Verb != "get" && info.Verb != "head" {
 		return false
 	}

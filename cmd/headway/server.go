@@ -44,6 +44,7 @@ type serverOptions struct {
 	gitToken, gitCA          string
 	gossipPort               uint16
 	encryption               string
+	authentication           string
 	audit                    apiserver.AuditConfig
 	readsInFlight            int
 	writesInFlight           int
@@ -90,6 +91,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
 	f.StringVar(&o.encryption, "encryption-provider-config", "", "file with an EncryptionConfiguration (default: an own one, which seals Secrets)")
+	f.StringVar(&o.authentication, "authentication-config", "", "file with an AuthenticationConfiguration: OpenID Connect issuers to believe, and what is answered without credentials (default: the cluster's own credentials only)")
 	f.StringVar(&o.audit.Policy, "audit-policy-file", "", "file with an audit.k8s.io/v1 Policy (default: metadata of what people do and components change)")
 	f.StringVar(&o.audit.Path, "audit-log-path", "", "file to write audit events to (default: audit/audit.log in the data directory)")
 	f.IntVar(&o.audit.MaxSize, "audit-log-maxsize", apiserver.DefaultAuditMaxSize, "megabytes that the audit log grows to before it is rotated")
@@ -186,10 +188,10 @@ func (s *server) start(ctx context.Context) error {
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
 		ServiceCIDR: s.services, SecondaryServiceCIDR: s.secondServices, ClusterName: s.options.clusterName, Etcd: member,
 		EncryptionConfig: s.options.encryption,
-		Audit:            s.options.audit,
-		Seats:            s.options.readsInFlight + s.options.writesInFlight,
-		ShutdownDelay:    s.options.shutdownDelay,
-		Routes:           s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
+		Audit:            s.options.audit, AuthenticationConfig: s.options.authentication,
+		Seats:         s.options.readsInFlight + s.options.writesInFlight,
+		ShutdownDelay: s.options.shutdownDelay,
+		Routes:        s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
 		return err
