@@ -30,6 +30,9 @@ type follower struct {
 	err      error            // why not
 	renderer *render.Renderer
 	push     pushFunc // nil for local repositories
+	// pushCommit makes a commit of the mirror the tip of a remote's reference;
+	// nil for local repositories.
+	pushCommit func(context.Context, *repo.Repository, string, repo.ID) error
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -129,6 +132,13 @@ func (s *source) pollRemote(ctx context.Context, f *follower) {
 			return err
 		}
 		return r.Push(ctx, to, ref)
+	}
+	f.pushCommit = func(ctx context.Context, r *repo.Repository, ref string, id repo.ID) error {
+		to, err := remote(ctx)
+		if err != nil {
+			return err
+		}
+		return r.PushCommit(ctx, to, ref, id)
 	}
 	f.running.Go(func() {
 		for {

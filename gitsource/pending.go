@@ -20,6 +20,7 @@ type pending struct {
 	// forgiven are Releases that somebody has deleted: their commits are no
 	// longer quarantined.
 	forgiven []string
+	reverted *reverted // what has become of a revert
 }
 
 func (p *pending) write(w txn.Write) {

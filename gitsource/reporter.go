@@ -20,6 +20,8 @@ import (
 type reporter struct {
 	source *source
 	wake   chan struct{}
+	// reverts is read by run; a source has at most one under way.
+	reverts chan revert
 
 	mu    sync.Mutex // guards all below
 	next  *outgoing
@@ -34,7 +36,7 @@ type outgoing struct {
 	urgent bool
 }
 
-func newReporter(s *source) *reporter { return &reporter{source: s, wake: make(chan struct{}, 1)} }
+func newReporter(s *source) *reporter { return &reporter{source: s, wake: make(chan struct{}, 1), reverts: make(chan revert, 1)} }
 
 // publish hands over the source's state if it says anything new. It is called
 // by the source's goroutine and does not block.
@@ -111,6 +113,10 @@ func (r *reporter) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case job := <-r.reverts:
+			done := job.write(ctx, clock.Now())
+			r.source.tell(func(p *pending) { p.reverted = done })
+			continue
 		case <-r.wake:
 		case <-later:
 		}

@@ -54,6 +54,7 @@ type source struct {
 	problems  []v1alpha1.Problem // with the commit
 	fights    []v1alpha1.Problem // with drift
 	slept     bool               // was suspended when last looked at
+	reverting bool               // a revert is being written
 
 	status  v1alpha1.GitSourceStatus
 	release *v1alpha1.Release // of the newest commit that was tried
@@ -190,6 +191,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		s.follow(ctx)
 	}
 	s.forgive(p.forgiven)
+	s.takeRevert(p.reverted)
 	due := !s.retryAt.IsZero() && !now.Before(s.retryAt)
 	if due {
 		s.retryAt = time.Time{}
@@ -214,6 +216,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		}
 	}
 	s.settle(ctx)
+	s.revert()
 	if err == nil && !s.retryAt.After(s.now()) {
 		s.retry = 0 // else another try is planned, and the next wait is longer
 	}

@@ -35,11 +35,13 @@ func TestStories(t *testing.T) {
 		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
 		"unquarantine": (*story).deleteRelease, // of work's HEAD
 		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
-		"pin":          (*story).pin,           // SOURCE REV REASON
-		"observed":     (*story).wantObserved,  // REV, as the newest commit that was seen
-		"field":        (*story).wantField,     // RESOURCE NAME PATH VALUE, waited for
-		"tick":         (*story).tick,          // DURATION
-		"objects":      (*story).objects,       // prints the inventory's objects
+		"pushed":       (*story).wantPushed,    // PREFIX; calls it FETCHED
+		"moved":        (*story).wantMoved,
+		"pin":          (*story).pin,          // SOURCE REV REASON
+		"observed":     (*story).wantObserved, // REV, as the newest commit that was seen
+		"field":        (*story).wantField,    // RESOURCE NAME PATH VALUE, waited for
+		"tick":         (*story).tick,         // DURATION
+		"objects":      (*story).objects,      // prints the inventory's objects
 		"problems":     (*story).printProblems,
 		"report":       (*story).report,  // FILE PATTERN: prints it once it has the pattern
 		"settled":      (*story).settled, // no transaction is made while the clock goes on
@@ -204,6 +206,37 @@ func (s *story) pin(_ *testscript.TestScript, args []string) error {
 		return err
 	}
 	return s.patchSpec(nil, []string{args[0], string(patch)})
+}
+
+// wantPushed waits for a branch below a prefix and calls it FETCHED in work/.
+func (s *story) wantPushed(_ *testscript.TestScript, args []string) error {
+	var id string
+	if last := s.await(func() string {
+		out, err := s.tryGit(s.bare(), "for-each-ref", "--format=%(objectname)", args[0])
+		if err != nil || out == "" {
+			return "no reference below " + args[0] + " " + out
+		}
+		id = out
+		return ""
+	}); last != "" {
+		return failure(last)
+	}
+	if _, err := s.tryGit(s.work(), "fetch", "-q", "origin", id); err != nil {
+		return err
+	}
+	_, err := s.tryGit(s.work(), "tag", "-f", "FETCHED", id)
+	return err
+}
+
+// wantMoved waits until the branch in the repository is no longer work's HEAD.
+func (s *story) wantMoved(*testscript.TestScript, []string) error {
+	head := s.head()
+	return failure(s.await(func() string {
+		if out, err := s.tryGit(s.bare(), "rev-parse", "main"); err != nil || out == head {
+			return "main is at " + out
+		}
+		return ""
+	}))
 }
 
 func (s *story) wantObserved(_ *testscript.TestScript, args []string) error {

@@ -17,6 +17,17 @@ import (
 // the remote has moved, the mirror takes over what it has, and ErrRefMoved is
 // returned: the caller builds anew on top.
 func (r *Repository) Push(ctx context.Context, to Remote, name string) error {
+	tip, err := r.Tip(name)
+	if err != nil {
+		return err
+	}
+	return r.PushCommit(ctx, to, name, tip)
+}
+
+// PushCommit makes a commit of the mirror the tip of a remote's reference,
+// without force, like Push; the mirror's own reference follows with the next
+// fetch.
+func (r *Repository) PushCommit(ctx context.Context, to Remote, name string, tip ID) error {
 	limits := to.Limits.orDefault()
 	ctx, cancel := context.WithTimeout(ctx, limits.Timeout)
 	defer cancel()
@@ -28,10 +39,6 @@ func (r *Repository) Push(ctx context.Context, to Remote, name string) error {
 	adv, err := talk.refs(ctx)
 	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return fmt.Errorf("push to %s: %w", host, err)
-	}
-	tip, err := r.Tip(name)
-	if err != nil {
-		return err
 	}
 	theirs := ID(adv.References[name])
 	if theirs == tip {

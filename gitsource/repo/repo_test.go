@@ -175,3 +175,72 @@ func TestIsAncestor(t *testing.T) {
 		}
 	}
 }
+
+// TestRestore compares what Restore writes with what git itself makes of the
+// same change: modes are kept, and directories that become empty go.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	dir := newRepo(t)
+	write := func(name, content string, mode os.FileMode) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit := func(message string) repo.ID {
+		t.Helper()
+		git(t, dir, "", "add", "-A")
+		git(t, dir, "", "commit", "-q", "-m", message)
+		id, err := repo.ParseID(git(t, dir, "", "rev-parse", "HEAD"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	write("apps/web/run.sh", "one", 0o755)
+	write("apps/web/sub/deep.yaml", "one", 0o644)
+	write("other/x.yaml", "one", 0o644)
+	good := commit("good")
+	git(t, dir, "", "rm", "-q", "-r", "apps/web/sub")
+	write("apps/web/run.sh", "two", 0o755)
+	write("apps/new/y.yaml", "two", 0o644)
+	write("other/x.yaml", "two", 0o644)
+	bad := commit("bad")
+	r := open(t, dir)
+	for name, paths := range map[string][]string{
+		"a directory":           {"apps"},
+		"a directory below":     {"apps/web"},
+		"what came new":         {"apps/new"},
+		"a file":                {"apps/web/run.sh"},
+		"several":               {"apps/web", "other"},
+		"everything":            {"."},
+		"nothing that is there": {"no/such/thing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id, err := r.Restore(repo.NewCommit{Parent: bad, Name: "x", Email: "x@x", Time: time.Unix(1, 0), Message: "restore"}, good, paths)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clone := t.TempDir()
+			git(t, clone, "", "clone", "-q", dir, ".")
+			git(t, clone, "", "fetch", "-q", "origin", bad.String())
+			git(t, clone, "", "checkout", "-q", bad.String())
+			for _, p := range paths {
+				if _, err := os.Stat(filepath.Join(clone, p)); err == nil {
+					git(t, clone, "", "rm", "-q", "-r", p)
+				}
+				if git(t, clone, "", "ls-tree", good.String(), p) != "" || p == "." {
+					git(t, clone, "", "checkout", "-q", good.String(), "--", p)
+				}
+			}
+			want := git(t, clone, "", "write-tree")
+			if got := git(t, dir, "", "rev-parse", id.String()+"^{tree}"); got != want {
+				t.Errorf("tree %s:\n%s\nwant %s:\n%s", got, git(t, dir, "", "ls-tree", "-r", got), want, git(t, clone, "", "ls-tree", "-r", want))
+			}
+		})
+	}
+}

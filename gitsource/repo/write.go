@@ -42,6 +42,11 @@ func (r *Repository) Write(c NewCommit) (ID, error) {
 	if err != nil {
 		return ID{}, fmt.Errorf("write commit: %w", err)
 	}
+	return r.writeCommit(c, root)
+}
+
+// writeCommit writes the commit object of a tree.
+func (r *Repository) writeCommit(c NewCommit, root ID) (ID, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "tree %s\n", root)
 	if !c.Parent.IsZero() {

@@ -139,6 +139,12 @@ type ReleaseStatus struct {
 	// RolledBackTo is the commit whose objects took its place.
 	// +optional
 	RolledBackTo string `json:"rolledBackTo,omitempty"`
+	// RevertCommit is the commit that was pushed to restore the source's paths.
+	// +optional
+	RevertCommit string `json:"revertCommit,omitempty"`
+	// RevertRef is the reference that it was pushed to.
+	// +optional
+	RevertRef string `json:"revertRef,omitempty"`
 }
 
 // Evidence is what is known of an object that failed.
