@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -48,7 +49,7 @@ func (s *source) evidence(ctx context.Context) []v1alpha1.Evidence {
 			continue
 		}
 		family := familyOf(view, ref.Namespace, o.GetUID())
-		if lines := eventsOf(view, ref.Namespace, family); len(lines) > 0 {
+		if lines := eventsOf(view, ref.Namespace, family, s.release.Status.AppliedTime); len(lines) > 0 {
 			out = append(out, v1alpha1.Evidence{Object: ref.String(), Lines: lines})
 		}
 		for p := range view.Each(pods, ref.Namespace) {
@@ -75,19 +76,21 @@ func familyOf(view txn.View, namespace string, uid types.UID) map[types.UID]bool
 	return family
 }
 
-// eventsOf are the newest events of a family, the newest last.
-func eventsOf(view txn.View, namespace string, family map[types.UID]bool) []string {
+// eventsOf are the newest events of a family since a time, the newest last.
+func eventsOf(view txn.View, namespace string, family map[types.UID]bool, since *metav1.Time) []string {
+	when := func(e *corev1.Event) time.Time {
+		for _, t := range []metav1.Time{e.LastTimestamp, {Time: e.EventTime.Time}} {
+			if !t.IsZero() {
+				return t.Time
+			}
+		}
+		return e.CreationTimestamp.Time
+	}
 	var found []*corev1.Event
 	for o := range view.Each(events, namespace) {
-		if e, ok := o.(*corev1.Event); ok && family[e.InvolvedObject.UID] {
+		if e, ok := o.(*corev1.Event); ok && family[e.InvolvedObject.UID] && (since == nil || !when(e).Before(since.Time)) {
 			found = append(found, e)
 		}
-	}
-	when := func(e *corev1.Event) time.Time {
-		if !e.LastTimestamp.IsZero() {
-			return e.LastTimestamp.Time
-		}
-		return e.EventTime.Time
 	}
 	slices.SortFunc(found, func(a, b *corev1.Event) int { return when(a).Compare(when(b)) })
 	var lines []string

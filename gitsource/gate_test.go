@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -65,8 +66,10 @@ func TestFailureTellsWhy(t *testing.T) {
 	}
 	crashed := create(schema.GroupResource{Resource: "pods"}, pod)
 	create(schema.GroupResource{Resource: "events"}, &corev1.Event{TypeMeta: eventKind, ObjectMeta: metav1.ObjectMeta{Name: "e1"}, Type: "Warning", Reason: "BackOff",
-		Message: "Back-off restarting", InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "web-1-a", UID: crashed.GetUID()}})
+		LastTimestamp: metav1.NewTime(start), Message: "Back-off restarting", InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "web-1-a", UID: crashed.GetUID()}})
 	create(schema.GroupResource{Resource: "events"}, &corev1.Event{TypeMeta: eventKind, ObjectMeta: metav1.ObjectMeta{Name: "e2"}, Reason: "Foreign", InvolvedObject: corev1.ObjectReference{UID: "other"}})
+	create(schema.GroupResource{Resource: "events"}, &corev1.Event{TypeMeta: eventKind, ObjectMeta: metav1.ObjectMeta{Name: "e3"}, Reason: "Before",
+		LastTimestamp: metav1.NewTime(start.Add(-time.Hour)), InvolvedObject: corev1.ObjectReference{UID: crashed.GetUID()}})
 	c.do(admin, txn.Change{Verb: txn.Patch, Ref: web, Subresource: "status", PatchType: types.MergePatchType, Patch: []byte(
 		`{"status":{"observedGeneration":1,"conditions":[{"type":"Progressing","status":"False","reason":"ProgressDeadlineExceeded"}]}}`)})
 

@@ -36,7 +36,9 @@ type outgoing struct {
 	urgent bool
 }
 
-func newReporter(s *source) *reporter { return &reporter{source: s, wake: make(chan struct{}, 1), reverts: make(chan revert, 1)} }
+func newReporter(s *source) *reporter {
+	return &reporter{source: s, wake: make(chan struct{}, 1), reverts: make(chan revert, 1)}
+}
 
 // publish hands over the source's state if it says anything new. It is called
 // by the source's goroutine and does not block.

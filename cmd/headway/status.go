@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/client-go/rest"
 
@@ -35,6 +36,7 @@ type sourceState struct {
 	Drift    []drift.Record     `json:"drift,omitempty"`
 	Problems []v1alpha1.Problem `json:"problems,omitempty"`
 	Suspend  string             `json:"suspended,omitempty"`
+	Held     string             `json:"held,omitempty"` // why a suspended or pinned source stays where it is
 }
 
 // nodeState is a node in a status.
@@ -137,6 +139,10 @@ func stateOfSource(o *v1alpha1.GitSource, releases []v1alpha1.Release) sourceSta
 	if s := o.Spec.Suspend; s != nil {
 		out.Suspend = cmp.Or(s.Reason, "yes")
 	}
+	// Why the cluster stays where it is belongs to what everybody sees.
+	if c := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady); c != nil && (o.Spec.Suspend != nil || o.Spec.Pin != nil) {
+		out.Held = c.Message
+	}
 	for i := range releases {
 		r := &releases[i]
 		if r.Spec.Source == o.Name && r.Spec.Commit == st.ObservedCommit {
@@ -218,7 +224,9 @@ func (s *clusterState) text(w io.Writer, wide bool) error {
 		return err
 	}
 	for _, o := range s.Sources {
-		if o.Sync == "OutOfSync" {
+		if o.Held != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", o.Name, o.Held)
+		} else if o.Sync == "OutOfSync" {
 			fmt.Fprintf(w, "\n%s: the newest commit is %.12s (%s)\n", o.Name, o.Observed, cmp.Or(o.Phase, "not looked at yet"))
 		}
 		for _, p := range o.Problems {

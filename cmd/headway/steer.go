@@ -113,12 +113,21 @@ then. Exit status: 0 restored, 1 the commit cannot be restored, 3 not within
 			if pin.By, err = whoAmI(cmd.Context(), c); err != nil {
 				return err
 			}
+			var before v1alpha1.GitSource
+			if err := c.Get(cmd.Context(), client.ObjectKey{Name: source}, &before); err != nil {
+				return err
+			}
 			if err := patchSpec(cmd.Context(), c, source, map[string]any{"pin": pin}); err != nil {
 				return err
 			}
 			progress := progressOf(cmd)
 			progress.Step("%s goes to %.12s", source, commit)
-			return awaitPin(cmd.Context(), c, source, commit, timeout, progress)
+			err = awaitPin(cmd.Context(), c, source, commit, timeout, progress)
+			if code := (exitCode{}); errors.As(err, &code) && code.code == exitDiffers {
+				// What cannot be had must not stay asked for.
+				err = errors.Join(err, patchSpec(cmd.Context(), c, source, map[string]any{"pin": before.Spec.Pin}))
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", mainSourceName, "name of the GitSource")
