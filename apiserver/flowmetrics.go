@@ -3,6 +3,7 @@ package apiserver
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -15,18 +16,21 @@ type flowMetrics struct {
 	terminated  *prometheus.CounterVec
 	events      *prometheus.CounterVec
 	sizes       *prometheus.HistogramVec
+	began       *prometheus.HistogramVec
 	read, wrote atomic.Int64 // requests that are being answered
 }
 
-func newFlowMetrics(labels []string) *flowMetrics {
+func newFlowMetrics() *flowMetrics {
 	of := []string{"group", "version", "resource"}
 	return &flowMetrics{
-		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_longrunning_requests", Help: "Watches and other streams that are open."}, labels),
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_longrunning_requests", Help: "Watches and other streams that are open."}, common),
 		terminated: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_request_terminations_total",
-			Help: "Requests that the server gave up in self-defence: they were not let in, or took too long."}, append(slices.Clone(labels), "code")),
+			Help: "Requests that the server gave up in self-defence: they were not let in, or took too long."}, append(slices.Clone(common), "code")),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_watch_events_total", Help: "Events that were sent to watches."}, of),
 		sizes: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_watch_events_sizes", Help: "Bytes of events that were sent to watches.",
 			Buckets: prometheus.ExponentialBuckets(1024, 2, 8)}, of),
+		began: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_watch_list_duration_seconds", Help: "How long the initial events of watches took that had asked for them.",
+			Buckets: []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60}}, append(slices.Clone(of), "scope")),
 	}
 }
 
@@ -50,12 +54,21 @@ func (m *flowMetrics) watched(info *rest.RequestInfo) func(size int) {
 	}
 }
 
+// listed times the initial events of a watch.
+func (m *flowMetrics) listed(info *rest.RequestInfo, took time.Duration) {
+	scope := "cluster"
+	if info.Namespace != "" {
+		scope = "namespace"
+	}
+	m.began.WithLabelValues(info.Group, info.Version, info.Resource, scope).Observe(took.Seconds())
+}
+
 func (m *flowMetrics) collectors() []prometheus.Collector {
 	kind := func(name string, n *atomic.Int64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "apiserver_current_inflight_requests", Help: "Requests that are being answered, streams aside.",
 			ConstLabels: prometheus.Labels{"request_kind": name}}, func() float64 { return float64(n.Load()) })
 	}
-	return []prometheus.Collector{m.streams, m.terminated, m.events, m.sizes, kind("readOnly", &m.read), kind("mutating", &m.wrote)}
+	return []prometheus.Collector{m.streams, m.terminated, m.events, m.sizes, m.began, kind("readOnly", &m.read), kind("mutating", &m.wrote)}
 }
 
 // buildInfo tells which version of Kubernetes this stands in for.

@@ -200,7 +200,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		resources[i] = store.Resource{Resource: k.Resource(), Prefix: "/registry/" + k.StoragePrefix + "/", Namespaced: k.Namespaced,
 			Encode: k.Encode, Decode: k.Decode, Indexes: k.Indexes}
 	}
-	s.backend = newTimedBackend(store.NewEtcd(s.member.Client()), s.config.Clock.Now)
+	s.backend = newTimedBackend(store.NewEtcd(s.member.Client()), resourcesByKey(resources), s.config.Clock.Now)
 	s.store, err = store.Open(ctx, store.Config{Backend: s.backend, Resources: resources, Sealer: s.sealing.ring, Logger: s.config.Logger, Clock: s.config.Clock})
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
@@ -220,11 +220,14 @@ func (s *Server) assemble() (http.Handler, error) {
 		}
 	}
 	log := s.config.Logger
-	s.webhooks = webhook.New(authorizer{}, log)
-	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Custom: s.catalog, Authorizer: authorizer{}, Scheme: scheme, Clock: s.config.Clock, Log: log,
-		Steps: append([]write.Step{custom.Definitions()}, admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
-			ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure, Webhooks: s.webhooks,
-			Policies: policy.New(policy.Config{Authorizer: authorizer{}, ByGVK: s.catalog.ByGVK})})...)})
+	admitted := newAdmissionMetrics()
+	s.webhooks = webhook.New(authorizer{}, admitted, log)
+	steps := append([]write.Step{custom.Definitions()}, admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
+		ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure, Webhooks: s.webhooks,
+		Policies: policy.New(policy.Config{Authorizer: authorizer{}, Meter: admitted, ByGVK: s.catalog.ByGVK})})...)
+	admitted.over(steps)
+	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Custom: s.catalog, Authorizer: authorizer{}, Scheme: scheme,
+		Meter: admitted, Steps: steps, Clock: s.config.Clock, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -258,14 +261,14 @@ func (s *Server) assemble() (http.Handler, error) {
 		_, ok := s.visible.ByGVR(s.store.Snapshot(), r)
 		return ok
 	}, s.config.Clock.Now)
-	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit, s.gathered(), s.backend.duration)
+	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit, s.gathered(), slices.Concat(s.backend.collectors(), admitted.collectors())...)
 	if err != nil {
 		return nil, err
 	}
 	s.connector = connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(),
 		Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log})
 	api, err := rest.New(rest.Config{
-		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched,
+		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched, Listed: requests.listed,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Anonymous: s.anonymous, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {

@@ -22,7 +22,7 @@ func (bare) Count(schema.GroupResource) int { return 0 }
 // TestNothingConfiguredCostsNothing: a write of a cluster without webhooks and
 // policies pays no memory for them.
 func TestNothingConfiguredCostsNothing(t *testing.T) {
-	hooks := webhook.New(nil, slog.New(slog.DiscardHandler))
+	hooks := webhook.New(nil, nil, slog.New(slog.DiscardHandler))
 	defer hooks.Close()
 	mutating, validating, policies := hooks.Mutating(), hooks.Validating(), policy.New(policy.Config{}).Step()
 	k := &kind.Kind{GVK: corev1.SchemeGroupVersion.WithKind("ConfigMap"), Plural: "configmaps", Namespaced: true}

@@ -44,5 +44,5 @@ func (p *Policy) failed(message string) []Denial {
 	if p.open {
 		return nil
 	}
-	return []Denial{{Message: message}}
+	return []Denial{{Message: message, Failure: invalid}}
 }

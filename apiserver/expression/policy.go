@@ -92,6 +92,27 @@ type Denial struct {
 	Message    string
 	// Reason is empty when the expression could not be evaluated.
 	Reason metav1.StatusReason
+	// Failure is why it could not, in the words of Kubernetes' metrics.
+	Failure string
+}
+
+// Values of Denial.Failure.
+const (
+	NoFailure   = "no_error"
+	notCompiled = "compile_error"
+	outOfBudget = "out_of_budget"
+	invalid     = "invalid_error"
+)
+
+// failureOf tells what kind of failure an error of the evaluator is.
+func failureOf(err error) string {
+	switch {
+	case errors.Is(err, apiservercel.ErrOutOfBudget):
+		return outOfBudget
+	case errors.Is(err, apiservercel.ErrCompilation):
+		return notCompiled
+	}
+	return invalid
 }
 
 // Annotation is one audit annotation of a policy; its key lacks the policy's name.
@@ -104,7 +125,7 @@ func (p *Policy) Evaluate(ctx context.Context, in Input) ([]Denial, []Annotation
 		if p.open {
 			return nil, nil
 		}
-		return []Denial{{Message: err.Error()}}, nil
+		return []Denial{{Message: err.Error(), Failure: failureOf(err)}}, nil
 	}
 	if p.matches != nil {
 		matches, err := p.matches.Match(ctx, in.Attributes, in.Params, in.Authorizer)
@@ -126,12 +147,12 @@ func (p *Policy) Evaluate(ctx context.Context, in Input) ([]Denial, []Annotation
 		plugincel.OptionalVariableBindings{VersionedParams: in.Params}, namespace, left)
 	var denials []Denial
 	for i, r := range results {
-		d := Denial{Expression: i}
+		d := Denial{Expression: i, Failure: NoFailure}
 		switch {
 		case r.Error != nil:
-			d.Message = r.Error.Error()
+			d.Message, d.Failure = r.Error.Error(), failureOf(r.Error)
 		case errors.Is(messageErr, apiservercel.ErrInternal) || errors.Is(messageErr, apiservercel.ErrOutOfBudget):
-			d.Message = fmt.Sprintf("failed messageExpression: %s", messageErr)
+			d.Message, d.Failure = fmt.Sprintf("failed messageExpression: %s", messageErr), failureOf(messageErr)
 		case r.EvalResult == celtypes.True:
 			continue
 		default:

@@ -39,6 +39,12 @@ type Record struct {
 	Decision, Reason string
 	// Annotations are what admission has to tell; nil for none.
 	Annotations map[string]string
+	// Size is how many bytes were answered. Waited is how long the request stood
+	// in a queue, Outside how long somebody outside, such as a webhook, took.
+	Size            int64
+	Waited, Outside time.Duration
+	// Deprecated says that the version asked for is.
+	Deprecated bool
 	// Status is the answer when it is nothing but a Status.
 	Status *metav1.Status
 
@@ -133,6 +139,22 @@ func (a *audited) started(code int) {
 	}
 	a.begun = true
 	a.stage(a.record.Request.Context(), auditinternal.StageResponseStarted, code)
+}
+
+// told notes what a write has to tell.
+func (a *audited) told(t write.Told) {
+	if a != nil {
+		a.record.Outside += t.Outside
+		a.annotate(t.Annotations)
+	}
+}
+
+// deprecated notes that what is asked for will go away.
+func (a *audited) deprecated() {
+	if a != nil {
+		a.record.Deprecated = true
+		a.annotate(map[string]string{"k8s.io/deprecated": "true"})
+	}
 }
 
 // annotate notes what admission has to tell.

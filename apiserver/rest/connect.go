@@ -58,7 +58,7 @@ func (h *Handler) admitConnect(w http.ResponseWriter, r *http.Request, c *call, 
 		return nil // a log is read and not connected to
 	}
 	done, err := h.Writer.Admit(r.Context(), c.identity, c.change("", name), write.OperationConnect, asked)
-	auditOf(w).annotate(done.Annotations)
+	auditOf(w).told(done.Told)
 	for _, text := range done.Warnings {
 		addWarning(w, text)
 	}
@@ -129,7 +129,7 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request, c *call) er
 	}
 	request.TypeMeta = metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenRequest"}
 	done, err := h.Writer.Admit(r.Context(), c.identity, c.change("", c.info.Name), write.OperationCreate, request)
-	auditOf(w).annotate(done.Annotations)
+	auditOf(w).told(done.Told)
 	for _, text := range done.Warnings {
 		addWarning(w, text)
 	}

@@ -34,7 +34,12 @@ func (h *Handler) serveEviction(w http.ResponseWriter, r *http.Request, c *call)
 		return apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
 	pod := c.kind.Ref(c.namespace(), c.info.Name)
-	if err := h.Writer.Evict(r.Context(), c.identity, pod, eviction, write.Options{DryRun: len(options.DryRun) > 0}); err != nil {
+	done, err := h.Writer.Evict(r.Context(), c.identity, pod, eviction, write.Options{DryRun: len(options.DryRun) > 0})
+	auditOf(w).told(done.Told)
+	for _, text := range done.Warnings {
+		addWarning(w, text)
+	}
+	if err != nil {
 		return err
 	}
 	a, err := negotiate(r, true)

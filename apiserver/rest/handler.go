@@ -67,6 +67,9 @@ type Config struct {
 	Inside func(verb string, by int)
 	// Auditor is optional.
 	Auditor Auditor
+	// Listed is told how long the initial events of a watch took that had asked
+	// for them: optional.
+	Listed func(info *RequestInfo, took time.Duration)
 	// Watched is asked once a watch for whom to tell about each event that it
 	// sends, with the event's size in bytes: optional.
 	Watched func(info *RequestInfo) func(size int)
@@ -185,7 +188,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := h.serve(out, r, info, a); err != nil {
 		h.fail(out, r, h.interrupted(r, err))
 	}
-	finished = true
+	finished, a.record.Size = true, out.size
 	a.stage(r.Context(), auditinternal.StageResponseComplete, out.code)
 }
 
@@ -268,6 +271,7 @@ func auditID(r *http.Request) string {
 type recorder struct {
 	http.ResponseWriter
 	code    int
+	size    int64
 	audited *audited // nil before it is known what is asked for
 }
 
@@ -284,7 +288,9 @@ func (w *recorder) Write(b []byte) (int, error) {
 		w.code = http.StatusOK
 		w.audited.started(w.code)
 	}
-	return w.ResponseWriter.Write(b)
+	n, err := w.ResponseWriter.Write(b)
+	w.size += int64(n)
+	return n, err
 }
 
 // Hijack gives the connection away to what switches protocols.

@@ -45,7 +45,7 @@ type Writer interface {
 	// DeleteCollection deletes what is selected and gives the last states.
 	DeleteCollection(ctx context.Context, identity txn.Identity, c write.Collection, options write.Options) ([]txn.Object, []string, error)
 	// Evict deletes a pod as its disruption budget allows.
-	Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, eviction *policyv1.Eviction, options write.Options) error
+	Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, eviction *policyv1.Eviction, options write.Options) (write.Done, error)
 	// Admit asks admission about a request that writes no object.
 	Admit(ctx context.Context, identity txn.Identity, change txn.Change, operation write.Operation, asked runtime.Object) (write.Done, error)
 }

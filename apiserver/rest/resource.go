@@ -37,6 +37,7 @@ func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, c *call)
 	}
 	if k.Deprecated != "" {
 		addWarning(w, k.Deprecated)
+		auditOf(w).deprecated()
 	}
 	c.kind = k
 	if info.Subresource != "" {

@@ -41,7 +41,11 @@ func (h *Handler) inTurn(w http.ResponseWriter, r *http.Request, info *RequestIn
 	if info.Verb == "list" || info.Verb == "watch" {
 		t.Width = func(limit int) int { return h.width(r, info, limit) }
 	}
+	came := h.clock.Now()
 	return h.Turns.Take(r.Context(), t, w.Header(), func(leave func()) error {
+		if a := auditOf(w); a != nil {
+			a.record.Waited = h.clock.Now().Sub(came)
+		}
 		if t.Brief {
 			r = r.WithContext(context.WithValue(r.Context(), leaveKey{}, leave))
 		} else if h.Inside != nil {

@@ -23,6 +23,7 @@ type watch struct {
 	options  *metav1.ListOptions
 	limit    time.Duration
 	sent     func(size int) // or nil
+	listed   func(took time.Duration)
 }
 
 // serveWatch answers a watch.
@@ -62,6 +63,11 @@ func (h *Handler) serveWatch(w http.ResponseWriter, r *http.Request, c *call) er
 	if h.Watched != nil {
 		serve.sent = h.Watched(c.info)
 	}
+	serve.listed = func(took time.Duration) {
+		if h.Listed != nil && options.SendInitialEvents != nil && *options.SendInitialEvents {
+			h.Listed(c.info, took)
+		}
+	}
 	return serve.run(r.Context(), w)
 }
 
@@ -97,6 +103,7 @@ func snapshotRevision(s *store.Snapshot) int64 {
 // run opens the watch and sends until time is over, the client is gone or the
 // watch cannot go on.
 func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
+	begun := w.h.clock.Now()
 	after, initial, err := w.begin(ctx)
 	if err != nil {
 		return err
@@ -122,6 +129,7 @@ func (w *watch) run(ctx context.Context, out http.ResponseWriter) error {
 		return nil // the client is gone
 	}
 	leaveSeats(ctx)
+	w.listed(w.h.clock.Now().Sub(begun))
 	w.follow(ctx, stream, watcher)
 	return nil
 }

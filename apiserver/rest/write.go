@@ -242,7 +242,7 @@ func appliedYAML(w http.ResponseWriter, b []byte, u *unstructured.Unstructured, 
 // write hands a change to the write path and answers with what it left.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, c *call, change txn.Change, dryRun bool) error {
 	done, err := h.Writer.Do(r.Context(), c.identity, change, write.Options{DryRun: dryRun})
-	auditOf(w).annotate(done.Annotations)
+	auditOf(w).told(done.Told)
 	for _, text := range done.Warnings {
 		addWarning(w, text)
 	}

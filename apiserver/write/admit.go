@@ -2,8 +2,10 @@ package write
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -48,7 +50,11 @@ func (p *Path) Admit(ctx context.Context, identity txn.Identity, change txn.Chan
 
 // mutate runs the mutating steps, and once more those up to one that asks for
 // it. The object may be another one afterwards: r has it.
-func (a *attempt) mutate(ctx context.Context, r *Request) error {
+func (a *attempt) mutate(ctx context.Context, r *Request) (err error) {
+	if a.path.Meter != nil {
+		begun := a.path.Clock.Now()
+		defer func() { a.timed(-1, false, r, begun, err) }()
+	}
 	for i := range a.path.Steps {
 		if err := a.mutateBy(ctx, r, i); err != nil {
 			return err
@@ -72,7 +78,7 @@ func (a *attempt) mutateBy(ctx context.Context, r *Request, step int) error {
 	if s.Mutate == nil || a.skips(&s) {
 		return nil
 	}
-	err := s.Mutate(ctx, a.view, r)
+	err := a.step(ctx, step, false, s.Mutate, r)
 	if err != nil {
 		a.collect(r)
 	}
@@ -82,17 +88,47 @@ func (a *attempt) mutateBy(ctx context.Context, r *Request, step int) error {
 // skips tells whether a step has nothing to do with the request.
 func (a *attempt) skips(s *Step) bool { return a.only && !s.Everything || a.admitted && s.Everything }
 
-func (a *attempt) validate(ctx context.Context, r *Request) error {
+func (a *attempt) validate(ctx context.Context, r *Request) (err error) {
+	if a.path.Meter != nil {
+		begun := a.path.Clock.Now()
+		defer func() { a.timed(-1, true, r, begun, err) }()
+	}
 	defer a.collect(r)
-	for _, s := range a.path.Steps {
-		if s.Validate == nil || a.skips(&s) {
+	for i := range a.path.Steps {
+		s := &a.path.Steps[i]
+		if s.Validate == nil || a.skips(s) {
 			continue
 		}
-		if err := s.Validate(ctx, a.view, r); err != nil {
+		if err := a.step(ctx, i, true, s.Validate, r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// step runs one of a step's functions, and has it timed.
+func (a *attempt) step(ctx context.Context, number int, validate bool, f func(context.Context, txn.View, *Request) error, r *Request) error {
+	if a.path.Meter == nil {
+		return f(ctx, a.view, r)
+	}
+	begun := a.path.Clock.Now()
+	err := f(ctx, a.view, r)
+	a.timed(number, validate, r, begun, err)
+	return err
+}
+
+// timed tells how long a step, or all of them (-1), took. An attempt that ends
+// because its View is not current is made again, and counts then.
+func (a *attempt) timed(number int, validate bool, r *Request, begun time.Time, err error) {
+	if errors.Is(err, errNotCurrent) {
+		return
+	}
+	took := a.path.Clock.Now().Sub(begun)
+	if number < 0 {
+		a.path.Meter.Admitted(validate, r.Operation, err != nil, took)
+		return
+	}
+	a.path.Meter.Stepped(number, validate, r.Operation, err != nil, took)
 }
 
 // gone lets the steps clean up behind an object that leaves the store.
@@ -115,6 +151,7 @@ func (a *attempt) collect(r *Request) {
 	a.planned.decides = append(a.planned.decides, r.decides...)
 	a.planned.extra = append(a.planned.extra, r.extra...)
 	a.warn(r.warnings...)
+	a.planned.told.Outside += r.outside
 	if a.planned.told.Annotations == nil {
 		a.planned.told.Annotations = r.annotations
 	} else {

@@ -62,6 +62,8 @@ type Config struct {
 	Scheme *runtime.Scheme
 	// Fields keeps managedFields; nil makes one of Scheme and Kinds.
 	Fields *fieldmanager.Fields
+	// Meter is told how long admission takes; nil: nobody is.
+	Meter Meter
 	// Clock defaults to the real one.
 	Clock clock.PassiveClock
 	// Log defaults to slog.Default.

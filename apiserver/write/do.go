@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
@@ -52,6 +53,8 @@ type Told struct {
 	Annotations map[string]string
 	// Reason is why the change was allowed; empty when that needs none.
 	Reason string
+	// Outside is how long somebody outside took to answer.
+	Outside time.Duration
 }
 
 // Do makes one change. Errors are API statuses. Warnings come with an error

@@ -21,45 +21,48 @@ var budgets = policyv1.Resource("poddisruptionbudgets")
 
 // Evict deletes a pod as its disruption budget allows: an eviction that would
 // take too many is a 429, to be tried again. Who may evict has been authorized
-// before; the right to delete pods is not needed.
+// before; the right to delete pods is not needed. What admission has to tell,
+// of the eviction and of the deletion, comes with an error too.
 //
 // See https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/.
-func (p *Path) Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, eviction *policyv1.Eviction, options Options) error {
+func (p *Path) Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, eviction *policyv1.Eviction, options Options) (Done, error) {
 	deletion := txn.Change{Verb: txn.Delete, Ref: pod, Version: "v1"}
 	if o := eviction.DeleteOptions; o != nil {
 		deletion.Preconditions, deletion.Propagation, deletion.GracePeriod = o.Preconditions, o.PropagationPolicy, o.GracePeriodSeconds
 		options.DryRun = options.DryRun || len(o.DryRun) > 0
 	}
 	whole := txn.Change{Ref: pod, Version: "v1", Subresource: "eviction", DryRun: options.DryRun}
-	if _, err := p.Admit(ctx, identity, whole, OperationCreate, eviction); err != nil {
-		return err
+	done, err := p.Admit(ctx, identity, whole, OperationCreate, eviction)
+	if err != nil {
+		return done, err
 	}
 	for round := 1; ; round++ {
 		view, err := p.Store.View(ctx)
 		if err != nil {
-			return unavailable(err)
+			return done, unavailable(err)
 		}
 		stored, ok := view.Get(pod)
 		if !ok {
-			return apierrors.NewNotFound(pod.Resource, pod.Name)
+			return done, apierrors.NewNotFound(pod.Resource, pod.Name)
 		}
 		budget, err := budgetOf(view, stored.(*corev1.Pod))
 		if err != nil {
-			return err
+			return done, err
 		}
 		if budget != nil {
 			// What may not be deleted anyway must not cost the budget anything.
 			if _, err := p.do(ctx, identity, deletion, Options{DryRun: true, Epoch: options.Epoch}, admitted); err != nil {
-				return err
+				return done, err
 			}
 			err = p.spend(ctx, identity, budget, pod.Name, options)
 		}
 		switch {
 		case err == nil:
-			_, err = p.do(ctx, identity, deletion, options, admitted)
-			return err
+			gone, err := p.do(ctx, identity, deletion, options, admitted)
+			done.Warnings = append(done.Warnings, gone.Warnings...)
+			return done, err
 		case !apierrors.IsConflict(err) || round == rounds:
-			return err
+			return done, err
 		}
 	}
 }

@@ -61,6 +61,7 @@ type Request struct {
 	kept        map[string]any
 	warnings    []string
 	annotations map[string]string
+	outside     time.Duration
 	decides     []txn.Ref
 	extra       []pendingWrite
 }
@@ -92,6 +93,9 @@ func (r *Request) Annotate(key, value string) {
 // Warnings are what has been told so far.
 func (r *Request) Warnings() []string { return r.warnings }
 
+// Waited adds to the time that somebody outside took to answer.
+func (r *Request) Waited(took time.Duration) { r.outside += took }
+
 // Decide names an object that decided about the request: the write succeeds
 // only while it is as the step saw it, and is planned again otherwise.
 func (r *Request) Decide(ref txn.Ref) { r.decides = append(r.decides, ref) }
@@ -102,6 +106,15 @@ func (r *Request) Decide(ref txn.Ref) { r.decides = append(r.decides, ref) }
 // since the View, and the request is planned again.
 func (r *Request) Also(ref txn.Ref, object txn.Object) {
 	r.extra = append(r.extra, pendingWrite{ref, object})
+}
+
+// Meter is told how long admission takes. It must be quick and may be called
+// concurrently.
+type Meter interface {
+	// Stepped is one of the steps, by its number.
+	Stepped(step int, validate bool, operation Operation, rejected bool, took time.Duration)
+	// Admitted is all mutating, or all validating ones together.
+	Admitted(validate bool, operation Operation, rejected bool, took time.Duration)
 }
 
 // Step is one admission step. Its functions may be nil. They read nothing but

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,9 +63,13 @@ func (j *judgement) misconfigured(policy *admissionv1.ValidatingAdmissionPolicy,
 }
 
 // sentence does with failed validations what the binding says.
-func (j *judgement) sentence(policy *admissionv1.ValidatingAdmissionPolicy, binding *admissionv1.ValidatingAdmissionPolicyBinding, denials []expression.Denial) {
+func (j *judgement) sentence(policy *admissionv1.ValidatingAdmissionPolicy, binding *admissionv1.ValidatingAdmissionPolicyBinding, denials []expression.Denial, took time.Duration) {
+	if len(denials) == 0 {
+		j.measure(policy, binding, expression.NoFailure, "allow", took)
+	}
 	for _, d := range denials {
 		for _, action := range binding.Spec.ValidationActions {
+			j.measure(policy, binding, d.Failure, strings.ToLower(string(action)), took)
 			switch action {
 			case admissionv1.Deny:
 				j.deny(fmt.Sprintf("ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s", policy.Name, binding.Name, d.Message), d.Reason)
@@ -75,6 +80,12 @@ func (j *judgement) sentence(policy *admissionv1.ValidatingAdmissionPolicy, bind
 					ExpressionIndex: d.Expression, ValidationActions: binding.Spec.ValidationActions})
 			}
 		}
+	}
+}
+
+func (j *judgement) measure(policy *admissionv1.ValidatingAdmissionPolicy, binding *admissionv1.ValidatingAdmissionPolicyBinding, failure, action string, took time.Duration) {
+	if j.Meter != nil {
+		j.Meter.Checked(policy.Name, binding.Name, failure, action, took)
 	}
 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,8 +31,18 @@ var (
 type Config struct {
 	// Authorizer answers what expressions ask about rights.
 	Authorizer write.Authorizer
+	// Meter is told about every evaluation; nil: nobody is.
+	Meter Meter
 	// ByGVK finds the row of a kind that may be used for params.
 	ByGVK func(view txn.View, gvk schema.GroupVersionKind) (*kind.Kind, bool)
+}
+
+// Meter is told how a policy was evaluated for a binding: once for each
+// failed validation and action, and once as "allow" when none fails. Failure is
+// in the words of Kubernetes' metrics. It must be quick and may be called
+// concurrently.
+type Meter interface {
+	Checked(policy, binding, failure, action string, took time.Duration)
 }
 
 // Policies judges writes. It is safe for concurrent use.
@@ -190,9 +201,10 @@ func (j *judgement) judge(ctx context.Context, policy *admissionv1.ValidatingAdm
 			return err
 		}
 		for _, one := range params {
+			begun := time.Now()
 			denials, made := j.compile(policy).Evaluate(ctx, expression.Input{
 				Attributes: a, Resource: as.GVR(), Params: one, Namespace: namespace, Authorizer: j.authorizer})
-			j.sentence(policy, binding, denials)
+			j.sentence(policy, binding, denials, time.Since(begun))
 			notes.add(made)
 		}
 	}

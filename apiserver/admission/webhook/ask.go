@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	registrationv1 "k8s.io/api/admissionregistration/v1"
@@ -78,6 +79,29 @@ func (w *Webhooks) failure(ctx context.Context, h *hook, err error) error {
 	}
 	w.log.Warn("a webhook failed, and the request passes as its failure policy says", "webhook", h.name, "error", err)
 	return nil
+}
+
+// measure tells the meter about a question: err is why it failed, refused what
+// the request is refused with.
+func (w *Webhooks) measure(r *write.Request, h *hook, validating bool, took time.Duration, err, refused error) {
+	if w.meter == nil {
+		return
+	}
+	a := Asked{Webhook: h.name, Validating: validating, Operation: r.Operation, Rejected: refused != nil, Code: succeededCode, Failure: NoFailure, Took: took}
+	var status apierrors.APIStatus
+	var call *callError
+	switch {
+	case errors.As(err, &call):
+		a.Failure, a.Code = FailedCall, 0
+		if errors.As(call.err, &status) {
+			a.Code = int(status.Status().Code)
+		}
+	case err != nil:
+		a.Failure, a.Code = FailedInside, 0
+	case errors.As(refused, &status):
+		a.Code = int(status.Status().Code)
+	}
+	w.meter.Asked(a)
 }
 
 // refusal words a webhook's no.

@@ -36,12 +36,40 @@ type Webhooks struct {
 	log        *slog.Logger
 	conditions *lru.Cache // *admissionv1.MatchCondition, the first → *expression.Conditions
 	clients    *clients
+	meter      Meter
 }
 
-// New returns a Webhooks whose conditions ask the authorizer. It has to be
-// closed.
-func New(authorizer write.Authorizer, log *slog.Logger) *Webhooks {
-	return &Webhooks{authorizer: authorizer, log: log, conditions: lru.New(compiledConditions), clients: newClients()}
+// Asked is one question to a webhook.
+type Asked struct {
+	Webhook    string
+	Validating bool
+	Operation  write.Operation
+	// Rejected says that the request is refused because of it.
+	Rejected bool
+	// Code is 200 for an answer that lets the request pass, that of a refusal,
+	// or of the failure to ask; 0 for a failure without one.
+	Code int
+	// Failure is why there is no answer, in the words of Kubernetes' metrics.
+	Failure string
+	Took    time.Duration
+}
+
+// Values of Asked.Failure.
+const (
+	NoFailure     = "no_error"
+	FailedCall    = "calling_webhook_error"
+	FailedInside  = "apiserver_internal_error"
+	succeededCode = 200
+)
+
+// Meter is told about every question. It must be quick and may be called
+// concurrently.
+type Meter interface{ Asked(a Asked) }
+
+// New returns a Webhooks whose conditions ask the authorizer, and that tells
+// the meter, unless that is nil. It has to be closed.
+func New(authorizer write.Authorizer, meter Meter, log *slog.Logger) *Webhooks {
+	return &Webhooks{authorizer: authorizer, meter: meter, log: log, conditions: lru.New(compiledConditions), clients: newClients()}
 }
 
 // Close ends the connections to webhooks that are kept for later requests.

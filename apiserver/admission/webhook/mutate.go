@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	registrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -100,16 +101,24 @@ func copyOf(o txn.Object) txn.Object {
 
 // mutateBy asks one webhook and applies its patch.
 func (w *Webhooks) mutateBy(ctx context.Context, view txn.View, r *write.Request, c call) (changed bool, err error) {
+	begun := time.Now()
 	answer, err := w.ask(ctx, view, r, &c.hook, c.as, true)
+	took := time.Since(begun)
+	r.Waited(took)
 	if err != nil {
-		if err = w.failure(ctx, &c.hook, err); err == nil {
+		refused := w.failure(ctx, &c.hook, err)
+		if w.measure(r, &c.hook, false, took, err, refused); refused == nil {
 			annotate(r, &c.hook, "failed-open.mutation.webhook.admission.k8s.io", c.name)
 		}
-		return false, err
+		return false, refused
 	}
 	tell(r, &c.hook, answer)
+	var refused error
 	if !answer.Allowed {
-		return false, refusal(c.name, answer.Result)
+		refused = refusal(c.name, answer.Result)
+	}
+	if w.measure(r, &c.hook, false, took, nil, refused); refused != nil {
+		return false, refused
 	}
 	if len(answer.Patch) > 0 {
 		if !r.Replaceable() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	registrationv1 "k8s.io/api/admissionregistration/v1"
@@ -20,6 +21,7 @@ type call struct {
 	as     *kind.Kind
 	answer *admissionv1.AdmissionResponse
 	err    error
+	took   time.Duration
 }
 
 func (w *Webhooks) validate(ctx context.Context, view txn.View, r *write.Request) error {
@@ -30,18 +32,31 @@ func (w *Webhooks) validate(ctx context.Context, view txn.View, r *write.Request
 	if err != nil || len(calls) == 0 {
 		return err
 	}
+	ask := func(c *call) {
+		begun := time.Now()
+		c.answer, c.err = w.ask(ctx, view, r, &c.hook, c.as, false)
+		c.took = time.Since(begun)
+	}
 	var asked sync.WaitGroup
 	for _, c := range calls[1:] {
-		asked.Go(func() { c.answer, c.err = w.ask(ctx, view, r, &c.hook, c.as, false) })
+		asked.Go(func() { ask(c) })
 	}
-	first := calls[0]
-	first.answer, first.err = w.ask(ctx, view, r, &first.hook, first.as, false)
+	ask(calls[0])
 	asked.Wait()
+	return w.verdict(ctx, r, calls)
+}
+
+// verdict puts the answers together.
+func (w *Webhooks) verdict(ctx context.Context, r *write.Request, calls []*call) error {
+	var longest time.Duration
+	defer func() { r.Waited(longest) }()
 	// In the order of the webhooks, whoever was quicker.
 	var refused error
 	for _, c := range calls {
+		longest = max(longest, c.took)
 		if c.err != nil {
-			if err := w.failure(ctx, &c.hook, c.err); err != nil {
+			err := w.failure(ctx, &c.hook, c.err)
+			if w.measure(r, &c.hook, true, c.took, c.err, err); err != nil {
 				refused = earliest(refused, err)
 				continue
 			}
@@ -49,9 +64,12 @@ func (w *Webhooks) validate(ctx context.Context, view txn.View, r *write.Request
 			continue
 		}
 		tell(r, &c.hook, c.answer)
+		var no error
 		if !c.answer.Allowed {
-			refused = earliest(refused, refusal(c.name, c.answer.Result))
+			no = refusal(c.name, c.answer.Result)
+			refused = earliest(refused, no)
 		}
+		w.measure(r, &c.hook, true, c.took, nil, no)
 	}
 	return refused
 }
