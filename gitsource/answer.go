@@ -63,7 +63,7 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return fail(err)
 	}
 	// A renderer of its own: the source's remembers the applied commit.
-	renderer := s.renderer(s.follower.repo)
+	renderer := s.renderer(s.follower.repo, func() (txn.View, error) { return view, nil })
 	set, problems, err := renderer.Render(ctx, id)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,9 @@ type Config struct {
 	// Identity writes everything; it needs every right that the repositories'
 	// content needs.
 	Identity txn.Identity
+	// Capabilities tells charts the cluster's version, and what it serves as
+	// "apps/v1" and "apps/v1/Deployment". Nil: they learn what Helm supposes.
+	Capabilities func() (version string, apis []string)
 	// DataDir is where mirrors of remote repositories rest.
 	DataDir string
 	// ClusterName names the report branch, headway/<ClusterName>.

@@ -90,7 +90,7 @@ func (s *source) follow(ctx context.Context) {
 		}
 	}
 	if f.repo != nil {
-		f.renderer = s.renderer(f.repo)
+		f.renderer = s.renderer(f.repo, func() (txn.View, error) { return s.engine.cfg.Txn.View(ctx) })
 	}
 }
 

@@ -119,7 +119,7 @@ func (s *server) runGitSource(ctx context.Context) error {
 		engine, err := gitsource.New(gitsource.Config{
 			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
-			Observing: func() { s.observing.Store(true) },
+			Observing: func() { s.observing.Store(true) }, Capabilities: s.api.Capabilities,
 			Logs: func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error) {
 				return s.api.LastLines(ctx, identity, namespace, pod, container, previous, lines)
 			},

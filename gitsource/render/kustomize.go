@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -21,10 +22,16 @@ const originAnnotation = "config.kubernetes.io/origin"
 
 func isKustomization(name string) bool { return slices.Contains(kustomizationNames, name) }
 
-// built is the result of a kustomization and everything it has looked at.
+// built is the result of a kustomization or a chart and everything it has looked at.
 type built struct {
 	result
 	looked map[string]string // path → what was there; see gitFS.see
+
+	// What a chart depends on besides.
+	live, dated bool
+	time        time.Time
+	cluster     *Cluster
+	chain       []string // values files
 }
 
 // kustomizeMu guards kustomize's package-wide schema, which a kustomization
@@ -84,8 +91,7 @@ func (b *built) add(u *run, fs *gitFS, body map[string]any) {
 		b.problems = append(b.problems, v1alpha1.Problem{File: file, Line: line, Object: o.GetKind(), Message: "needs apiVersion, kind and metadata.name"})
 		return
 	}
-	o = storable(o)
-	b.objects = append(b.objects, &Object{Body: o, File: file, Line: line, Digest: digest(u.cfg.Key, o), written: written})
+	b.objects = append(b.objects, u.finish(&Object{Body: o, File: file, Line: line, written: written}))
 }
 
 // asJSON gives numbers the types they have in objects that came through JSON.

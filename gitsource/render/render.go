@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -32,6 +33,11 @@ type Object struct {
 	// File and Line are where it is written down.
 	File string
 	Line int32
+	// Chain are the files that have shaped it after that: a chart and its values
+	// files, or kustomizations, in order.
+	Chain []string
+	// Hook says that its annotations make it a hook, of Helm or of Argo CD.
+	Hook bool
 	// Digest is a keyed digest of the body; equal digests are equal bodies.
 	Digest string
 
@@ -56,6 +62,7 @@ type Config struct {
 	// Ignore are the patterns of what is left out, as in a .gitignore file.
 	Ignore []string
 	Mode   v1alpha1.RenderMode
+	Charts Charts
 	// Key is the key of the digests.
 	Key []byte
 }
@@ -108,9 +115,11 @@ func newCaches() caches {
 // run is one Render.
 type run struct {
 	*Renderer
-	ctx   context.Context
-	root  repo.ID
-	files int
+	ctx     context.Context
+	root    repo.ID
+	time    time.Time // of the commit
+	cluster *Cluster  // nil until it is asked for
+	files   int
 	result
 }
 
@@ -126,7 +135,7 @@ func (r *Renderer) Render(ctx context.Context, commit repo.ID) (*Set, []v1alpha1
 	}
 	r.now = newCaches()
 	defer func() { r.last, r.now = r.now, caches{} }()
-	u := &run{Renderer: r, ctx: ctx, root: c.Tree}
+	u := &run{Renderer: r, ctx: ctx, root: c.Tree, time: c.Time.UTC()}
 	for _, p := range r.cfg.Paths {
 		if err := u.path(p); err != nil {
 			return nil, nil, err
@@ -176,11 +185,13 @@ func (u *run) path(p string) error {
 	case err != nil:
 		return u.refuse(p, err)
 	}
-	switch e.Mode {
-	case repo.File:
+	switch {
+	case e.Mode == repo.File && path.Ext(resolved) == ".tgz" && u.mayChart():
+		return u.takeChart(resolved, e)
+	case e.Mode == repo.File:
 		return u.file(resolved, e.ID)
-	case repo.Dir:
-		return u.dir(resolved, e.ID, 0)
+	case e.Mode == repo.Dir:
+		return u.dir(resolved, e, 0)
 	}
 	u.problem(p, 0, "is neither a file nor a directory")
 	return nil
@@ -196,7 +207,7 @@ func (u *run) refuse(p string, err error) error {
 	return nil
 }
 
-func (u *run) dir(name string, id repo.ID, depth int) error {
+func (u *run) dir(name string, at repo.Entry, depth int) error {
 	if err := u.ctx.Err(); err != nil {
 		return err
 	}
@@ -204,19 +215,27 @@ func (u *run) dir(name string, id repo.ID, depth int) error {
 		u.problem(name, 0, "directories are nested more than %d deep", MaxDepth)
 		return nil
 	}
-	t, err := u.tree(id)
+	t, err := u.tree(at.ID)
 	if err != nil {
 		return u.refuse(name, err)
 	}
 	for _, bad := range t.refused {
 		u.problem(path.Join(name, bad.Name), 0, "the name %s and is refused", bad.Reason)
 	}
-	if u.cfg.Mode != v1alpha1.RenderPlain && slices.ContainsFunc(t.entries, func(e repo.Entry) bool { return isKustomization(e.Name) }) {
+	has := func(f func(string) bool) bool {
+		return slices.ContainsFunc(t.entries, func(e repo.Entry) bool { return e.Mode != repo.Dir && f(e.Name) })
+	}
+	switch mode := u.cfg.Mode; {
+	case (mode == v1alpha1.RenderAuto || mode == v1alpha1.RenderKustomize) && has(isKustomization):
 		u.add(u.kustomize(name))
 		return nil
-	}
-	if u.cfg.Mode == v1alpha1.RenderKustomize {
+	case mode == v1alpha1.RenderKustomize:
 		u.problem(name, 0, "has no kustomization.yaml, but render is kustomize")
+		return nil
+	case u.mayChart() && has(func(name string) bool { return name == chartFile }):
+		return u.takeChart(name, at)
+	case mode == v1alpha1.RenderHelm:
+		u.problem(name, 0, "has no Chart.yaml, but render is helm")
 		return nil
 	}
 	for _, e := range t.entries {
@@ -225,6 +244,19 @@ func (u *run) dir(name string, id repo.ID, depth int) error {
 		}
 	}
 	return nil
+}
+
+// mayChart tells whether charts are rendered.
+func (u *run) mayChart() bool {
+	return u.cfg.Mode == v1alpha1.RenderAuto || u.cfg.Mode == v1alpha1.RenderHelm
+}
+
+func (u *run) takeChart(at string, e repo.Entry) error {
+	got, err := u.chart(at, e)
+	if err == nil {
+		u.add(got)
+	}
+	return err
 }
 
 func (u *run) entry(name string, e repo.Entry, depth int) error {
@@ -236,7 +268,7 @@ func (u *run) entry(name string, e repo.Entry, depth int) error {
 		if strings.HasPrefix(e.Name, ".") {
 			return nil
 		}
-		return u.dir(name, e.ID, depth+1)
+		return u.dir(name, e, depth+1)
 	case repo.Link:
 		_, target, err := u.cfg.Repo.Lookup(u.entries, u.root, name)
 		if err != nil {
@@ -290,8 +322,7 @@ func (u *run) parsed(name string, id repo.ID) (*result, error) {
 		}
 		got = parse(name, content)
 		for _, o := range got.objects {
-			o.Body = storable(o.Body)
-			o.Digest = digest(u.cfg.Key, o.Body)
+			u.finish(o)
 		}
 	}
 	u.now.files[key] = got

@@ -43,7 +43,8 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	if len(s.CABundle) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CABundle) {
 		errs = append(errs, field.Invalid(at.Child("caBundle"), "(PEM)", "has no certificate in PEM form"))
 	}
-	errs = append(errs, oneOf(s.Render, at.Child("render"), RenderAuto, RenderPlain, RenderKustomize)...)
+	errs = append(errs, oneOf(s.Render, at.Child("render"), RenderAuto, RenderPlain, RenderKustomize, RenderHelm)...)
+	errs = append(errs, validateHelm(s.Helm, at.Child("helm"))...)
 	errs = append(errs, oneOf(s.Drift.Policy, at.Child("drift", "policy"), DriftCorrect, DriftReport)...)
 	errs = append(errs, validateHealth(&s.Health, at.Child("health"))...)
 	if s.Pin != nil && !commitID.MatchString(s.Pin.Commit) {

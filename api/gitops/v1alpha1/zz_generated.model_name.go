@@ -66,6 +66,11 @@ func (in HealthSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HelmSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.HelmSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ObjectOutcome) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ObjectOutcome"
 }

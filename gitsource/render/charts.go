@@ -1,0 +1,387 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/gitsource/render/helm"
+	"github.com/headway-sh/headway/gitsource/repo"
+)
+
+const chartFile = "Chart.yaml"
+
+// The annotations of Helm's hooks and of Argo CD's.
+const (
+	helmHook = "helm.sh/hook"
+	argoHook = "argocd.argoproj.io/hook"
+)
+
+// Charts says how charts are rendered.
+type Charts struct {
+	// Release is the release's name; empty: the chart's directory's.
+	Release string
+	// Namespace is the release's namespace.
+	Namespace string
+	// ValuesFiles are laid over the chart's values, the last one on top; their
+	// paths begin at the chart, or with a slash at the repository's root.
+	ValuesFiles []string
+	// Values are laid over those.
+	Values map[string]any
+	// Mirror is a directory of the repository with charts and archives, in
+	// which dependencies are looked for that a chart does not carry itself.
+	Mirror string
+	// Cluster tells what charts see of the cluster; it is asked once a render,
+	// and not at all when there is no chart. Nil: an empty cluster.
+	Cluster func() (*Cluster, error)
+}
+
+// Cluster is what charts see of the cluster.
+type Cluster struct {
+	KubeVersion string
+	// APIVersions are as "apps/v1" and "apps/v1/Deployment".
+	APIVersions []string
+	Lookup      helm.Lookup
+}
+
+// chartBuild is one rendering of one chart.
+type chartBuild struct {
+	*run
+	at    string // the chart's directory or archive
+	looks *looks
+	*built
+}
+
+// chart renders the chart in a directory or an archive, or gives what it gave
+// before, when nothing has changed of what it depends on.
+func (u *run) chart(at string, e repo.Entry) (*result, error) {
+	if u.cluster == nil {
+		u.cluster = &Cluster{}
+		if u.cfg.Charts.Cluster != nil {
+			cluster, err := u.cfg.Charts.Cluster()
+			if err != nil {
+				return nil, err
+			}
+			u.cluster = cluster
+		}
+	}
+	if b, ok := u.last.built[at]; ok && u.unchanged(b) && !b.live && (!b.dated || u.time.Equal(b.time)) && u.cluster.same(b.cluster) {
+		u.now.built[at] = b
+		return &b.result, nil
+	}
+	l := &looks{run: u, seen: map[string]string{}}
+	b := chartBuild{run: u, at: at, looks: l, built: &built{looked: l.seen, time: u.time, cluster: u.cluster}}
+	u.now.built[at] = b.built
+	err := b.build(e)
+	if u.ctx.Err() != nil {
+		delete(u.now.built, at)
+		return nil, u.ctx.Err()
+	}
+	if err != nil {
+		b.fail(err)
+	}
+	return &b.built.result, nil
+}
+
+func (c *Cluster) same(o *Cluster) bool {
+	return o != nil && c.KubeVersion == o.KubeVersion && strings.Join(c.APIVersions, " ") == strings.Join(o.APIVersions, " ")
+}
+
+// fail notes what is wrong, at its place in the chart.
+func (b *chartBuild) fail(err error) {
+	var e *helm.Error
+	p := v1alpha1.Problem{File: b.at, Message: "helm: " + err.Error()}
+	if errors.As(err, &e) {
+		p.Message = "helm: " + e.Message
+		if e.Path != "" {
+			p.File, p.Line = path.Join(b.at, e.Path), int32(e.Line)
+		}
+	}
+	b.built.problems = append(b.built.problems, p)
+}
+
+func (b *chartBuild) build(e repo.Entry) error {
+	c, err := b.load(b.at, e)
+	if err != nil {
+		return err
+	}
+	for _, want := range helm.Missing(c) {
+		if err := b.supply(c, want); err != nil {
+			return err
+		}
+	}
+	values, err := b.values()
+	if err != nil {
+		return err
+	}
+	spec := &b.cfg.Charts
+	o := helm.Options{
+		Release: spec.Release, Namespace: spec.Namespace, Values: values, Time: b.run.time, Key: b.cfg.Key,
+		KubeVersion: b.run.cluster.KubeVersion, APIVersions: b.run.cluster.APIVersions, Lookup: b.run.cluster.Lookup,
+	}
+	if o.Release == "" {
+		if o.Release = path.Base(b.at); b.at == "." || e.Mode == repo.File {
+			o.Release = c.Name()
+		}
+	}
+	r, err := helm.Render(b.ctx, c, o)
+	if err != nil {
+		return err
+	}
+	b.live, b.dated = r.Live, r.Dated
+	for _, out := range r.Outputs {
+		b.take(out)
+	}
+	return nil
+}
+
+// load reads the chart in a directory or an archive.
+func (b *chartBuild) load(at string, e repo.Entry) (*chart.Chart, error) {
+	if e.Mode == repo.File {
+		content, err := b.looks.file(at)
+		if err != nil {
+			return nil, err
+		}
+		return helm.LoadArchive(content)
+	}
+	files, err := b.looks.below(at, e.ID)
+	if err != nil {
+		return nil, err
+	}
+	return helm.Load(files)
+}
+
+// supply finds a dependency that the chart does not carry: below a path that
+// it names itself, or in the mirror.
+func (b *chartBuild) supply(c *chart.Chart, want *chart.Dependency) error {
+	if p, ok := strings.CutPrefix(want.Repository, "file://"); ok && !path.IsAbs(p) {
+		return b.attach(c, want, path.Join(b.at, p))
+	}
+	if b.cfg.Charts.Mirror == "" {
+		return helm.Need(c, want)
+	}
+	entries, err := b.looks.list(b.cfg.Charts.Mirror)
+	if err != nil {
+		return fmt.Errorf("the mirror of charts: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name != want.Name && (!strings.HasPrefix(e.Name, want.Name+"-") || path.Ext(e.Name) != ".tgz") {
+			continue
+		}
+		found, err := b.load(path.Join(b.cfg.Charts.Mirror, e.Name), e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path.Join(b.cfg.Charts.Mirror, e.Name), err)
+		}
+		if helm.Satisfies(found, want) {
+			c.AddDependency(found)
+			return nil
+		}
+	}
+	return helm.Need(c, want)
+}
+
+func (b *chartBuild) attach(c *chart.Chart, want *chart.Dependency, at string) error {
+	resolved, e, err := b.looks.entry(at)
+	if err != nil {
+		return fmt.Errorf("the dependency %s: %w", want.Name, err)
+	}
+	found, err := b.load(resolved, e)
+	if err != nil {
+		return fmt.Errorf("the dependency %s: %w", want.Name, err)
+	}
+	if !helm.Satisfies(found, want) {
+		return fmt.Errorf("the dependency %s %s: %s has %s %s", want.Name, want.Version, at, found.Name(), found.Metadata.Version)
+	}
+	c.AddDependency(found)
+	return nil
+}
+
+// values are those of the source, over which the chart lays its own.
+func (b *chartBuild) values() (map[string]any, error) {
+	dir := b.at
+	if path.Ext(dir) == ".tgz" {
+		dir = path.Dir(dir)
+	}
+	out := map[string]any{}
+	for _, name := range b.cfg.Charts.ValuesFiles {
+		file := path.Join(dir, name)
+		if strings.HasPrefix(name, "/") {
+			file = inside(name)
+		}
+		content, err := b.looks.file(file)
+		if err != nil {
+			return nil, fmt.Errorf("the values file %w", err)
+		}
+		values, err := helm.Values(content)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		out = helm.Over(out, values)
+		b.chain = append(b.chain, file)
+	}
+	return helm.Over(out, b.cfg.Charts.Values), nil
+}
+
+// take reads the objects of one rendered template.
+func (b *chartBuild) take(out helm.Output) {
+	file := path.Join(b.at, out.Path)
+	r := parse(file, []byte(out.Text))
+	for i := range r.problems {
+		r.problems[i].Line = sourceLine(out, r.problems[i].Line)
+		if out.Source != "" {
+			r.problems[i].Message = "as rendered: " + r.problems[i].Message
+		}
+	}
+	b.built.problems = append(b.built.problems, r.problems...)
+	for _, o := range r.objects {
+		if hook := o.Body.GetAnnotations()[helmHook]; hook != "" && strings.HasPrefix(strings.TrimSpace(hook), "test") {
+			continue // run on demand, and never by an installation
+		}
+		o.Line, o.written = sourceLine(out, o.Line), out.Source == "" && path.Ext(b.at) != ".tgz"
+		o.Chain = append([]string{path.Join(b.at, chartFile)}, b.chain...)
+		b.built.objects = append(b.built.objects, b.finish(o))
+	}
+}
+
+// finish gives an object the form that is compared and applied.
+func (u *run) finish(o *Object) *Object {
+	o.Body = storable(o.Body)
+	annotations := o.Body.GetAnnotations()
+	o.Hook = annotations[helmHook] != "" || annotations[argoHook] != ""
+	o.Digest = digest(u.cfg.Key, o.Body)
+	return o
+}
+
+// sourceLine finds the line of a template that a rendered line comes from: the
+// same text, as often as it came before.
+func sourceLine(out helm.Output, line int32) int32 {
+	if out.Source == "" || line < 1 {
+		return line
+	}
+	rendered := strings.Split(out.Text, "\n")
+	if int(line) > len(rendered) {
+		return 1
+	}
+	for at := int(line) - 1; at >= 0; at-- {
+		text := strings.TrimSpace(rendered[at])
+		if text == "" || text == "---" {
+			continue
+		}
+		nth := 0
+		for _, before := range rendered[:at+1] {
+			if strings.TrimSpace(before) == text {
+				nth++
+			}
+		}
+		last := 0
+		for i, s := range strings.Split(out.Source, "\n") {
+			if strings.TrimSpace(s) == text && nth > 0 {
+				last = i + 1
+				nth--
+			}
+		}
+		if last > 0 {
+			return int32(last)
+		}
+	}
+	return 1
+}
+
+// looks reads from a commit and notes what was looked at; see built.
+type looks struct {
+	run  *run
+	seen map[string]string
+}
+
+func (l *looks) entry(name string) (string, repo.Entry, error) {
+	name = inside(name)
+	resolved, e, err := l.run.cfg.Repo.Lookup(l.run.entries, l.run.root, name)
+	l.seen[name] = seen(e, err)
+	return resolved, e, err
+}
+
+func (l *looks) file(name string) ([]byte, error) {
+	resolved, e, err := l.entry(name)
+	if err != nil {
+		return nil, err
+	}
+	if e.Mode != repo.File {
+		return nil, fmt.Errorf("%s is not a file", resolved)
+	}
+	content, err := l.run.cfg.Repo.Blob(e.ID)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", resolved, err)
+	}
+	return content, nil
+}
+
+func (l *looks) list(name string) ([]repo.Entry, error) {
+	resolved, e, err := l.entry(name)
+	if err != nil {
+		return nil, err
+	}
+	if e.Mode != repo.Dir {
+		return nil, fmt.Errorf("%s is not a directory", resolved)
+	}
+	l.seen[inside(name)+"/*"] = e.ID.String()
+	return l.run.entries(e.ID)
+}
+
+// below reads all files below a directory. Its tree's id stands for them all.
+func (l *looks) below(dir string, id repo.ID) ([]helm.File, error) {
+	l.seen[inside(dir)] = "dir"
+	l.seen[inside(dir)+"/*"] = id.String()
+	var out []helm.File
+	left := helm.MaxChart
+	err := l.walk(dir, "", id, 0, func(name string, content []byte) error {
+		if left -= len(content); left < 0 || len(out) > maxChartFiles {
+			return fmt.Errorf("the chart has more than %d files or %d bytes", maxChartFiles, helm.MaxChart)
+		}
+		out = append(out, helm.File{Name: name, Data: content})
+		return nil
+	})
+	return out, err
+}
+
+const maxChartFiles = 5000
+
+func (l *looks) walk(root, name string, id repo.ID, depth int, f func(string, []byte) error) error {
+	if err := l.run.ctx.Err(); err != nil {
+		return err
+	}
+	if depth > MaxDepth {
+		return fmt.Errorf("directories are nested more than %d deep", MaxDepth)
+	}
+	t, err := l.run.tree(id)
+	if err != nil {
+		return err
+	}
+	if len(t.refused) > 0 {
+		return &helm.Error{Path: path.Join(name, t.refused[0].Name), Message: "the name " + t.refused[0].Reason + " and is refused"}
+	}
+	for _, e := range t.entries {
+		full := path.Join(name, e.Name)
+		switch e.Mode {
+		case repo.Dir:
+			if err := l.walk(root, full, e.ID, depth+1, f); err != nil {
+				return err
+			}
+			continue
+		case repo.Submodule:
+			continue
+		}
+		// A link leads where its tree's id does not tell.
+		content, err := l.file(path.Join(root, full))
+		if err != nil {
+			return &helm.Error{Path: full, Message: strings.TrimPrefix(err.Error(), path.Join(root, full)+": ")}
+		}
+		if err := f(full, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
