@@ -64,7 +64,8 @@ type Config struct {
 	// Kinds and Types add to the table and the scheme.
 	Kinds []*kind.Kind
 	Types []func(*runtime.Scheme) error
-	// Routes are served beside the API, each by its exact path.
+	// Routes are served beside the API, each by its exact path, or with
+	// everything below it when that ends with a slash.
 	Routes map[string]http.Handler
 	// Prepare runs when the API can be used in process and nobody is served
 	// yet: what has to exist once /readyz answers is made here.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -287,12 +288,22 @@ func (s *Server) assemble() (http.Handler, error) {
 		}}); err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	for path, h := range s.config.Routes {
-		mux.Handle(path, h)
-	}
-	mux.Handle("/", api)
-	return mux, nil
+	return beside(s.config.Routes, api), nil
+}
+
+// beside serves the routes, each by its exact path or, when that ends with a
+// slash, everything below it, and all else by the API. An http.ServeMux would send who asks for a path with ".." in it to
+// another one, and clean what is proxied.
+func beside(routes map[string]http.Handler, api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for path, h := range routes {
+			if r.URL.Path == path || strings.HasSuffix(path, "/") && strings.HasPrefix(r.URL.Path, path) {
+				h.ServeHTTP(w, r)
+				return
+			}
+		}
+		api.ServeHTTP(w, r)
+	})
 }
 
 // Run serves until ctx ends or a part fails, and stops in good order.

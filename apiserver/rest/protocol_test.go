@@ -42,7 +42,7 @@ func TestProtocol(t *testing.T) {
 		{name: "empty segment", path: "/api/v1/namespaces//secrets", code: 400, want: "empty segment"},
 		{name: "null byte", path: "/api/v1/namespaces/shop/secrets/a%00b", code: 400, want: "character"},
 		{name: "long name", path: "/api/v1/namespaces/shop/secrets/" + long, code: 404, want: "not found"},
-		{name: "long namespace", path: "/api/v1/namespaces/" + long + "/secrets", code: 200, want: `"items":[]`},
+		{name: "long namespace", path: "/api/v1/namespaces/" + long + "/secrets", code: 400, want: `at most 253 bytes`},
 		{name: "very long name", path: "/api/v1/namespaces/shop/secrets/" + strings.Repeat(long, 5), code: 400, want: "longer"},
 		{name: "unknown resource", path: "/api/v1/namespaces/shop/nonsense", code: 404, want: "404 page not found"},
 		{name: "unknown group", path: "/apis/x.y/v1/things", code: 404, want: "404 page not found"},

@@ -5,13 +5,18 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// maxSegment bounds one path segment. Object names are shorter (253); what is
-// longer only costs memory.
-const maxSegment = 1024
+// maxSegment bounds one path segment. Object names are shorter, but for those
+// whose rules set no length; what is longer only costs memory. maxNamespace is
+// longer than any namespace's name.
+const (
+	maxSegment   = 1024
+	maxNamespace = 253
+)
 
 // RequestInfo is what a request asks for, read off its path and method.
 type RequestInfo struct {
@@ -39,8 +44,8 @@ func (i *RequestInfo) GroupResource() schema.GroupResource {
 }
 
 // ParseRequest reads method and path strictly: a path is refused when one of
-// its segments, decoded, is empty, "." or "..", or has a slash, a percent sign
-// or a control character in it. So no path ever names another key range than
+// its segments, decoded, is empty, "." or "..", no text, or has a slash, a
+// percent sign or a control character in it. So no path ever names another key range than
 // the one it seems to name. The tail of a proxy subresource is not looked at.
 func ParseRequest(r *http.Request) (*RequestInfo, error) {
 	info := &RequestInfo{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
@@ -66,6 +71,9 @@ func ParseRequest(r *http.Request) (*RequestInfo, error) {
 		parts[i] = part
 	}
 	info.parse(r, parts)
+	if len(info.Namespace) > maxNamespace {
+		return nil, fmt.Errorf("a namespace's name has at most %d bytes", maxNamespace)
+	}
 	return info, nil
 }
 
@@ -94,6 +102,8 @@ func decodeSegment(segment string) (string, error) {
 		return "", fmt.Errorf("the path has an empty segment")
 	case part == "." || part == "..":
 		return "", fmt.Errorf("path segment %q is not a name", segment)
+	case !utf8.ValidString(part):
+		return "", fmt.Errorf("path segment %q is not UTF-8", segment)
 	case len(part) > maxSegment:
 		return "", fmt.Errorf("a path segment is longer than %d bytes", maxSegment)
 	}
