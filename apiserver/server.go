@@ -60,6 +60,7 @@ type Server struct {
 	follower    *custom.Follower
 	path        *write.Path
 	webhooks    *webhook.Webhooks
+	schemas     *openapi.Handler
 	peers       *inproc.Server
 	identify    *authn.Authenticator
 	connector   *connect.Connector
@@ -149,6 +150,7 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.serving.Go(func() error { s.finishRotation(background); return nil })
 	s.serving.Go(func() error { return s.keepFair(background) })
+	s.serving.Go(func() error { return s.checkTypes(background) })
 	// The first write would wait for the schemas otherwise.
 	s.serving.Go(func() error { s.path.Fields.Warm(); return nil })
 	s.http = rest.Server(handler, s.authorities.serving(&s.config), s.config.Logger)
@@ -247,7 +249,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	schemas, err := openapi.New(s.served(), s.defined, rest.VirtualResources(), scheme, rest.Version().GitVersion, log)
+	s.schemas, err = openapi.New(s.served(), s.defined, rest.VirtualResources(), scheme, rest.Version().GitVersion, log)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +278,7 @@ func (s *Server) assemble() (http.Handler, error) {
 			return authz.Rules(view, id, namespace)
 		},
 		Connector: s.connector,
-		Discovery: catalog, OpenAPI: schemas, Tokens: verifiers, Checks: s.checks(),
+		Discovery: catalog, OpenAPI: s.schemas, Tokens: verifiers, Checks: s.checks(),
 		Paths: map[string]http.Handler{EncryptionPath + "/": http.HandlerFunc(s.serveEncryption), fairness.DumpPath: s.fairness},
 	})
 	if err != nil {
