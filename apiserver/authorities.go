@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 
+	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/internal/pki"
 )
 
@@ -86,6 +89,22 @@ func addresses(all ...netip.Addr) []net.IP {
 // UserCertificate issues a client certificate for a person or component.
 func (a *Authorities) UserCertificate(name string, groups []string, lifetime time.Duration) (certPEM, keyPEM []byte, err error) {
 	return a.Client.Issue(pki.Request{CommonName: name, Organizations: groups, Client: true, Lifetime: lifetime}, a.clock.Now())
+}
+
+// RecordedCertificate issues a client certificate for a person that is believed
+// only while its record, to be stored by the caller, is there.
+func (a *Authorities) RecordedCertificate(name string, groups []string, lifetime time.Duration, by string) (certPEM, keyPEM []byte, record *corev1.Secret, err error) {
+	now := a.clock.Now()
+	certPEM, keyPEM, err = a.Client.Issue(pki.Request{CommonName: name, Organizations: groups, Client: true, Lifetime: lifetime, URIs: []*url.URL{authn.Recorded()}}, now)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	certificate, err := pki.ParseCertificate(certPEM)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	record, err = authn.NewUserCertificate(certificate, by, now).Object()
+	return certPEM, keyPEM, record, err
 }
 
 // ToNodes is how the API server talks to agents: it believes the node-serving

@@ -24,7 +24,7 @@ func tokenCommand() *cobra.Command {
 	token.AddCommand(tokenCreateCommand(),
 		&cobra.Command{Use: "list", Short: "List the tokens, without their secrets", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				c, err := tokenClient(cmd)
+				c, err := apiClient(cmd)
 				if err != nil {
 					return err
 				}
@@ -32,7 +32,7 @@ func tokenCommand() *cobra.Command {
 			}},
 		&cobra.Command{Use: "revoke ID", Short: "Make a token admit nobody from now on", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := tokenClient(cmd)
+				c, err := apiClient(cmd)
 				if err != nil {
 					return err
 				}
@@ -60,7 +60,7 @@ func tokenCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := tokenClient(cmd)
+			c, err := apiClient(cmd)
 			if err != nil {
 				return err
 			}
@@ -80,14 +80,6 @@ func tokenCreateCommand() *cobra.Command {
 	create.Flags().IntVar(&uses, "uses", 0, "how many machines the token admits (0: any number)")
 	create.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "the server's data directory")
 	return create
-}
-
-func tokenClient(cmd *cobra.Command) (client.Client, error) {
-	config, err := clientConfig(cmd)
-	if err != nil {
-		return nil, err
-	}
-	return client.New(config, client.Options{})
 }
 
 // listTokens prints a line for each token.

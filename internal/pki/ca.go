@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,6 +46,7 @@ type Request struct {
 	Organizations []string
 	DNSNames      []string
 	IPs           []net.IP
+	URIs          []*url.URL
 	// Server and Client allow the certificate for either side of TLS.
 	Server, Client bool
 	// Lifetime defaults to CertificateLifetime.
@@ -168,7 +170,7 @@ func (ca *CA) Sign(public crypto.PublicKey, req Request, now time.Time) ([]byte,
 	}
 	template.BasicConstraintsValid = true
 	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.DNSNames, template.IPAddresses = req.DNSNames, req.IPs
+	template.DNSNames, template.IPAddresses, template.URIs = req.DNSNames, req.IPs, req.URIs
 	if req.Server {
 		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 	}
