@@ -17,6 +17,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/etcd"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/rest"
+	"github.com/headway-sh/headway/internal/quota"
 )
 
 // Defaults of Config.
@@ -44,6 +45,9 @@ type Config struct {
 	// ExternalIPs are the ranges that Services may claim external addresses in;
 	// none: they may claim none.
 	ExternalIPs []netip.Prefix
+	// AdmissionConfig is a file with an AdmissionConfiguration; empty: none. What
+	// it says about PodSecurity stands in the place of the field's.
+	AdmissionConfig string
 	// PodSecurity holds where the labels of a namespace name no standard.
 	PodSecurity admission.PodSecurity
 	// ClusterName and ClusterDomain name the cluster to people and in DNS.
@@ -77,6 +81,8 @@ type Config struct {
 	ShutdownDelay time.Duration
 	Clock         clock.WithTicker
 	Logger        *slog.Logger
+
+	limited []quota.Rule // by AdmissionConfig
 }
 
 func (c *Config) complete() error {
@@ -87,6 +93,13 @@ func (c *Config) complete() error {
 		return errors.New("apiserver: Listen is needed")
 	case c.Logger == nil:
 		return errors.New("apiserver: Logger is needed")
+	}
+	if c.AdmissionConfig != "" {
+		read := admission.Config{PodSecurity: c.PodSecurity}
+		if err := admission.LoadFile(c.AdmissionConfig, &read); err != nil {
+			return err
+		}
+		c.PodSecurity, c.limited = read.PodSecurity, read.Limited
 	}
 	if err := c.PodSecurity.Validate(); err != nil {
 		return fmt.Errorf("apiserver: %w", err)

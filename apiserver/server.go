@@ -226,7 +226,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	admitted := newAdmissionMetrics()
 	s.webhooks = webhook.New(authorizer{}, admitted, log)
 	steps := append([]write.Step{custom.Definitions()}, admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
-		ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Pressure: s.store.Pressure, Webhooks: s.webhooks,
+		ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Limited: s.config.limited, Pressure: s.store.Pressure, Webhooks: s.webhooks,
 		Policies: policy.New(policy.Config{Authorizer: authorizer{}, Meter: admitted, ByGVK: s.catalog.ByGVK})})...)
 	admitted.over(steps)
 	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Custom: s.catalog, Authorizer: authorizer{}, Scheme: scheme,

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,10 @@ import (
 // anything, as Kubernetes does by default.
 type PodSecurity struct {
 	// Enforce, Audit and Warn are levels: privileged (also when empty),
-	// baseline or restricted. The newest version of each holds.
+	// baseline or restricted.
 	Enforce, Audit, Warn string
+	// The versions of the standards, as v1.35; empty: the newest.
+	EnforceVersion, AuditVersion, WarnVersion string
 	// Exempt users, namespaces and runtime classes, by name.
 	Users, Namespaces, RuntimeClasses []string
 }
@@ -40,9 +43,9 @@ func (c PodSecurity) configuration() *psaconfig.PodSecurityConfiguration {
 	}
 	return &psaconfig.PodSecurityConfiguration{
 		Defaults: psaconfig.PodSecurityDefaults{
-			Enforce: level(c.Enforce), EnforceVersion: psaapi.VersionLatest,
-			Audit: level(c.Audit), AuditVersion: psaapi.VersionLatest,
-			Warn: level(c.Warn), WarnVersion: psaapi.VersionLatest,
+			Enforce: level(c.Enforce), EnforceVersion: cmp.Or(c.EnforceVersion, psaapi.VersionLatest),
+			Audit: level(c.Audit), AuditVersion: cmp.Or(c.AuditVersion, psaapi.VersionLatest),
+			Warn: level(c.Warn), WarnVersion: cmp.Or(c.WarnVersion, psaapi.VersionLatest),
 		},
 		Exemptions: psaconfig.PodSecurityExemptions{Usernames: c.Users, Namespaces: c.Namespaces, RuntimeClasses: c.RuntimeClasses},
 	}

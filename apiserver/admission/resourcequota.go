@@ -22,17 +22,41 @@ var quotas = schema.GroupResource{Resource: "resourcequotas"}
 // at every revision, and parallel writers cannot overdraw it together: whoever
 // loses the race for the quota is planned again. It falls in the same way,
 // when an object goes or asks for less.
-func resourceQuota() write.Step {
+//
+// What rules limit may be had only where some quota covers it.
+func resourceQuota(rules []quota.Rule) write.Step {
 	return write.Step{
 		Name: "ResourceQuota",
 		Validate: func(_ context.Context, view txn.View, r *write.Request) error {
 			if r.Operation == write.OperationDelete {
 				return nil // it uses until it is gone
 			}
+			if err := covered(rules, view, r); err != nil {
+				return err
+			}
 			return charge(view, r, r.Object)
 		},
 		Gone: func(_ context.Context, view txn.View, r *write.Request) error { return charge(view, r, nil) },
 	}
+}
+
+// covered refuses what no quota covers although a rule wants one to.
+func covered(rules []quota.Rule, view txn.View, r *write.Request) error {
+	if len(rules) == 0 || r.Ref.Namespace == "" || r.Object == nil || r.Subresource != "" && r.Subresource != "resize" {
+		return nil
+	}
+	var all []*corev1.ResourceQuota
+	for o := range view.Each(quotas, r.Ref.Namespace) {
+		all = append(all, o.(*corev1.ResourceQuota))
+	}
+	var old runtime.Object
+	if r.Old != nil {
+		old = r.Old
+	}
+	if err := quota.Uncovered(rules, all, r.Ref.Resource, old, r.Object, r.Now); err != nil {
+		return forbidden(r, "%w", err)
+	}
+	return nil
 }
 
 // charge writes into each quota how much more or less the namespace uses with

@@ -11,6 +11,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/admission/policy"
 	"github.com/headway-sh/headway/apiserver/admission/webhook"
 	"github.com/headway-sh/headway/apiserver/write"
+	"github.com/headway-sh/headway/internal/quota"
 )
 
 // DefaultServiceCIDR is where service addresses come from.
@@ -37,6 +38,8 @@ type Config struct {
 	ExternalIPs []netip.Prefix
 	// PodSecurity holds where namespaces have no labels.
 	PodSecurity PodSecurity
+	// Limited is what may be had only in namespaces with a quota for it.
+	Limited []quota.Rule
 	// Pressure is the part of the storage that is taken, from 0 to 1; nil: the
 	// storage is never full.
 	Pressure func() float64
@@ -93,7 +96,7 @@ func Steps(c Config) []write.Step {
 		c.Policies.Rights(),
 		c.Policies.Step(),
 		c.Webhooks.Validating(),
-		resourceQuota(),
+		resourceQuota(c.Limited),
 	}
 }
 

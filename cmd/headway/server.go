@@ -46,6 +46,8 @@ type serverOptions struct {
 	encryption               string
 	authentication           string
 	audit                    apiserver.AuditConfig
+	admission                string
+	externalIPs              []string
 	readsInFlight            int
 	writesInFlight           int
 	shutdownDelay            time.Duration
@@ -98,6 +100,8 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.audit.MaxBackups, "audit-log-maxbackup", apiserver.DefaultAuditMaxBackups, "how many rotated audit logs are kept; 0: all")
 	f.IntVar(&o.audit.MaxAge, "audit-log-maxage", apiserver.DefaultAuditMaxAge, "days that rotated audit logs are kept; 0: forever")
 	f.IntVar(&o.audit.MaxEvent, "audit-log-truncate-max-event-size", audit.DefaultMaxEvent, "bytes that the objects of an audit event may have, else it goes without them")
+	f.StringVar(&o.admission, "admission-control-config-file", "", "file with an AdmissionConfiguration, for PodSecurity and ResourceQuota")
+	f.StringSliceVar(&o.externalIPs, "allowed-external-ips", nil, "ranges that Services may claim externalIPs in (default: none)")
 	f.IntVar(&o.readsInFlight, "max-requests-inflight", 400, "with the next one: how many requests are served at once")
 	f.IntVar(&o.writesInFlight, "max-mutating-requests-inflight", 200, "with the one before: how many requests are served at once")
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving when told to stop, while /readyz says so")
@@ -183,12 +187,16 @@ func (s *server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	external, err := prefixes(s.options.externalIPs)
+	if err != nil {
+		return fmt.Errorf("--allowed-external-ips: %w", err)
+	}
 	s.beats = heartbeat.NewServer(s.nodeOf, s.clock)
 	s.api, err = apiserver.Start(ctx, apiserver.Config{
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
 		ServiceCIDR: s.services, SecondaryServiceCIDR: s.secondServices, ClusterName: s.options.clusterName, Etcd: member,
-		EncryptionConfig: s.options.encryption,
-		Audit:            s.options.audit, AuthenticationConfig: s.options.authentication,
+		EncryptionConfig: s.options.encryption, AdmissionConfig: s.options.admission, ExternalIPs: external,
+		Audit: s.options.audit, AuthenticationConfig: s.options.authentication,
 		Seats:         s.options.readsInFlight + s.options.writesInFlight,
 		ShutdownDelay: s.options.shutdownDelay,
 		Routes:        s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
@@ -201,6 +209,19 @@ func (s *server) start(ctx context.Context) error {
 	}
 	close(s.started)
 	return nil
+}
+
+// prefixes reads ranges of addresses.
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
 }
 
 // waysIn writes what people and agents reach the API by.

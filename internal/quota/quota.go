@@ -100,11 +100,7 @@ func Usage(q *corev1.ResourceQuota, r schema.GroupResource, o runtime.Object, no
 	if o == nil || len(names) == 0 || !Scoped(q, r, o) {
 		return corev1.ResourceList{}
 	}
-	all := corev1.ResourceList{countName(r): number(1)}
-	if e := evaluators[r]; e.usage != nil {
-		all = quotav1.Add(all, e.usage(o, now))
-	}
-	return quotav1.Mask(all, names)
+	return quotav1.Mask(all(r, o, now), names)
 }
 
 // Resources are the resources whose objects a quota counts.
