@@ -75,6 +75,7 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 	p := plan.Make(plan.Input{
 		Source: s.name, Spec: &s.object.Spec, Ref: name, Set: set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper,
 		Consents: commit.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: true,
+		Leave: s.leaving(out.Commit != s.status.AppliedCommit),
 	})
 	if len(p.Problems) > 0 {
 		out.Problems = p.Problems[:min(len(p.Problems), maxProblems)]

@@ -36,14 +36,10 @@ type contest struct {
 // correct puts back what somebody else has changed: those objects only, in one
 // transaction, or one by one when the API server refuses some of them.
 func (s *source) correct(ctx context.Context) error {
-	if s.object.Spec.Drift.Policy == v1alpha1.DriftReport {
-		clear(s.broken)
-		return nil
-	}
 	if err := failpoint.Hit(ctx, "gitsource.drift.before"); err != nil {
 		return err
 	}
-	changes, err := s.repairs()
+	changes, err := s.repairs(ctx)
 	if err != nil || len(changes) == 0 {
 		return err
 	}
@@ -75,17 +71,21 @@ func (s *source) correct(ctx context.Context) error {
 
 // repairs are the changes that put back what is broken, in the order of
 // creation; what is fought over or no longer ours is forgotten.
-func (s *source) repairs() ([]txn.Change, error) {
+func (s *source) repairs(ctx context.Context) ([]txn.Change, error) {
 	refs := slices.SortedFunc(maps.Keys(s.broken), func(a, b txn.Ref) int {
 		return plan.Compare(s.inventory.Entries[a], s.inventory.Entries[b])
 	})
+	view, err := s.engine.cfg.Txn.View(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("view: %w", err)
+	}
 	var changes []txn.Change
 	for _, ref := range refs {
 		b := s.broken[ref]
 		var change *txn.Change
 		if !s.contest(ref, b.record) {
 			var err error
-			if change, err = s.restore(ref, b.before); err != nil {
+			if change, err = s.restore(view, ref, b.before); err != nil {
 				return nil, err
 			}
 		}
@@ -130,7 +130,7 @@ func (s *source) repair(ctx context.Context, changes []txn.Change, notes []txn.N
 
 // restore is the change that puts an object back: to what git says, or, when
 // the commit cannot be rendered (its repository is away), to what was there.
-func (s *source) restore(ref txn.Ref, before txn.Object) (*txn.Change, error) {
+func (s *source) restore(view txn.View, ref txn.Ref, before txn.Object) (*txn.Change, error) {
 	e, ours := s.inventory.Entries[ref]
 	if !ours {
 		return nil, nil
@@ -153,10 +153,36 @@ func (s *source) restore(ref txn.Ref, before txn.Object) (*txn.Change, error) {
 	if ref.Namespace != "" {
 		body.SetNamespace(ref.Namespace)
 	}
+	if live, ok := view.Get(ref); ok {
+		if err := s.leaving(false)(view, &e, body, live); err != nil {
+			return nil, err
+		}
+	}
 	return &txn.Change{
 		Verb: txn.Apply, Ref: ref, Version: schema.FromAPIVersionAndKind(e.APIVersion, "").Version, Object: body,
 		FieldManager: plan.Manager(s.name), Force: true, Origin: e.Origin,
 	}, nil
+}
+
+// leaving gives the function that gives a desired object the live values of
+// what is left to others: replicas that are scaled and fields that are allowed
+// to change, and between commits also those whose drift is only reported.
+func (s *source) leaving(commit bool) func(txn.View, *plan.Entry, *unstructured.Unstructured, txn.Object) error {
+	rules, now := s.rules, s.now()
+	return func(view txn.View, e *plan.Entry, desired *unstructured.Unstructured, live txn.Object) error {
+		if commit && !rules.Allows(e, now) && !drift.Scaled(view, e) {
+			return nil
+		}
+		return drift.TakeLive(desired.Object, live, func(path string) bool {
+			switch rules.For(e, path, now) {
+			case v1alpha1.DriftAllow:
+				return true
+			case v1alpha1.DriftReport, v1alpha1.DriftWarn:
+				return !commit
+			}
+			return drift.IsReplicas(path) && drift.Scaled(view, e)
+		})
+	}
 }
 
 // contest counts a correction of a changed field and tells whether it is

@@ -11,8 +11,9 @@ import (
 // owners tells which source has an object, over all inventories. It is read on
 // every write of the cluster.
 type owners struct {
-	mu      sync.RWMutex // guards entries
+	mu      sync.RWMutex // guards all below
 	entries map[txn.Ref]owner
+	rules   map[string]*drift.Rules // by source
 }
 
 type owner struct {
@@ -22,7 +23,9 @@ type owner struct {
 
 var _ drift.Inventories = (*owners)(nil)
 
-func newOwners() *owners { return &owners{entries: map[txn.Ref]owner{}} }
+func newOwners() *owners {
+	return &owners{entries: map[txn.Ref]owner{}, rules: map[string]*drift.Rules{}}
+}
 
 // Lookup implements drift.Inventories.
 func (o *owners) Lookup(ref txn.Ref) (string, plan.Entry, bool) {
@@ -30,6 +33,20 @@ func (o *owners) Lookup(ref txn.Ref) (string, plan.Entry, bool) {
 	defer o.mu.RUnlock()
 	e, ok := o.entries[ref]
 	return e.source, e.entry, ok
+}
+
+// Rules implements drift.Inventories.
+func (o *owners) Rules(source string) *drift.Rules {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.rules[source]
+}
+
+// rule sets what a source says of changes.
+func (o *owners) rule(source string, r *drift.Rules) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rules[source] = r
 }
 
 // source is Lookup for who needs no entry.

@@ -47,6 +47,8 @@ type source struct {
 	inventory *plan.Inventory
 	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
 	checks    *health.Judge
+	rules     *drift.Rules
+	ruled     time.Time // when the rules were last looked at as a whole
 	tracker   *health.Tracker
 	records   []drift.Record
 	broken    map[txn.Ref]breakage // drift to be corrected
@@ -196,12 +198,17 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if due {
 		s.retryAt = time.Time{}
 	}
-	s.observe(p.writes)
+	s.observe(ctx, p.writes)
 	var err error
 	woken := s.slept && !s.suspended()
 	if woken {
 		s.slept = false
 	}
+	// What a rule let through is put back when the rule ends.
+	if next := s.rules.Next(s.ruled); !s.ruled.IsZero() && !next.IsZero() && !now.Before(next) {
+		p.all = true
+	}
+	s.ruled = now
 	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
@@ -229,6 +236,8 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	v1alpha1.SetDefaultsGitSource(o)
 	old := s.object
 	s.object = o
+	s.rules = drift.NewRules(&o.Spec.Drift)
+	s.engine.owners.rule(s.name, s.rules)
 	s.status.ObservedGeneration = o.Generation
 	if old == nil || needsReopen(&old.Spec, &o.Spec) {
 		s.follow(ctx)
@@ -265,6 +274,7 @@ func (s *source) next() time.Duration {
 		}
 	}
 	sooner(s.retryAt)
+	sooner(s.rules.Next(s.now()))
 	if s.object != nil {
 		if s.release != nil && s.release.Status.Phase == v1alpha1.ReleaseProgressing {
 			sooner(s.deadline())
@@ -291,7 +301,7 @@ func (s *source) deadline() time.Time {
 }
 
 // observe takes in what was written to objects of the inventory.
-func (s *source) observe(writes []txn.Write) {
+func (s *source) observe(ctx context.Context, writes []txn.Write) {
 	for _, w := range writes {
 		e, ok := s.inventory.Entries[w.Ref]
 		if !ok {
@@ -301,17 +311,27 @@ func (s *source) observe(writes []txn.Write) {
 		if w.Identity.Name == s.engine.cfg.Identity.Name || w.Subresource == "status" {
 			continue
 		}
-		r := drift.Look(s.name, &e, w.Identity, w.Before, w.After, w.FieldManager, w.Time)
-		if r != nil {
+		f := drift.Look(s.name, s.rules, &e, w, func() bool { return s.scaled(ctx, &e) })
+		if f != nil {
+			r := f.Record
 			s.records = append(s.records, *r)
 			s.status.LastDriftTime = &metav1.Time{Time: r.Time}
 			s.log.Info("drift", "object", r.Object, "user", r.User, "deleted", r.Deleted)
 		}
-		// An object that was being deleted is gone only now.
-		if r != nil || w.After == nil {
-			s.broken[w.Ref] = breakage{before: w.Before, record: r}
+		switch {
+		case f != nil && f.Correct:
+			s.broken[w.Ref] = breakage{before: w.Before, record: f.Record}
+		case w.After == nil && s.rules.For(&e, "", w.Time) == v1alpha1.DriftCorrect:
+			// An object that was being deleted is gone only now.
+			s.broken[w.Ref] = breakage{before: w.Before}
 		}
 	}
+}
+
+// scaled tells whether an autoscaler looks after an object.
+func (s *source) scaled(ctx context.Context, e *plan.Entry) bool {
+	view, err := s.engine.cfg.Txn.View(ctx)
+	return err == nil && drift.Scaled(view, e)
 }
 
 // breakage is an object that is not as git says.

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -35,6 +37,8 @@ func TestStories(t *testing.T) {
 		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
 		"unquarantine": (*story).deleteRelease, // of work's HEAD
 		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
+		"create":       (*story).create,        // FILE of JSON
+		"image":        (*story).wantImage,     // RESOURCE NAME IMAGE of the first container
 		"pushed":       (*story).wantPushed,    // PREFIX; calls it FETCHED
 		"moved":        (*story).wantMoved,
 		"pin":          (*story).pin,          // SOURCE REV REASON
@@ -162,15 +166,55 @@ func ref(resource, name string) txn.Ref {
 	return r
 }
 
-func (s *story) act(_ *testscript.TestScript, args []string) error {
+// act prints what the writer is told.
+func (s *story) act(ts *testscript.TestScript, args []string) error {
 	change := txn.Change{Verb: txn.Verb(args[1]), Ref: ref(args[2], args[3]), FieldManager: "kubectl-edit"}
 	if change.Verb == txn.Patch {
 		change.Patch, change.PatchType = []byte(args[4]), types.StrategicMergePatchType
 	}
-	_, err := s.store.Do(s.t.Context(), txn.Identity{
-		Name: args[0], Groups: []string{"system:authenticated"}, Address: "10.1.2.3", UserAgent: "kubectl/v1.37.0", Impersonator: "admin",
-	}, change)
+	who := txn.Identity{Name: args[0], Groups: []string{"system:authenticated"}, Address: "10.1.2.3", UserAgent: "kubectl/v1.37.0", Impersonator: "admin"}
+	result, _, err := txn.Run(s.t.Context(), s.store, who, txn.CommitOptions{}, func(txn.View) ([]txn.Change, error) { return []txn.Change{change}, nil })
+	if result != nil {
+		for _, o := range result.Outcomes {
+			for _, w := range o.Warnings {
+				fmt.Fprintln(ts.Stdout(), "Warning:", w)
+			}
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(ts.Stdout(), "Error:", err)
+	} else {
+		fmt.Fprintln(ts.Stdout(), "written")
+	}
 	return err
+}
+
+func (s *story) create(ts *testscript.TestScript, args []string) error {
+	o := &unstructured.Unstructured{}
+	if err := o.UnmarshalJSON([]byte(ts.ReadFile(args[0]))); err != nil {
+		return err
+	}
+	mapping, err := s.store.Mapper().RESTMapping(o.GroupVersionKind().GroupKind(), o.GroupVersionKind().Version)
+	if err != nil {
+		return err
+	}
+	_, err = s.store.Do(s.t.Context(), admin, txn.Change{
+		Verb: txn.Create, Ref: txn.Ref{Resource: mapping.Resource.GroupResource(), Namespace: o.GetNamespace(), Name: o.GetName()}, Object: o,
+	})
+	return err
+}
+
+func (s *story) wantImage(_ *testscript.TestScript, args []string) error {
+	return failure(s.await(func() string {
+		d, ok := s.get(ref(args[0], args[1])).(*appsv1.Deployment)
+		if !ok {
+			return "there is no such Deployment"
+		}
+		if got := d.Spec.Template.Spec.Containers[0].Image; got != args[2] {
+			return "the image is " + got
+		}
+		return ""
+	}))
 }
 
 func (s *story) setStatus(_ *testscript.TestScript, args []string) error {

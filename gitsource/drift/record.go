@@ -1,14 +1,11 @@
 package drift
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"strings"
 	"time"
-
-	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
@@ -54,33 +51,72 @@ func (r *Record) Who() string {
 	return r.User
 }
 
+// Finding is what a write by somebody else means for a source.
+type Finding struct {
+	// Record says what was changed, without what is left to others.
+	Record *Record
+	// Policy is the strictest one of the fields that were changed: deny,
+	// correct, warn or report.
+	Policy v1alpha1.DriftPolicy
+	// Correct tells whether anything of it is to be put back.
+	Correct bool
+}
+
+// strictness orders policies.
+var strictness = map[v1alpha1.DriftPolicy]int{
+	v1alpha1.DriftAllow: 0, v1alpha1.DriftReport: 1, v1alpha1.DriftWarn: 2, v1alpha1.DriftCorrect: 3, v1alpha1.DriftDeny: 4,
+}
+
 // Look says what a write by somebody else changed of what git says; nil when
-// nothing.
-func Look(source string, e *plan.Entry, identity txn.Identity, before, after txn.Object, fieldManager string, now time.Time) *Record {
+// nothing, or nothing but what is left to others. scaled tells that an
+// autoscaler looks after the object's replicas.
+func Look(source string, rules *Rules, e *plan.Entry, w txn.Write, scaled func() bool) *Finding {
 	r := &Record{
-		Time: now.UTC(), Object: e.Ref().String(), Kind: e.Kind, Namespace: e.Namespace, Name: e.Name, Origin: e.Origin,
-		User: identity.Name, Groups: identity.Groups, Impersonator: identity.Impersonator,
-		Address: identity.Address, UserAgent: identity.UserAgent, Manager: fieldManager,
+		Time: w.Time.UTC(), Object: e.Ref().String(), Kind: e.Kind, Namespace: e.Namespace, Name: e.Name, Origin: e.Origin,
+		User: w.Identity.Name, Groups: w.Identity.Groups, Impersonator: w.Identity.Impersonator,
+		Address: w.Identity.Address, UserAgent: w.Identity.UserAgent, Manager: w.FieldManager,
 	}
+	f := &Finding{Record: r, Policy: v1alpha1.DriftAllow}
 	switch {
-	case before == nil || before.GetDeletionTimestamp() != nil:
+	case w.Before == nil || w.Before.GetDeletionTimestamp() != nil:
 		return nil
-	case after == nil || after.GetDeletionTimestamp() != nil:
+	case w.After == nil || w.After.GetDeletionTimestamp() != nil:
 		r.Deleted = true
-		return r
+		f.count(rules.For(e, "", w.Time))
+		return f.worth()
 	}
-	fields, err := Changed(plan.Manager(source), before, after)
-	if err != nil || len(fields) == 0 {
+	fields, err := Changed(plan.Manager(source), w.Before, w.After)
+	if err != nil {
 		return nil // what cannot be read as ours is not ours
 	}
-	if len(fields) > maxFields {
-		fields = fields[:maxFields]
+	for _, change := range fields {
+		policy := rules.For(e, change.Path, w.Time)
+		if policy == v1alpha1.DriftAllow || change.Path == replicas && scaled() {
+			continue
+		}
+		f.count(policy)
+		r.Fields = append(r.Fields, change)
 	}
+	r.Fields = r.Fields[:min(len(r.Fields), maxFields)]
 	if e.Kind == "Secret" && e.Group == "" {
-		mask(fields)
+		mask(r.Fields)
 	}
-	r.Fields = fields
-	return r
+	return f.worth()
+}
+
+// count takes a policy in. What is denied but got through is put back.
+func (f *Finding) count(p v1alpha1.DriftPolicy) {
+	if strictness[p] > strictness[f.Policy] {
+		f.Policy = p
+	}
+	f.Correct = f.Correct || p == v1alpha1.DriftCorrect || p == v1alpha1.DriftDeny
+}
+
+func (f *Finding) worth() *Finding {
+	if f.Policy == v1alpha1.DriftAllow {
+		return nil
+	}
+	return f
 }
 
 // mask hides the values of a Secret.
@@ -120,39 +156,4 @@ func Load(notes []txn.Note) ([]Record, error) {
 		out = append(out, r)
 	}
 	return out, nil
-}
-
-// Inventories tells which source has an object.
-type Inventories interface {
-	Lookup(txn.Ref) (source string, e plan.Entry, ok bool)
-}
-
-// Guard stores a record along with every write that is drift. It refuses none.
-type Guard struct {
-	// Self is the engine's own name, whose writes are no drift.
-	Self        string
-	Inventories Inventories
-	Clock       clock.PassiveClock
-}
-
-var _ txn.Guard = (*Guard)(nil)
-
-// Check implements txn.Guard.
-func (g *Guard) Check(_ context.Context, _ txn.View, identity txn.Identity, planned txn.Outcome) (txn.Verdict, error) {
-	if identity.Name == g.Self || planned.Change.Subresource == "status" {
-		return txn.Verdict{}, nil
-	}
-	source, e, ok := g.Inventories.Lookup(planned.Change.Ref)
-	if !ok {
-		return txn.Verdict{}, nil
-	}
-	r := Look(source, &e, identity, planned.Before, planned.After, planned.Change.FieldManager, g.Clock.Now())
-	if r == nil {
-		return txn.Verdict{}, nil
-	}
-	note, err := r.Note(source)
-	if err != nil {
-		return txn.Verdict{}, err
-	}
-	return txn.Verdict{Notes: []txn.Note{note}}, nil
 }

@@ -44,6 +44,9 @@ type Input struct {
 	Consents []string
 	// Owner tells which other source has an object in its inventory.
 	Owner func(txn.Ref) (source string, owned bool)
+	// Leave gives a desired object what is left to others of the live one; it
+	// may be nil.
+	Leave func(view txn.View, e *Entry, desired *unstructured.Unstructured, live txn.Object) error
 	// All plans objects too that have not changed since they were applied;
 	// otherwise only those of Dirty.
 	All   bool
@@ -233,7 +236,7 @@ func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 		stage, bytes = Stage{}, 0
 	}
 	for _, w := range applies {
-		body, size := p.body(w)
+		body, size := p.body(in, w)
 		if len(stage.Changes) > 0 && (len(stage.Changes) >= MaxStageObjects || bytes+size > MaxStageBytes) {
 			flush()
 		}
@@ -258,11 +261,16 @@ func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
 }
 
 // body is the object as it is applied, and about how large it is.
-func (p *Plan) body(w wanted) (*unstructured.Unstructured, int) {
+func (p *Plan) body(in *Input, w wanted) (*unstructured.Unstructured, int) {
 	body := w.object.Body.DeepCopy()
 	body.SetNamespace(w.ref.Namespace)
 	if w.ref.Namespace == "" {
 		unstructured.RemoveNestedField(body.Object, "metadata", "namespace")
+	}
+	if live, ok := in.View.Get(w.ref); ok && in.Leave != nil {
+		if err := in.Leave(in.View, &w.entry, body, live); err != nil {
+			p.Problems = append(p.Problems, v1alpha1.Problem{File: w.object.File, Line: w.object.Line, Object: w.ref.String(), Message: err.Error()})
+		}
 	}
 	encoded, err := json.Marshal(body.Object)
 	if err != nil {

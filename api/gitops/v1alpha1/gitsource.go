@@ -203,17 +203,69 @@ type HelmSpec struct {
 type DriftPolicy string
 
 const (
-	// DriftCorrect records who changed what and puts it back at once.
+	// DriftCorrect records who changed what, warns the writer and puts it back
+	// at once.
 	DriftCorrect DriftPolicy = "correct"
 	// DriftReport records who changed what and leaves it.
 	DriftReport DriftPolicy = "report"
+	// DriftWarn does the same and warns the writer.
+	DriftWarn DriftPolicy = "warn"
+	// DriftDeny refuses the write and names the file in git. Writes of the
+	// cluster's own components are let through and corrected.
+	DriftDeny DriftPolicy = "deny"
+	// DriftAllow leaves the fields to others: nothing is recorded or corrected,
+	// and commits do not reset them either.
+	DriftAllow DriftPolicy = "allow"
 )
 
 // DriftSpec says what happens when somebody changes what git says.
 type DriftSpec struct {
-	// Policy is correct (the default) or report.
+	// Policy for all that no rule speaks of: correct (the default), report,
+	// warn or deny.
 	// +optional
 	Policy DriftPolicy `json:"policy,omitempty"`
+	// Rules say it for single files, objects and fields. The first one that
+	// matches counts.
+	// +optional
+	// +listType=atomic
+	Rules []DriftRule `json:"rules,omitempty"`
+}
+
+// DriftRule says what happens when somebody changes certain things. What a
+// rule does not restrict it matches; patterns may contain * for any part.
+type DriftRule struct {
+	// Policy is correct, report, warn, deny or allow.
+	Policy DriftPolicy `json:"policy"`
+	// Paths are patterns of files in the repository, as "apps/*" for all that
+	// lies below apps.
+	// +optional
+	// +listType=atomic
+	Paths []string `json:"paths,omitempty"`
+	// Kinds, as "Deployment".
+	// +optional
+	// +listType=atomic
+	Kinds []string `json:"kinds,omitempty"`
+	// Namespaces are patterns of namespaces.
+	// +optional
+	// +listType=atomic
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Names are patterns of objects' names.
+	// +optional
+	// +listType=atomic
+	Names []string `json:"names,omitempty"`
+	// Fields with all that lies below them, as "spec.replicas",
+	// "metadata.annotations" or `spec.template.spec.containers[name="web"].image`;
+	// [*] stands for every item of a list. Without fields a rule is about the
+	// whole object, and its deletion too.
+	// +optional
+	// +listType=atomic
+	Fields []string `json:"fields,omitempty"`
+	// Until ends the rule by itself; what it let through is put back then.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+	// Reason for people.
+	// +optional
+	Reason string `json:"reason,omitempty"`
 }
 
 // HealthSpec says when a commit counts as healthy, and what happens when it

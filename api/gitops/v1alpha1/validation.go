@@ -45,7 +45,7 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	}
 	errs = append(errs, oneOf(s.Render, at.Child("render"), RenderAuto, RenderPlain, RenderKustomize, RenderHelm)...)
 	errs = append(errs, validateHelm(s.Helm, at.Child("helm"))...)
-	errs = append(errs, oneOf(s.Drift.Policy, at.Child("drift", "policy"), DriftCorrect, DriftReport)...)
+	errs = append(errs, validateDrift(&s.Drift, at.Child("drift"))...)
 	errs = append(errs, validateHealth(&s.Health, at.Child("health"))...)
 	if s.Pin != nil && !commitID.MatchString(s.Pin.Commit) {
 		errs = append(errs, field.Invalid(at.Child("pin", "commit"), s.Pin.Commit, "must be a full commit id of 40 hexadecimal digits"))
@@ -54,6 +54,25 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 		errs = append(errs, validateName(s.TargetNamespace, true, at.Child("targetNamespace"))...)
 	}
 	return append(errs, validateLimits(s, at)...)
+}
+
+func validateDrift(d *DriftSpec, at *field.Path) field.ErrorList {
+	errs := oneOf(d.Policy, at.Child("policy"), DriftCorrect, DriftReport, DriftWarn, DriftDeny)
+	for i, r := range d.Rules {
+		at := at.Child("rules").Index(i)
+		errs = append(errs, oneOf(r.Policy, at.Child("policy"), DriftCorrect, DriftReport, DriftWarn, DriftDeny, DriftAllow)...)
+		for name, patterns := range map[string][]string{"paths": r.Paths, "kinds": r.Kinds, "namespaces": r.Namespaces, "names": r.Names, "fields": r.Fields} {
+			for j, p := range patterns {
+				if p == "" {
+					errs = append(errs, field.Required(at.Child(name).Index(j), ""))
+				}
+			}
+		}
+		if len(r.Fields) == 0 && r.Policy == DriftAllow && r.Until == nil {
+			errs = append(errs, field.Required(at.Child("until"), "whole objects may be left to others for a time only; name fields to leave those for good"))
+		}
+	}
+	return errs
 }
 
 func validateHealth(h *HealthSpec, at *field.Path) field.ErrorList {

@@ -11,6 +11,11 @@ func (in ConfigMapReference) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in DriftRule) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.DriftRule"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in DriftSpec) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.DriftSpec"
 }

@@ -111,6 +111,7 @@ func (s *Store) ask(ctx context.Context, result *txn.Result) ([]txn.Note, map[in
 				refusals[i] = err
 			}
 			notes = append(notes, verdict.Notes...)
+			result.Outcomes[i].Warnings = append(result.Outcomes[i].Warnings, verdict.Warnings...)
 		}
 	}
 	return notes, refusals, nil
