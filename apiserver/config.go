@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
 
@@ -71,6 +72,8 @@ type Config struct {
 	// Routes are served beside the API, each by its exact path, or with
 	// everything below it when that ends with a slash.
 	Routes map[string]http.Handler
+	// Collectors are asked along with the server's own metrics.
+	Collectors []prometheus.Collector
 	// Prepare runs when the API can be used in process and nobody is served
 	// yet: what has to exist once /readyz answers is made here.
 	Prepare func(context.Context, *Server) error

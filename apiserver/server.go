@@ -264,7 +264,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		_, ok := s.visible.ByGVR(s.store.Snapshot(), r)
 		return ok
 	}, s.config.Clock.Now)
-	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit, s.gathered(), slices.Concat(s.backend.collectors(), admitted.collectors())...)
+	metrics, err := metricsHandler(requests, s.fairness, s.store, s.audit, s.gathered(), slices.Concat(s.backend.collectors(), admitted.collectors(), s.config.Collectors)...)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,10 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/gitsource/repo"
 )
 
 // EpochName is the singleton that only one engine at a time is.
@@ -45,6 +47,13 @@ type Config struct {
 	Logs func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error)
 	// Observing, when not nil, is called when every write is seen from then on.
 	Observing func()
+	// Metrics may be nil for ones that nobody sees.
+	Metrics *Metrics
+	// Events, when not nil, is told what people should look at: a source, a
+	// reason in one word and a message. It must not block.
+	Events func(source *v1alpha1.GitSource, reason, message string)
+	// Limits bound what a remote can cost; zero ones have their defaults.
+	Limits repo.Limits
 	// Clock may be nil for the real one.
 	Clock clock.Clock
 	// Logger may be nil for none.
@@ -62,6 +71,12 @@ func (c *Config) complete() error {
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
+	if c.Events == nil {
+		c.Events = func(*v1alpha1.GitSource, string, string) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

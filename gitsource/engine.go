@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -12,6 +13,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/apply"
 	"github.com/headway-sh/headway/gitsource/drift"
+	"github.com/headway-sh/headway/gitsource/fetch"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/report"
 )
@@ -28,6 +30,8 @@ type Engine struct {
 	cfg     Config
 	applier *apply.Applier
 	owners  *owners
+	// fetchers are shared by the sources.
+	fetchers *fetch.Fetchers
 	// applying is held while a commit is planned and written, so that two
 	// sources cannot both be the first to claim an object.
 	applying sync.Mutex
@@ -47,11 +51,13 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	return &Engine{
+	e := &Engine{
 		cfg: cfg, owners: newOwners(), sources: map[string]*source{}, ended: map[string]<-chan struct{}{}, branches: map[string]*report.Branch{},
 		changed: map[string]bool{}, wake: make(chan struct{}, 1),
 		applier: &apply.Applier{Txn: cfg.Txn, Identity: cfg.Identity},
-	}, nil
+	}
+	e.fetchers = fetch.New(fetch.Config{Dir: filepath.Join(cfg.DataDir, "mirrors"), Remote: e.remote, Clock: cfg.Clock})
+	return e, nil
 }
 
 // Run follows all GitSources until the context ends, and waits for everything
@@ -144,6 +150,7 @@ func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) er
 			running.cancel()
 			e.ended[name] = running.done
 			delete(e.sources, name)
+			e.cfg.Metrics.forget(name)
 		case running == nil:
 			s := newSource(e, name, e.ended[name])
 			e.sources[name] = s

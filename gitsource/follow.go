@@ -2,20 +2,14 @@ package gitsource
 
 import (
 	"context"
-	"errors"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
-	"crypto/sha256"
-	"encoding/hex"
-
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/fetch"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/repo"
 	"github.com/headway-sh/headway/gitsource/watch"
@@ -29,17 +23,14 @@ type follower struct {
 	repo     *repo.Repository // nil when it could not be opened
 	err      error            // why not
 	renderer *render.Renderer
-	push     pushFunc // nil for local repositories
+	push     pushFunc      // nil for what lies on this machine
+	member   *fetch.Member // nil for what is read where it lies
 	// pushCommit makes a commit of the mirror the tip of a remote's reference;
-	// nil for local repositories.
+	// nil for what lies on this machine.
 	pushCommit func(context.Context, *repo.Repository, string, repo.ID) error
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
-
-	mu       sync.Mutex // guards fetchErr
-	fetchErr error
-	fetched  bool
 }
 
 func (f *follower) close() {
@@ -48,16 +39,20 @@ func (f *follower) close() {
 	}
 	f.stop()
 	f.running.Wait()
-	if f.repo != nil {
+	switch {
+	case f.member != nil:
+		f.member.Leave()
+	case f.repo != nil:
 		_ = f.repo.Close() // only read from: nothing can be lost
 	}
 }
 
 // state is the newest error of fetching, and whether one has succeeded ever.
-func (f *follower) state() (error, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fetchErr, f.fetched
+func (f *follower) state() (err error, fetched bool) {
+	if f.member == nil {
+		return nil, true
+	}
+	return f.member.State()
 }
 
 // localPath is the path of a repository on this machine, or nothing.
@@ -72,26 +67,67 @@ func localPath(address string) string {
 }
 
 // follow opens the source's repository and has its references watched, or, for
-// a remote one, polled.
+// a remote one, fetched.
 func (s *source) follow(ctx context.Context) {
 	s.follower.close()
 	ctx, stop := context.WithCancel(ctx)
 	f := &follower{stop: stop}
 	s.follower = f
-	if path := localPath(s.object.Spec.URL); path != "" {
+	path := localPath(s.object.Spec.URL)
+	switch {
+	case path == "":
+		s.join(ctx, f, fetch.Target{URL: s.object.Spec.URL, CABundle: string(s.object.Spec.CABundle)})
+		if f.member != nil {
+			f.push = func(ctx context.Context, _ *repo.Repository, ref string) error { return f.member.Push(ctx, ref) }
+			f.pushCommit = func(ctx context.Context, _ *repo.Repository, ref string, id repo.ID) error {
+				return f.member.PushCommit(ctx, ref, id)
+			}
+		}
+	case repo.IsBundle(path):
+		s.join(ctx, f, fetch.Target{URL: path, Bundle: true})
+		s.watchBundle(ctx, f, path)
+	default:
 		_, absent := os.Lstat(path)
 		f.repo, f.err = repo.Open(path)
 		s.watchLocal(ctx, f, path, absent != nil)
-	} else {
-		sum := sha256.Sum256([]byte(s.object.Spec.URL))
-		f.repo, f.err = repo.OpenMirror(filepath.Join(s.engine.cfg.DataDir, "mirrors", hex.EncodeToString(sum[:12])+".git"))
-		if f.err == nil {
-			s.pollRemote(ctx, f)
-		}
 	}
 	if f.repo != nil {
 		f.renderer = s.renderer(f.repo, func() (txn.View, error) { return s.engine.cfg.Txn.View(ctx) })
 	}
+}
+
+// join has a target fetched into a mirror that other sources may share.
+func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
+	spec := &s.object.Spec
+	if spec.SecretRef != nil && !t.Bundle {
+		t.Secret = *spec.SecretRef
+	}
+	f.member, f.err = s.engine.fetchers.Join(ctx, t, fetch.Options{
+		Interval: spec.Interval.Duration,
+		Changed:  func() { s.tell(func(p *pending) { p.refs = true }) },
+		Done:     func(took time.Duration, err error) { s.engine.cfg.Metrics.fetched(s.name, s.now(), took, err) },
+	})
+	if f.err == nil {
+		f.repo = f.member.Repo()
+	}
+}
+
+// watchBundle has a bundle read again when it changes; one that goes is waited
+// for, while what was read of it stays.
+func (s *source) watchBundle(ctx context.Context, f *follower, path string) {
+	changed := func() {
+		if f.member != nil {
+			f.member.Now()
+		}
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			s.tell(func(p *pending) { p.refs, p.opened = true, true })
+		}
+	}
+	f.running.Go(func() {
+		if err := watch.File(ctx, path, changed, changed); err != nil {
+			s.log.Error("changes of the bundle are not seen", "error", err)
+		}
+	})
 }
 
 // watchLocal tells the source when references move, and when a repository that
@@ -120,63 +156,4 @@ func (s *source) watchLocal(ctx context.Context, f *follower, path string, absen
 			s.log.Error("pushes are not seen", "error", err)
 		}
 	})
-}
-
-// pollRemote fetches at once and then at the source's interval.
-func (s *source) pollRemote(ctx context.Context, f *follower) {
-	spec := s.object.Spec.DeepCopy()
-	remote := func(ctx context.Context) (repo.Remote, error) { return s.remote(ctx, spec) }
-	f.push = func(ctx context.Context, r *repo.Repository, ref string) error {
-		to, err := remote(ctx)
-		if err != nil {
-			return err
-		}
-		return r.Push(ctx, to, ref)
-	}
-	f.pushCommit = func(ctx context.Context, r *repo.Repository, ref string, id repo.ID) error {
-		to, err := remote(ctx)
-		if err != nil {
-			return err
-		}
-		return r.PushCommit(ctx, to, ref, id)
-	}
-	f.running.Go(func() {
-		for {
-			from, err := remote(ctx)
-			if err == nil {
-				_, err = f.repo.Fetch(ctx, from)
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			f.mu.Lock()
-			f.fetchErr, f.fetched = err, f.fetched || err == nil
-			f.mu.Unlock()
-			s.tell(func(p *pending) { p.refs = true })
-			select {
-			case <-ctx.Done():
-				return
-			case <-s.engine.cfg.Clock.After(spec.Interval.Duration):
-			}
-		}
-	})
-}
-
-// remote gathers what is needed to talk to the source's remote.
-func (s *source) remote(ctx context.Context, spec *v1alpha1.GitSourceSpec) (repo.Remote, error) {
-	r := repo.Remote{URL: spec.URL, CABundle: spec.CABundle}
-	if spec.SecretRef == nil {
-		return r, nil
-	}
-	view, err := s.engine.cfg.Txn.View(ctx)
-	if err != nil {
-		return r, err
-	}
-	o, ok := view.Get(txn.Ref{Resource: secrets, Namespace: spec.SecretRef.Namespace, Name: spec.SecretRef.Name})
-	secret, typed := o.(*corev1.Secret)
-	if !ok || !typed {
-		return r, errors.New("the Secret " + spec.SecretRef.Namespace + "/" + spec.SecretRef.Name + " with the credentials does not exist")
-	}
-	r.Token, r.Username, r.Password = string(secret.Data["token"]), string(secret.Data["username"]), string(secret.Data["password"])
-	return r, nil
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/api/txn/txntest"
 	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/gitsource/repo"
+	"github.com/headway-sh/headway/internal/gittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,6 +45,10 @@ type cluster struct {
 	logs func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error)
 
 	stopEngine func()
+	server     *gittest.Server // nil until a story serves
+
+	mu     sync.Mutex // guards events
+	events []string
 }
 
 func newCluster(t testing.TB, dir string) *cluster {
@@ -131,6 +137,12 @@ func (c *cluster) engine() *gitsource.Engine {
 	e, err := gitsource.New(gitsource.Config{
 		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
 		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs,
+		Limits: repo.Limits{Stall: time.Second, RefBytes: 1 << 20},
+		Events: func(o *v1alpha1.GitSource, reason, message string) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.events = append(c.events, o.Name+" "+reason+" "+message)
+		},
 	})
 	if err != nil {
 		c.t.Fatal(err)

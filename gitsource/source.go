@@ -239,8 +239,11 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	s.rules = drift.NewRules(&o.Spec.Drift)
 	s.engine.owners.rule(s.name, s.rules)
 	s.status.ObservedGeneration = o.Generation
-	if old == nil || needsReopen(&old.Spec, &o.Spec) {
+	switch {
+	case old == nil || needsReopen(&old.Spec, &o.Spec):
 		s.follow(ctx)
+	case s.follower.member != nil && old.Annotations[v1alpha1.AnnotationFetch] != o.Annotations[v1alpha1.AnnotationFetch]:
+		s.follower.member.Now()
 	}
 	if old != nil && reflect.DeepEqual(old.Spec.Health.Checks, o.Spec.Health.Checks) || old == nil && len(o.Spec.Health.Checks) == 0 {
 		return nil

@@ -24,6 +24,10 @@ func (s *source) stamp() *metav1.Time {
 	return &metav1.Time{Time: s.now().UTC().Truncate(time.Second)}
 }
 
+// reasonRewritten is why a commit is held that does not descend from the
+// applied one.
+const reasonRewritten = "HistoryRewritten"
+
 func (s *source) condition(kind string, ok bool, reason, message string) {
 	state := metav1.ConditionFalse
 	if ok {
@@ -31,6 +35,10 @@ func (s *source) condition(kind string, ok bool, reason, message string) {
 	}
 	if len(message) > 1024 {
 		message = message[:1021] + "..."
+	}
+	old := meta.FindStatusCondition(s.status.Conditions, kind)
+	if worth := kind == v1alpha1.ConditionFetched || kind == v1alpha1.ConditionVerified || reason == reasonRewritten; worth && !ok && (old == nil || old.Reason != reason) {
+		s.engine.cfg.Events(s.object, reason, message)
 	}
 	meta.SetStatusCondition(&s.status.Conditions, metav1.Condition{
 		Type: kind, Status: state, Reason: reason, Message: message, ObservedGeneration: s.status.ObservedGeneration, LastTransitionTime: *s.stamp(),

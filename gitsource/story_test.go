@@ -47,8 +47,12 @@ func TestStories(t *testing.T) {
 		"tick":         (*story).tick,         // DURATION
 		"objects":      (*story).objects,      // prints the inventory's objects
 		"problems":     (*story).printProblems,
-		"report":       (*story).report,  // FILE PATTERN: prints it once it has the pattern
-		"settled":      (*story).settled, // no transaction is made while the clock goes on
+		"report":       (*story).report,      // FILE PATTERN: prints it once it has the pattern
+		"settled":      (*story).settled,     // no transaction is made while the clock goes on
+		"serve":        (*story).serve,       // the repository, at $HTTPS and $SSH, with the Secret default/git
+		"break":        (*story).breakServer, // FAULT, or mend
+		"poll":         (*story).poll,        // until the server was asked once more
+		"event":        (*story).wantEvent,   // REASON [SOURCE]
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, f := range commands {

@@ -124,10 +124,10 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 	name, id, err := f.repo.Resolve(s.object.Spec.Ref)
 	s.status.ObservedRef = name
 	switch {
-	case errors.Is(err, repo.ErrEmpty) && f.push != nil && !fetched && fetchErr == nil:
+	case errors.Is(err, repo.ErrEmpty) && !fetched && fetchErr == nil:
 		return fail("Fetching", errors.New("the first fetch is under way"))
 	case err != nil && fetchErr != nil:
-		return fail("FetchFailed", fetchErr)
+		return fail(fetchReason(fetchErr), fetchErr)
 	case (errors.Is(err, repo.ErrNoRef) || errors.Is(err, repo.ErrEmpty)) && s.status.AppliedCommit != "":
 		return fail("RefGone", fmt.Errorf("%w; the cluster stays at %.12s", err, s.status.AppliedCommit))
 	case errors.Is(err, repo.ErrEmpty):
@@ -139,8 +139,8 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 	case strings.HasPrefix(name, repo.ReportPrefix):
 		return fail("ReportBranch", fmt.Errorf("%s is written by a cluster: a source cannot follow it", name))
 	}
-	if fetchErr != nil {
-		s.condition(v1alpha1.ConditionFetched, false, "FetchFailed", fetchErr.Error())
+	if fetchErr != nil { // what is known of the remote is gone on with
+		s.condition(v1alpha1.ConditionFetched, false, fetchReason(fetchErr), fetchErr.Error())
 	} else {
 		s.condition(v1alpha1.ConditionFetched, true, "Fetched", "the newest commit is known")
 	}
@@ -149,6 +149,19 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 		s.status.ObservedTime = s.stamp()
 	}
 	return id, true
+}
+
+// fetchReason says in one word why a fetch failed.
+func fetchReason(err error) string {
+	switch {
+	case errors.Is(err, repo.ErrEmptied):
+		return "Emptied"
+	case errors.Is(err, repo.ErrTooLarge):
+		return "TooLarge"
+	case errors.Is(err, repo.ErrStalled), errors.Is(err, context.DeadlineExceeded):
+		return "Stalled"
+	}
+	return "FetchFailed"
 }
 
 // descends tells whether a commit may follow the applied one: history that was
@@ -175,8 +188,8 @@ func (s *source) hold(id repo.ID) {
 	message := fmt.Sprintf("%s was rewritten: %.12s does not descend from the applied commit %.12s, which stays. "+
 		"Push a commit on top of it, or consent with: kubectl annotate gitsource %s --overwrite %s=%s",
 		s.status.ObservedRef, id, s.inventory.Head.Commit, s.name, v1alpha1.AnnotationAllowRewrite, id)
-	s.condition(v1alpha1.ConditionReady, false, "HistoryRewritten", message)
-	s.condition(v1alpha1.ConditionStalled, true, "HistoryRewritten", message)
+	s.condition(v1alpha1.ConditionReady, false, reasonRewritten, message)
+	s.condition(v1alpha1.ConditionStalled, true, reasonRewritten, message)
 	s.problems = []v1alpha1.Problem{{Message: message}}
 }
 

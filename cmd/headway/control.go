@@ -13,15 +13,18 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/gitsource"
+	eventlog "github.com/headway-sh/headway/internal/events"
 	"github.com/headway-sh/headway/internal/leader"
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership/heartbeat"
@@ -116,7 +119,16 @@ func (s *server) runGitSource(ctx context.Context) error {
 		return err
 	}
 	return s.lead(ctx, gitsource.EpochName, identity, func(ctx context.Context, _ txn.Epoch) error {
+		c := s.api.Peer(identity).Client()
+		ctx, cancel := context.WithCancel(ctx)
+		recorder, stop := eventlog.New(ctx, "gitsource", c, c.Scheme(), s.clock, s.log)
+		defer stop()
+		defer cancel() // before stop, which waits for it
 		engine, err := gitsource.New(gitsource.Config{
+			Metrics: s.sources,
+			Events: func(o *v1alpha1.GitSource, reason, message string) {
+				recorder.Event(o, corev1.EventTypeWarning, reason, message)
+			},
 			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
 			Observing: func() { s.observing.Store(true) }, Capabilities: s.api.Capabilities,

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
@@ -22,6 +23,7 @@ import (
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/apiserver/audit"
+	"github.com/headway-sh/headway/gitsource"
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
@@ -137,8 +139,10 @@ type server struct {
 	started chan struct{} // closed once api and gossip are there
 	// observing says that a source's engine sees every write.
 	observing atomic.Bool
-	podCIDR   netip.Prefix
-	services  netip.Prefix
+	// sources are what the engine counts, whether this server runs one or not.
+	sources  *gitsource.Metrics
+	podCIDR  netip.Prefix
+	services netip.Prefix
 	// secondServices is the range of the other IP family; invalid: there is none.
 	secondServices netip.Prefix
 	address        netip.Addr
@@ -150,7 +154,7 @@ func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	s := &server{options: o, log: log, clock: clock.RealClock{}, started: make(chan struct{})}
+	s := &server{options: o, log: log, clock: clock.RealClock{}, started: make(chan struct{}), sources: gitsource.NewMetrics()}
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -199,7 +203,7 @@ func (s *server) start(ctx context.Context) error {
 		Audit: s.options.audit, AuthenticationConfig: s.options.authentication,
 		Seats:         s.options.readsInFlight + s.options.writesInFlight,
 		ShutdownDelay: s.options.shutdownDelay,
-		Routes:        s.routes(), Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
+		Routes:        s.routes(), Collectors: []prometheus.Collector{s.sources}, Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
 		return err

@@ -186,8 +186,9 @@ func (b *cappedBody) Read(p []byte) (int, error) {
 	if b.left -= int64(n); b.left < 0 {
 		return 0, fmt.Errorf("the remote's answer is over %d bytes: %w", b.limit, ErrTooLarge)
 	}
-	if err != nil && err != io.EOF && context.Cause(b.ctx) != nil {
-		err = context.Cause(b.ctx)
+	// A server that sees the stall's end may end its answer in good order.
+	if cause := context.Cause(b.ctx); err != nil && cause != nil && (err != io.EOF || errors.Is(cause, ErrStalled)) {
+		err = cause
 	}
 	return n, err
 }

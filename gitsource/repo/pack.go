@@ -18,6 +18,12 @@ import (
 // then under its name. A pack that is not whole or too much leaves nothing.
 // The repository can be read meanwhile. fresh tells what was in it.
 func (r *Repository) storePack(ctx context.Context, from io.Reader, limits Limits) (fresh func(ID) bool, err error) {
+	return r.takeIn(ctx, from, limits, func(*os.File, []ID) error { return nil })
+}
+
+// takeIn is storePack with a chance to complete a pack that has been looked
+// through; bases are the objects that its deltas name by their IDs.
+func (r *Repository) takeIn(ctx context.Context, from io.Reader, limits Limits, complete func(pack *os.File, bases []ID) error) (fresh func(ID) bool, err error) {
 	dir := filepath.Join(r.commonDir, "objects", "pack")
 	f, err := os.CreateTemp(dir, tempPack)
 	if err != nil {
@@ -32,9 +38,15 @@ func (r *Repository) storePack(ctx context.Context, from io.Reader, limits Limit
 	case n > limits.PackBytes:
 		return nil, fmt.Errorf("receive pack: over %d bytes: %w", limits.PackBytes, ErrTooLarge)
 	}
-	count, err := checkPack(&bounded{f, ctx}, limits)
+	count, bases, err := checkPack(&bounded{f, ctx}, limits)
 	if err != nil || count == 0 {
 		return func(ID) bool { return false }, err
+	}
+	if err := complete(f, bases); err != nil {
+		return nil, fmt.Errorf("complete pack: %w", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("index pack: %w", err)
 	}
 	index := new(idxfile.Writer)
 	parser, err := packfile.NewParser(packfile.NewScanner(&bounded{f, ctx}), index)
@@ -109,68 +121,68 @@ func (b *bounded) Read(p []byte) (int, error) {
 }
 
 // checkPack reads the sizes that a pack's objects claim before anybody inflates
-// them into memory, and gives their number.
-func checkPack(f io.ReadSeeker, limits Limits) (uint32, error) {
+// them into memory. It gives their number and the bases that deltas name.
+func checkPack(f io.ReadSeeker, limits Limits) (count uint32, bases []ID, err error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	scanner := packfile.NewScanner(f)
-	_, count, err := scanner.Header()
+	_, count, err = scanner.Header()
 	switch {
 	case errors.Is(err, packfile.ErrEmptyPackfile):
-		return 0, errors.New("check pack: the remote sent none")
+		return 0, nil, errors.New("check pack: there is none")
 	case err != nil:
-		return 0, fmt.Errorf("check pack: %w", err)
+		return 0, nil, fmt.Errorf("check pack: %w", err)
 	case count > limits.Objects:
-		return 0, fmt.Errorf("check pack: %d objects (limit %d): %w", count, limits.Objects, ErrTooLarge)
+		return 0, nil, fmt.Errorf("check pack: %d objects (limit %d): %w", count, limits.Objects, ErrTooLarge)
 	}
 	var total int64
 	for range count {
-		size, err := checkObject(scanner, limits.Object)
+		h, size, err := checkObject(scanner, limits.Object)
 		if err != nil {
-			return 0, fmt.Errorf("check pack: %w", err)
+			return 0, nil, fmt.Errorf("check pack: %w", err)
 		}
 		if total += size; total > limits.Inflated {
-			return 0, fmt.Errorf("check pack: it inflates to more than %d bytes: %w", limits.Inflated, ErrTooLarge)
+			return 0, nil, fmt.Errorf("check pack: it inflates to more than %d bytes: %w", limits.Inflated, ErrTooLarge)
+		}
+		if h.Type == plumbing.REFDeltaObject {
+			bases = append(bases, ID(h.Reference))
 		}
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return 0, err
-	}
-	return count, nil
+	return count, bases, nil
 }
 
 // checkObject passes one object and gives the bytes that it stands for.
-func checkObject(scanner *packfile.Scanner, limit int64) (int64, error) {
+func checkObject(scanner *packfile.Scanner, limit int64) (*packfile.ObjectHeader, int64, error) {
 	h, err := scanner.NextObjectHeader()
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	tooLarge := func(size int64) error {
 		return fmt.Errorf("an object of %d bytes (limit %d): %w", size, limit, ErrTooLarge)
 	}
 	if h.Length > limit || h.Length < 0 {
-		return 0, tooLarge(h.Length)
+		return nil, 0, tooLarge(h.Length)
 	}
 	var head start
 	if _, _, err := scanner.NextObject(&head); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if !h.Type.IsDelta() {
-		return h.Length, nil
+		return h, h.Length, nil
 	}
 	_, n := binary.Uvarint(head.bytes) // the size of what it changes
 	if n <= 0 {
-		return 0, errors.New("a damaged delta")
+		return nil, 0, errors.New("a damaged delta")
 	}
 	size, n := binary.Uvarint(head.bytes[n:])
 	if n <= 0 {
-		return 0, errors.New("a damaged delta")
+		return nil, 0, errors.New("a damaged delta")
 	}
 	if size > uint64(limit) {
-		return 0, tooLarge(int64(min(size, 1<<62)))
+		return nil, 0, tooLarge(int64(min(size, 1<<62)))
 	}
-	return h.Length + int64(size), nil
+	return h, h.Length + int64(size), nil
 }
 
 // start keeps the first bytes that are written to it.

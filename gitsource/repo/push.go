@@ -37,7 +37,11 @@ func (r *Repository) PushCommit(ctx context.Context, to Remote, name string, tip
 	}
 	defer talk.close()
 	adv, err := talk.refs(ctx)
-	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
+	switch {
+	case errors.Is(err, transport.ErrEmptyRemoteRepository) && adv == nil:
+		adv = packp.NewAdvRefs()
+	case errors.Is(err, transport.ErrEmptyRemoteRepository):
+	case err != nil:
 		return fmt.Errorf("push to %s: %w", host, err)
 	}
 	theirs := ID(adv.References[name])

@@ -188,7 +188,7 @@ func TestHostileRemote(t *testing.T) {
 		{"redirects to plain http", gittest.Redirect("http://" + strings.TrimPrefix(r.server.HTTPS(""), "https://")), "http"},
 		{"is away", gittest.Away, "502"},
 		{"answers for ever", forever, "over 1048576 bytes"},
-		{"has become empty", empty, "has become empty"},
+		{"has become empty", gittest.Empty, "has become empty"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			head := r.push(t, c.name)
@@ -230,11 +230,6 @@ func forever(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		_, err = fmt.Fprintf(w, "%04x%s", len(line)+4, line)
 		line = strings.Repeat("b", 40) + " refs/heads/" + strings.Repeat("x", 8000) + "\n"
 	}
-}
-
-// empty is a repository without anything.
-func empty(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-	_, _ = io.WriteString(w, "001e# service=git-upload-pack\n00000000")
 }
 
 // TestRetryAfter: a busy remote is believed as to how long it wants quiet.

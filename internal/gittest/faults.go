@@ -16,8 +16,15 @@ func Away(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 	http.Error(w, "gone fishing", http.StatusBadGateway)
 }
 
+// Empty is a repository without anything.
+func Empty(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+	advertise(w)
+	_, _ = io.WriteString(w, pkt("# service=git-upload-pack\n")+"00000000")
+}
+
 // Stall sends the beginning of an answer and then nothing.
 func Stall(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+	_, _ = io.Copy(io.Discard, r.Body) // only then the server sees that the client goes
 	advertise(w)
 	_, _ = io.WriteString(w, "001e# service=git-upload")
 	w.(http.Flusher).Flush()

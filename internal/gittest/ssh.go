@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -157,6 +158,7 @@ func (s *sshServer) git(ctx context.Context, channel ssh.Channel, line string) u
 	}
 	cmd := exec.CommandContext(ctx, service, filepath.Join(s.root, strings.Trim(path, "'")))
 	cmd.Env = environment(s.root)
+	cmd.WaitDelay = time.Second // what it has started may live longer
 	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -1,0 +1,88 @@
+package gitsource_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/internal/gittest"
+)
+
+// serve puts the bare repository behind https and ssh.
+func (s *story) serve(ts *testscript.TestScript, _ []string) error {
+	s.server = gittest.New(s.t, s.dir)
+	ts.Setenv("HTTPS", s.server.HTTPS("cluster.git"))
+	ts.Setenv("SSH", s.server.SSH("cluster.git"))
+	s.do(admin, txn.Change{Verb: txn.Create, Ref: txn.Ref{Resource: schema.GroupResource{Resource: "secrets"}, Namespace: "default", Name: "git"},
+		Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "git"}, Data: map[string][]byte{
+			"token": []byte(gittest.Token), "ca.crt": s.server.CA, "identity": s.server.Identity, "known_hosts": s.server.KnownHosts,
+		}}})
+	return nil
+}
+
+func (s *story) breakServer(ts *testscript.TestScript, args []string) error {
+	elsewhere := func() string {
+		server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			s.t.Errorf("%s was asked, with %q", r.Host, r.Header.Get("Authorization"))
+		}))
+		ts.Defer(server.Close)
+		return server.URL
+	}
+	var fault gittest.Fault
+	switch args[0] {
+	case "mend":
+	case "away":
+		fault = gittest.Away
+	case "stall":
+		fault = gittest.Stall
+	case "flood":
+		fault = gittest.RefFlood
+	case "truncate":
+		fault = gittest.Truncate(150)
+	case "bomb":
+		fault = gittest.Bomb(4<<30, 1<<20)
+	case "redirect":
+		fault = gittest.Redirect(elsewhere())
+	case "empty":
+		fault = gittest.Empty
+	default:
+		return fmt.Errorf("there is no fault %q", args[0])
+	}
+	s.server.Break(fault)
+	return nil
+}
+
+// poll lets the clock go on until the server is asked for its references.
+func (s *story) poll(*testscript.TestScript, []string) error {
+	s.server.Requests()
+	return failure(s.await(func() string {
+		s.clock.Step(time.Minute)
+		for _, r := range s.server.Requests() {
+			if strings.HasSuffix(r.Path, "/info/refs") {
+				return ""
+			}
+		}
+		return "nobody asks"
+	}))
+}
+
+func (s *story) wantEvent(_ *testscript.TestScript, args []string) error {
+	return failure(s.await(func() string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, e := range s.events {
+			if strings.HasPrefix(e, sourceArg(args, 1)+" "+args[0]+" ") {
+				return ""
+			}
+		}
+		return fmt.Sprintf("the events are %q", s.events)
+	}))
+}
