@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"filippo.io/age"
 	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -33,6 +34,8 @@ type Config struct {
 	// Capabilities tells charts the cluster's version, and what it serves as
 	// "apps/v1" and "apps/v1/Deployment". Nil: they learn what Helm supposes.
 	Capabilities func() (version string, apis []string)
+	// AgeKeys open encrypted files of every source, besides its own keys.
+	AgeKeys []age.Identity
 	// DataDir is where mirrors of remote repositories rest.
 	DataDir string
 	// ClusterName names the report branch, headway/<ClusterName>.

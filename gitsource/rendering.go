@@ -3,8 +3,12 @@ package gitsource
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 
+	"filippo.io/age"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,6 +17,8 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
+	"github.com/headway-sh/headway/gitsource/render/sops"
+	"github.com/headway-sh/headway/gitsource/render/subst"
 	"github.com/headway-sh/headway/gitsource/repo"
 )
 
@@ -21,6 +27,20 @@ import (
 func (s *source) renderer(r *repo.Repository, view func() (txn.View, error)) *render.Renderer {
 	cfg := RenderConfig(&s.object.Spec)
 	cfg.Repo, cfg.Key = r, s.engine.cfg.Key
+	cfg.Variables["cluster_name"] = subst.Variable{Value: s.engine.cfg.ClusterName, Tag: "!!str"}
+	cfg.Variables["source_name"] = subst.Variable{Value: s.name, Tag: "!!str"}
+	secret := s.object.Spec.Decryption
+	cfg.Decrypt = func() ([]age.Identity, error) {
+		if secret == nil || secret.SecretRef == nil {
+			return s.engine.cfg.AgeKeys, nil
+		}
+		v, err := view()
+		if err != nil {
+			return nil, fmt.Errorf("view: %w", err)
+		}
+		ids, err := ageKeys(v, secret.SecretRef)
+		return append(ids, s.engine.cfg.AgeKeys...), err
+	}
 	cfg.Charts.Cluster = func() (*render.Cluster, error) {
 		v, err := view()
 		if err != nil {
@@ -38,6 +58,10 @@ func (s *source) renderer(r *repo.Repository, view func() (txn.View, error)) *re
 // RenderConfig is how a spec, with its defaults, wants a repository rendered.
 func RenderConfig(spec *v1alpha1.GitSourceSpec) render.Config {
 	cfg := render.Config{Paths: spec.Paths, Ignore: spec.Ignore, Mode: spec.Render, Charts: render.Charts{Namespace: spec.TargetNamespace}}
+	cfg.Variables = make(map[string]subst.Variable, len(spec.Variables)+2)
+	for _, v := range spec.Variables {
+		cfg.Variables[v.Name] = subst.Variable{Value: v.Value, Tag: variableTags[v.Type]}
+	}
 	if h := spec.Helm; h != nil {
 		cfg.Charts.Release, cfg.Charts.ValuesFiles, cfg.Charts.Mirror = h.ReleaseName, h.ValuesFiles, h.Mirror
 		if h.Values != nil && json.Unmarshal(h.Values.Raw, &cfg.Charts.Values) != nil {
@@ -47,11 +71,34 @@ func RenderConfig(spec *v1alpha1.GitSourceSpec) render.Config {
 	return cfg
 }
 
+// variableTags are YAML's names of the types.
+var variableTags = map[v1alpha1.VariableType]string{
+	"": "!!str", v1alpha1.VariableString: "!!str", v1alpha1.VariableInteger: "!!int", v1alpha1.VariableNumber: "!!float", v1alpha1.VariableBoolean: "!!bool",
+}
+
+// ageKeys reads the keys in a Secret.
+func ageKeys(view txn.View, ref *v1alpha1.SecretReference) ([]age.Identity, error) {
+	o, _ := view.Get(txn.Ref{Resource: secrets, Namespace: ref.Namespace, Name: ref.Name})
+	secret, ok := o.(*corev1.Secret)
+	if !ok {
+		return nil, fmt.Errorf("the Secret %s/%s does not exist", ref.Namespace, ref.Name)
+	}
+	var out []age.Identity
+	for _, key := range slices.Sorted(maps.Keys(secret.Data)) {
+		ids, err := sops.Identities(string(secret.Data[key]))
+		if err != nil {
+			return nil, fmt.Errorf("the key %s of the Secret %s/%s is %w", key, ref.Namespace, ref.Name, err)
+		}
+		out = append(out, ids...)
+	}
+	return out, nil
+}
+
 // needsReopen tells whether a changed spec wants another repository or other
 // rendering.
 func needsReopen(old, new *v1alpha1.GitSourceSpec) bool {
 	part := func(s *v1alpha1.GitSourceSpec) any {
-		return []any{s.URL, s.Interval, s.SecretRef, s.CABundle, s.Ref, RenderConfig(s)}
+		return []any{s.URL, s.Interval, s.SecretRef, s.CABundle, s.Ref, s.Decryption, RenderConfig(s)}
 	}
 	return !reflect.DeepEqual(part(old), part(new))
 }

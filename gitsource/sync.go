@@ -84,7 +84,7 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 		return err
 	}
 	if len(problems) > 0 {
-		err = &apply.Refused{Problems: problems}
+		err = &apply.Refused{Problems: problems, Again: s.follower.renderer.Keyless()}
 	} else {
 		err = s.apply(ctx, commit, set, aim, all, current)
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	agekeys "filippo.io/age"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,6 +25,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/gitsource/render/sops"
 	eventlog "github.com/headway-sh/headway/internal/events"
 	"github.com/headway-sh/headway/internal/leader"
 	"github.com/headway-sh/headway/internal/pki"
@@ -118,6 +120,10 @@ func (s *server) runGitSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	keys, err := ageKeys(s.options.ageKey)
+	if err != nil {
+		return err
+	}
 	return s.lead(ctx, gitsource.EpochName, identity, func(ctx context.Context, _ txn.Epoch) error {
 		c := s.api.Peer(identity).Client()
 		ctx, cancel := context.WithCancel(ctx)
@@ -131,7 +137,7 @@ func (s *server) runGitSource(ctx context.Context) error {
 			},
 			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
-			Observing: func() { s.observing.Store(true) }, Capabilities: s.api.Capabilities,
+			Observing: func() { s.observing.Store(true) }, Capabilities: s.api.Capabilities, AgeKeys: keys,
 			Logs: func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error) {
 				return s.api.LastLines(ctx, identity, namespace, pod, container, previous, lines)
 			},
@@ -219,4 +225,17 @@ func readOptional(path string) ([]byte, error) {
 		return nil, nil
 	}
 	return os.ReadFile(path)
+}
+
+// ageKeys reads the file that --age-key names.
+func ageKeys(file string) ([]agekeys.Identity, error) {
+	text, err := readOptional(file)
+	if err != nil || text == nil {
+		return nil, err
+	}
+	keys, err := sops.Identities(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("--age-key: %s is %w", file, err)
+	}
+	return keys, nil
 }

@@ -178,7 +178,7 @@ func writeServerConfig(flags *pflag.FlagSet, o *serverOptions, path string) erro
 			values[f.Name] = list.GetSlice()
 		}
 	})
-	for _, name := range []string{"git-token", "git-ca"} {
+	for _, name := range []string{"git-token", "git-ca", "age-key"} {
 		if file, ok := values[name].(string); ok {
 			values[name], failed = filepath.Abs(file)
 		}

@@ -21,11 +21,11 @@ func Problems(o txn.Outcome, object *render.Object, set *render.Set) []v1alpha1.
 	file, line := v1alpha1.ParseOrigin(o.Change.Origin)
 	mistakes := fieldMistakes(o.Err)
 	if object == nil || len(mistakes) == 0 {
-		return []v1alpha1.Problem{{File: file, Line: line, Object: o.Change.Ref.String(), Message: o.Err.Error()}}
+		return []v1alpha1.Problem{{File: file, Line: line, Object: o.Change.Ref.String(), Message: set.Redact(o.Err.Error())}}
 	}
 	out := make([]v1alpha1.Problem, len(mistakes))
 	for i, m := range mistakes {
-		out[i] = v1alpha1.Problem{File: object.File, Line: set.Line(object, m.field), Object: o.Change.Ref.String(), Message: m.message}
+		out[i] = v1alpha1.Problem{File: object.File, Line: set.Line(object, m.field), Object: o.Change.Ref.String(), Message: set.Redact(m.message)}
 	}
 	return out
 }

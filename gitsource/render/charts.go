@@ -81,10 +81,20 @@ func (u *run) chart(at string, e repo.Entry) (*result, error) {
 		delete(u.now.built, at)
 		return nil, u.ctx.Err()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoted) {
 		b.fail(err)
 	}
 	return &b.built.result, nil
+}
+
+// errNoted ends a build whose problems are noted already.
+var errNoted = errors.New("noted")
+
+// note takes over what is known of a file that a chart is made from.
+func (b *chartBuild) note(r *result) {
+	b.built.problems = append(b.built.problems, r.problems...)
+	b.built.secrets = append(b.built.secrets, r.secrets...)
+	b.built.keyless = b.built.keyless || r.keyless
 }
 
 func (c *Cluster) same(o *Cluster) bool {
@@ -152,6 +162,13 @@ func (b *chartBuild) load(at string, e repo.Entry) (*chart.Chart, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, f := range files {
+		content, r := b.plain(path.Join(at, f.Name), f.Data, false)
+		if b.note(r); len(r.problems) > 0 {
+			return nil, errNoted
+		}
+		files[i].Data = content
+	}
 	return helm.Load(files)
 }
 
@@ -215,6 +232,10 @@ func (b *chartBuild) values() (map[string]any, error) {
 		content, err := b.looks.file(file)
 		if err != nil {
 			return nil, fmt.Errorf("the values file %w", err)
+		}
+		content, r := b.plain(file, content, true)
+		if b.note(r); len(r.problems) > 0 {
+			return nil, errNoted
 		}
 		values, err := helm.Values(content)
 		if err != nil {

@@ -24,6 +24,9 @@ type gitFS struct {
 	dir     string // of the kustomization that is built
 	looked  map[string]string
 	refused []v1alpha1.Problem
+	// Of the encrypted files that were read.
+	secrets []string
+	keyless bool
 }
 
 var _ filesys.FileSystem = (*gitFS)(nil)
@@ -52,6 +55,9 @@ func seen(e repo.Entry, err error) string {
 
 // unchanged tells whether everything a build has looked at is as it was.
 func (u *run) unchanged(b *built) bool {
+	if b.keyless {
+		return false
+	}
 	for name, was := range b.looked {
 		name, listing := strings.CutSuffix(name, "/*")
 		_, e, err := u.cfg.Repo.Lookup(u.entries, u.root, name)
@@ -84,6 +90,12 @@ func (g *gitFS) ReadFile(name string) ([]byte, error) {
 	content, err := g.run.cfg.Repo.Blob(e.ID)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", resolved, err)
+	}
+	content, r := g.run.plain(resolved, content, true)
+	g.secrets, g.keyless = append(g.secrets, r.secrets...), g.keyless || r.keyless
+	if len(r.problems) > 0 {
+		g.refused = append(g.refused, r.problems...)
+		return nil, fmt.Errorf("%s: refused", resolved)
 	}
 	if isKustomization(path.Base(name)) || bytes.Contains(content, []byte("apiVersion: builtin")) {
 		bad := offLimits(resolved, content, g.Exists)

@@ -51,6 +51,7 @@ func (u *run) kustomize(dir string) *result {
 	kustomizeMu.Lock()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, "/"+strings.TrimPrefix(dir, "."))
 	kustomizeMu.Unlock()
+	b.secrets, b.keyless = fs.secrets, fs.keyless
 	if len(fs.refused) > 0 {
 		b.problems = fs.refused
 		return &b.result

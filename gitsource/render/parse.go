@@ -24,47 +24,59 @@ const (
 
 // parse reads all documents of a YAML or JSON file.
 func parse(file string, content []byte) *result {
-	r := &result{}
-	fail := func(line int, message string) {
-		r.problems = append(r.problems, v1alpha1.Problem{File: file, Line: int32(line), Message: message})
+	documents, problem := decode(file, content)
+	if problem != nil {
+		return &result{problems: []v1alpha1.Problem{*problem}}
 	}
-	budget := maxNodes
+	return objects(file, documents)
+}
+
+// decode gives the nodes of all documents that are not empty.
+func decode(file string, content []byte) ([]*yaml.Node, *v1alpha1.Problem) {
+	var out []*yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	for n := 0; ; n++ {
 		var document yaml.Node
 		err := decoder.Decode(&document)
 		if errors.Is(err, io.EOF) {
-			return r
+			return out, nil
 		}
 		if err != nil {
 			line, message := syntaxError(err)
-			fail(line, message)
-			return r
+			return nil, &v1alpha1.Problem{File: file, Line: int32(line), Message: message}
 		}
 		if n >= maxDocuments {
-			fail(document.Line, fmt.Sprintf("more than %d documents in one file", maxDocuments))
-			return r
+			return nil, &v1alpha1.Problem{File: file, Line: int32(document.Line), Message: fmt.Sprintf("more than %d documents in one file", maxDocuments)}
 		}
 		root := &document
 		if root.Kind == yaml.DocumentNode && len(root.Content) == 1 {
 			root = root.Content[0]
 		}
-		if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
-			continue // an empty document
+		if root.Kind != yaml.ScalarNode || root.Tag != "!!null" {
+			out = append(out, root)
 		}
+	}
+}
+
+// objects turns documents into objects.
+func objects(file string, documents []*yaml.Node) *result {
+	r := &result{}
+	budget := maxNodes
+	for _, root := range documents {
 		c := converter{budget: &budget}
 		value, err := c.value(root, 0)
-		if err != nil {
-			var at *lineError
-			errors.As(err, &at)
-			fail(at.line, at.message)
-			if budget <= 0 {
-				return r
-			}
+		if err == nil {
+			r.take(file, root, value)
 			continue
 		}
-		r.take(file, root, value)
+		var at *lineError
+		errors.As(err, &at)
+		r.problems = append(r.problems, v1alpha1.Problem{File: file, Line: int32(at.line), Message: at.message})
+		if budget <= 0 {
+			return r
+		}
 	}
+	return r
 }
 
 var lineNumber = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)

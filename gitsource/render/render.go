@@ -14,9 +14,11 @@ import (
 	"sync"
 	"time"
 
+	"filippo.io/age"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/gitsource/render/subst"
 	"github.com/headway-sh/headway/gitsource/repo"
 )
 
@@ -52,7 +54,8 @@ type Set struct {
 	Commit  repo.ID
 	Objects []*Object
 
-	lines *lines // nil: fields have no lines of their own
+	lines   *lines // nil: fields have no lines of their own
+	secrets []string
 }
 
 // Config says what is rendered and how.
@@ -63,6 +66,11 @@ type Config struct {
 	Ignore []string
 	Mode   v1alpha1.RenderMode
 	Charts Charts
+	// Decrypt gives the age keys for encrypted files; it is asked once a render,
+	// and not at all without such files. Nil: there is no key.
+	Decrypt func() ([]age.Identity, error)
+	// Variables are put into the files that ask for them.
+	Variables map[string]subst.Variable
 	// Key is the key of the digests.
 	Key []byte
 }
@@ -72,8 +80,9 @@ type Renderer struct {
 	cfg    Config
 	ignore *repo.Ignore
 
-	mu        sync.Mutex // guards the caches; one Render at a time
+	mu        sync.Mutex // guards all below; one Render at a time
 	last, now caches
+	noKey     bool // see Keyless
 }
 
 // caches hold what one render has used, so that memory follows the repository
@@ -98,6 +107,8 @@ type fileKey struct {
 type result struct {
 	objects  []*Object
 	problems []v1alpha1.Problem
+	secrets  []string // must not be seen in messages
+	keyless  bool     // another key may make it well
 }
 
 // New makes a Renderer.
@@ -119,6 +130,7 @@ type run struct {
 	root    repo.ID
 	time    time.Time // of the commit
 	cluster *Cluster  // nil until it is asked for
+	ids     *[]age.Identity
 	files   int
 	result
 }
@@ -144,10 +156,22 @@ func (r *Renderer) Render(ctx context.Context, commit repo.ID) (*Set, []v1alpha1
 	if len(u.objects) > MaxObjects {
 		u.problem("", 0, "the commit has %d objects; at most %d are taken", len(u.objects), MaxObjects)
 	}
+	r.noKey = u.keyless
 	if len(u.problems) > 0 {
+		for i := range u.problems {
+			u.problems[i].Message = redact(u.problems[i].Message, u.secrets)
+		}
 		return nil, u.problems, nil
 	}
-	return &Set{Commit: commit, Objects: u.objects, lines: &lines{read: r.reader(c.Tree)}}, nil, nil
+	return &Set{Commit: commit, Objects: u.objects, lines: &lines{read: r.reader(c.Tree)}, secrets: u.secrets}, nil, nil
+}
+
+// Keyless tells whether the last render has failed for want of a key: the same
+// commit may render later.
+func (r *Renderer) Keyless() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.noKey
 }
 
 // reader reads the files of a tree, with no cache that lives on.
@@ -173,6 +197,8 @@ func (u *run) problem(file string, line int32, format string, args ...any) {
 func (u *run) add(r *result) {
 	u.objects = append(u.objects, r.objects...)
 	u.problems = append(u.problems, r.problems...)
+	u.secrets = append(u.secrets, r.secrets...)
+	u.keyless = u.keyless || r.keyless
 }
 
 func (u *run) path(p string) error {
@@ -315,12 +341,16 @@ func (u *run) parsed(name string, id repo.ID) (*result, error) {
 	if ok {
 		return got, nil
 	}
-	if got, ok = u.last.files[key]; !ok {
+	if got, ok = u.last.files[key]; !ok || got.keyless {
 		content, err := u.cfg.Repo.Blob(id)
 		if err != nil {
 			return nil, err
 		}
-		got = parse(name, content)
+		documents, prepared := u.read(name, content)
+		if got = prepared; len(got.problems) == 0 {
+			got = objects(name, documents)
+			got.secrets = prepared.secrets
+		}
 		for _, o := range got.objects {
 			u.finish(o)
 		}

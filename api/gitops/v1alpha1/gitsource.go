@@ -92,6 +92,17 @@ type GitSourceSpec struct {
 	// Helm says how the charts that are found are rendered.
 	// +optional
 	Helm *HelmSpec `json:"helm,omitempty"`
+	// Decryption says which keys open the encrypted files of the repository.
+	// +optional
+	Decryption *DecryptionSpec `json:"decryption,omitempty"`
+	// Variables are put into the files that ask for it with the comment
+	// "# headway: substitute" before their first line: ${name} becomes the
+	// variable's value, and $${ stands for ${. A name that is not declared is an
+	// error. Of themselves there are ${cluster_name} and ${source_name}.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Variables []Variable `json:"variables,omitempty"`
 	// TargetNamespace is the namespace of every namespaced object that names
 	// none. Default "default".
 	// +optional

@@ -43,8 +43,7 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	if len(s.CABundle) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CABundle) {
 		errs = append(errs, field.Invalid(at.Child("caBundle"), "(PEM)", "has no certificate in PEM form"))
 	}
-	errs = append(errs, oneOf(s.Render, at.Child("render"), RenderAuto, RenderPlain, RenderKustomize, RenderHelm)...)
-	errs = append(errs, validateHelm(s.Helm, at.Child("helm"))...)
+	errs = append(errs, validateRendering(s, at)...)
 	errs = append(errs, validateDrift(&s.Drift, at.Child("drift"))...)
 	errs = append(errs, validateHealth(&s.Health, at.Child("health"))...)
 	if s.Pin != nil && !commitID.MatchString(s.Pin.Commit) {

@@ -11,6 +11,11 @@ func (in ConfigMapReference) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in DecryptionSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.DecryptionSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in DriftRule) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.DriftRule"
 }
@@ -153,6 +158,11 @@ func (in SignerSet) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Suspension) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.Suspension"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Variable) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Variable"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

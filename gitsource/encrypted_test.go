@@ -1,0 +1,96 @@
+package gitsource_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+)
+
+// An encrypted file waits for its key, is applied when it is there, and its
+// plain text is nowhere but in the Secret: not on disk, not in a report, not in
+// what a refused commit says.
+func TestEncryptedRepository(t *testing.T) {
+	t.Parallel()
+	const plain = "hunter2-plain"
+	c := newCluster(t, t.TempDir())
+	defer c.stop()
+	read := func(name string) string {
+		content, err := os.ReadFile(filepath.Join("render/testdata/sops", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	c.write("secret.yaml", read("secret.yaml"))
+	first := c.push("first")
+	key := v1alpha1.SecretReference{Namespace: "default", Name: "age"}
+	c.follow("main", func(o *v1alpha1.GitSource) { o.Spec.Decryption = &v1alpha1.DecryptionSpec{SecretRef: &key} })
+	c.run()
+	c.phase("main", first, v1alpha1.ReleaseRefused)
+	if got := c.release("main", first).Status.Message; !strings.Contains(got, "secret.yaml: is encrypted with SOPS, and the source's age keys cannot be read: the Secret default/age does not exist") {
+		t.Errorf("the message is %q", got)
+	}
+	c.do(admin, txn.Change{Verb: txn.Create, Ref: txn.Ref{Resource: corev1.Resource("secrets"), Namespace: key.Namespace, Name: key.Name},
+		Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Data: map[string][]byte{"age.agekey": []byte(read("age.key"))}}})
+	c.eventually("release "+first, func() string {
+		c.clock.Step(time.Second) // to the next try
+		return c.phaseIs("main", first, v1alpha1.ReleaseHealthy)
+	})
+	db := c.get(ref("secrets", "default/db")).(*corev1.Secret)
+	if string(db.Data["password"]) != plain {
+		t.Errorf("the Secret has %q", db.Data)
+	}
+	// A refused commit does not tell, either.
+	c.write("values.yaml", "# headway: substitute\n"+configMap("x", "${nothing}"))
+	refused := c.push("refused")
+	c.phase("main", refused, v1alpha1.ReleaseRefused)
+	c.eventually("report", func() string {
+		out, err := c.tryGit(c.bare(), "show", "headway/test:status.json")
+		if err != nil || !strings.Contains(out, refused) {
+			return out
+		}
+		return ""
+	})
+	c.stop()
+	notes, err := c.store.Notes(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range notes {
+		hides(t, "note "+n.Key, n.Value, plain)
+	}
+	for _, dir := range []string{filepath.Join(c.dir, "data"), c.bare()} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			hides(t, path, content, plain)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{"STATUS.md", "status.json"} {
+		hides(t, file, []byte(c.git(c.bare(), "show", "headway/test:"+file)), plain)
+	}
+}
+
+func hides(t *testing.T, where string, content []byte, plain string) {
+	t.Helper()
+	if bytes.Contains(content, []byte(plain)) || bytes.Contains(content, []byte(base64.StdEncoding.EncodeToString([]byte(plain)))) {
+		t.Errorf("%s has the plain text", where)
+	}
+}
