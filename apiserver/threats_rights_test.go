@@ -143,7 +143,7 @@ func TestSecretsStayHidden(t *testing.T) {
 	bindRole(t, server, "viewer", "view")
 	const space, whole = "/api/v1/namespaces/default/secrets", "/api/v1/secrets"
 	asks := map[string][]attempt{
-		"get":  {{method: "GET", path: space + "/one"}, {method: "HEAD", path: space + "/one"}},
+		"get":  {{method: "GET", path: space + "/one"}},
 		"list": {{method: "GET", path: space}, {method: "GET", path: whole}, {method: "GET", path: space + "?watch=false&limit=1"}},
 		"watch": {{method: "GET", path: space + "?watch=1"}, {method: "GET", path: whole + "?watch=true"}, {method: "GET", path: "/api/v1/watch/secrets"},
 			{method: "GET", path: "/api/v1/watch/namespaces/default/secrets"}, {method: "GET", path: "/api/v1/watch/namespaces/default/secrets/one"},
@@ -165,6 +165,11 @@ func TestSecretsStayHidden(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+	for person, want := range map[string]int{"get": http.StatusMethodNotAllowed, "list": http.StatusForbidden, "stranger": http.StatusForbidden} {
+		if code, _ := personPeer(t, server, person).ask(t, "HEAD", space+"/one", ""); code != want {
+			t.Errorf("who may %s: HEAD: %d, want %d", person, code, want)
 		}
 	}
 	one := personPeer(t, server, "one")

@@ -21,6 +21,7 @@ func namespaceKind() *kind.Kind {
 		Singular:      "namespace",
 		ShortNames:    []string{"ns"},
 		StoragePrefix: "namespaces",
+		Verbs:         []string{"create", "delete", "get", "list", "patch", "update", "watch"}, // all of them at once is nobody's wish
 		New:           func() txn.Object { return &corev1.Namespace{} },
 		NewList:       func() runtime.Object { return &corev1.NamespaceList{} },
 		Name:          apivalidation.NameIsDNSLabel,

@@ -105,7 +105,7 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request, c *call) er
 		return nil
 	}
 	if c.info.Verb != "create" {
-		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+		return c.notAllowed()
 	}
 	query := r.URL.Query()
 	options := &metav1.CreateOptions{}

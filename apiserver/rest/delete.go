@@ -104,7 +104,7 @@ func deleted(c *call, last txn.Object) *metav1.Status {
 // answers with that list.
 func (h *Handler) serveDeleteCollection(w http.ResponseWriter, r *http.Request, c *call) error {
 	if c.kind.Namespaced && c.info.Namespace == "" {
-		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+		return c.notAllowed()
 	}
 	a, err := negotiate(r, hasProtobuf(c.kind.NewList()))
 	if err != nil {

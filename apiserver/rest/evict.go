@@ -15,7 +15,7 @@ import (
 // serveEviction deletes a pod as its disruption budget allows.
 func (h *Handler) serveEviction(w http.ResponseWriter, r *http.Request, c *call) error {
 	if c.info.Verb != "create" {
-		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+		return c.notAllowed()
 	}
 	query := r.URL.Query()
 	options := &metav1.CreateOptions{}

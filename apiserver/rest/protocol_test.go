@@ -23,6 +23,9 @@ func read(t *testing.T, response *http.Response) string {
 	return string(b)
 }
 
+// notAllowed is what Kubernetes says of a method that a resource does not have.
+const notAllowed = `"status":"Failure","message":"the server does not allow this method on the requested resource","reason":"MethodNotAllowed","details":{},"code":405`
+
 func TestProtocol(t *testing.T) {
 	w := newWorld(t)
 	w.namespace("shop")
@@ -52,7 +55,13 @@ func TestProtocol(t *testing.T) {
 		{name: "name without namespace", path: "/api/v1/configmaps/a", code: 404, want: "404 page not found"},
 		{name: "not found", path: maps + "/a", code: 404, want: `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"configmaps \"a\" not found","reason":"NotFound","details":{"name":"a","kind":"configmaps"},"code":404`},
 		{name: "create without namespace", method: "POST", path: "/api/v1/configmaps", body: "{}", code: 405, want: "MethodNotAllowed"},
-		{name: "method", method: "OPTIONS", path: maps, code: 405, want: "MethodNotAllowed"},
+		{name: "method", method: "OPTIONS", path: maps, code: 405, want: notAllowed},
+		{name: "method of an object", method: "POST", path: maps + "/a", code: 405, want: notAllowed},
+		{name: "method of a collection", method: "PUT", path: maps, code: 405, want: notAllowed},
+		{name: "method of a namespace's collection", method: "DELETE", path: "/api/v1/namespaces", code: 405, want: notAllowed},
+		{name: "method of a subresource", method: "DELETE", path: "/api/v1/nodes/n/status", code: 405, want: notAllowed},
+		{name: "method of a review", path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", code: 405, want: notAllowed},
+		{name: "unknown method", method: "BREW", path: maps, code: 405, want: notAllowed},
 		{name: "accept", path: maps, header: []string{"Accept", "text/html"}, code: 406, want: "only the following media types are accepted"},
 		{name: "protobuf table", path: maps, header: []string{"Accept", "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io"}, code: 406, want: "NotAcceptable"},
 		{name: "content type", method: "POST", path: maps, body: "{}", header: []string{"Content-Type", "text/html"}, code: 415, want: "UnsupportedMediaType"},

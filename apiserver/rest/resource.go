@@ -43,8 +43,9 @@ func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, c *call)
 	if info.Subresource != "" {
 		return h.serveSubresource(w, r, c)
 	}
-	if !slices.Contains(verbsOf(k), info.Verb) {
-		return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+	nameless := info.Name == "" && (info.Verb == "update" || info.Verb == "patch")
+	if !slices.Contains(verbsOf(k), info.Verb) || nameless || c.isHead(r) {
+		return c.notAllowed()
 	}
 	switch info.Verb {
 	case "get":
@@ -64,7 +65,22 @@ func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, c *call)
 	case "deletecollection":
 		return h.serveDeleteCollection(w, r, c)
 	}
-	return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+	return c.notAllowed()
+}
+
+// notAllowed says that the resource does not have the verb. Kubernetes has no
+// route then for its own resources, but one for everything of custom ones.
+func (c *call) notAllowed() error {
+	if c.kind != nil && c.kind.Shape != nil {
+		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+	}
+	return apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
+}
+
+// isHead tells the one method that stands for another's verb: only custom
+// resources are read by it.
+func (c *call) isHead(r *http.Request) bool {
+	return r.Method == http.MethodHead && c.kind.Shape == nil
 }
 
 // fits tells whether the path has the shape that the kind's scope wants.
@@ -102,8 +118,8 @@ func (h *Handler) serveSubresource(w http.ResponseWriter, r *http.Request, c *ca
 	if sub.Connect {
 		return h.serveConnect(w, r, c)
 	}
-	if !slices.Contains(sub.Verbs, info.Verb) {
-		return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+	if !slices.Contains(sub.Verbs, info.Verb) || c.isHead(r) {
+		return c.notAllowed()
 	}
 	switch info.Verb {
 	case "get":
@@ -115,5 +131,5 @@ func (h *Handler) serveSubresource(w http.ResponseWriter, r *http.Request, c *ca
 	case "patch":
 		return h.servePatch(w, r, c)
 	}
-	return apierrors.NewMethodNotSupported(info.GroupResource(), info.Verb)
+	return c.notAllowed()
 }

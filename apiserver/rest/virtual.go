@@ -64,7 +64,7 @@ func VirtualResources() map[schema.GroupVersion][]metav1.APIResource {
 // serveVirtual answers a request for a virtual resource.
 func (h *Handler) serveVirtual(w http.ResponseWriter, r *http.Request, c *call, v virtual) error {
 	if c.info.Verb != "create" || c.info.Name != "" || v.namespaced != (c.info.Namespace != "") {
-		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+		return c.notAllowed()
 	}
 	query := r.URL.Query()
 	options := &metav1.CreateOptions{}

@@ -77,7 +77,7 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, c *call, validati
 // serveCreate answers POST on a collection or a creating subresource.
 func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, c *call) error {
 	if c.kind.Namespaced && c.info.Namespace == "" || (c.info.Name != "" && c.info.Subresource == "") {
-		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+		return c.notAllowed()
 	}
 	query := r.URL.Query()
 	options := &metav1.CreateOptions{}
@@ -131,7 +131,7 @@ var (
 // servePatch answers PATCH of every type.
 func (h *Handler) servePatch(w http.ResponseWriter, r *http.Request, c *call) error {
 	if c.info.Name == "" {
-		return apierrors.NewMethodNotSupported(c.info.GroupResource(), c.info.Verb)
+		return c.notAllowed()
 	}
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	patchType := types.PatchType(media)
