@@ -96,3 +96,15 @@ func (s *Server) UseJoinToken(ctx context.Context, user, node string) error {
 	})
 	return err
 }
+
+// NodeRegistered tells whether a machine has registered a node of the name; a
+// Node that was made ahead of its machine is none.
+func (s *Server) NodeRegistered(ctx context.Context, name string) (bool, error) {
+	now, err := s.store.Current(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read node %q: %w", name, err)
+	}
+	o, _ := now.Get(txn.Ref{Resource: schema.GroupResource{Resource: "nodes"}, Name: name})
+	node, ok := o.(*corev1.Node)
+	return ok && node.Status.NodeInfo != corev1.NodeSystemInfo{}, nil
+}

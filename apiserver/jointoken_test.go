@@ -8,6 +8,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/authn"
 )
@@ -40,5 +44,25 @@ func TestLastUseIsTakenOnce(t *testing.T) {
 	}
 	if err := server.UseJoinToken(t.Context(), "jane", "n1"); err == nil {
 		t.Error("a person is taken for a token")
+	}
+}
+
+// TestRegisteredNodes: only a node that a machine has registered keeps its name
+// from others.
+func TestRegisteredNodes(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	c := server.Peer(admin).Client()
+	for _, name := range []string{"ahead", "had"} {
+		check(t, c.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+	}
+	had := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "had"}}
+	check(t, c.Get(t.Context(), client.ObjectKeyFromObject(had), had))
+	had.Status.NodeInfo.MachineID = "m"
+	check(t, c.Status().Update(t.Context(), had))
+	for name, want := range map[string]bool{"never": false, "ahead": false, "had": true} {
+		if got, err := server.NodeRegistered(t.Context(), name); err != nil || got != want {
+			t.Errorf("%s: %v %v, want %v", name, got, err, want)
+		}
 	}
 }

@@ -36,7 +36,7 @@ func (s *server) listenGossip(bind netip.Addr) error {
 // joining answers machines that join.
 func (s *server) joining() http.Handler {
 	return join.NewServer(join.ServerConfig{
-		Identify: s.joiner, Logger: s.log, Admit: s.admitted,
+		Identify: s.joiner, Logger: s.log, Admit: s.admitted, Registered: s.api.NodeRegistered,
 		Alive: func(node string) bool { return s.beats.State(node).Alive },
 		Answer: func() join.Answer {
 			api := hostPort(s.address, s.api.Address().Port())

@@ -64,6 +64,7 @@ func newWorld(t *testing.T) *world {
 	mux := http.NewServeMux()
 	mux.Handle(join.Path, join.NewServer(join.ServerConfig{
 		Identify: w.identify, Alive: func(node string) bool { w.mu.Lock(); defer w.mu.Unlock(); return w.alive[node] },
+		Registered: func(context.Context, string) (bool, error) { return false, nil },
 		Answer: func() join.Answer {
 			return join.Answer{ClusterDomain: "cluster.local", ClusterDNS: netip.MustParseAddr("10.96.0.10"), PodCIDR: netip.MustParsePrefix("10.244.0.0/16"),
 				ClientCA: string(w.clients.PEM), GossipKey: []byte("secret"), Seeds: []string{"192.0.2.1:7946"}}
@@ -309,6 +310,9 @@ func TestServer(t *testing.T) {
 		"bad credentials":     {"POST", `{"node":"n1"}`, join.Caller{}, errors.New("no"), 401},
 		"token":               {"POST", `{"node":"n1"}`, join.Caller{Name: "t", Token: true}, nil, 200},
 		"token, living node":  {"POST", `{"node":"live"}`, join.Caller{Name: "t", Token: true}, nil, 409},
+		"token, lost node":    {"POST", `{"node":"lost"}`, join.Caller{Name: "t", Token: true}, nil, 409},
+		"lost node, itself":   {"POST", `{"node":"lost"}`, join.Caller{Name: "system:node:lost", Node: "lost"}, nil, 200},
+		"token, not to tell":  {"POST", `{"node":"unknown"}`, join.Caller{Name: "t", Token: true}, nil, 503},
 		"used up":             {"POST", `{"node":"third"}`, join.Caller{Name: "t", Token: true}, nil, 403},
 		"not counted":         {"POST", `{"node":"unlucky"}`, join.Caller{Name: "t", Token: true}, nil, 503},
 		"node is not counted": {"POST", `{"node":"third"}`, join.Caller{Name: "system:node:third", Node: "third"}, nil, 200},
@@ -322,7 +326,10 @@ func TestServer(t *testing.T) {
 			s := join.NewServer(join.ServerConfig{
 				Identify: func(*http.Request) (join.Caller, error) { return c.caller, c.err },
 				Alive:    func(node string) bool { return node == "live" },
-				Answer:   func() join.Answer { return join.Answer{GossipKey: []byte("secret")} },
+				Registered: func(_ context.Context, node string) (bool, error) {
+					return node == "lost", map[string]error{"unknown": errors.New("no leader")}[node]
+				},
+				Answer: func() join.Answer { return join.Answer{GossipKey: []byte("secret")} },
 				Admit: func(_ context.Context, _ join.Caller, node string) error {
 					return map[string]error{"third": join.ErrRefused, "unlucky": errors.New("conflict")}[node]
 				},

@@ -27,6 +27,9 @@ type ServerConfig struct {
 	Identify func(*http.Request) (Caller, error)
 	// Alive tells whether a node of the name is heard.
 	Alive func(node string) bool
+	// Registered tells whether a machine has registered a node of the name,
+	// whether or not it is heard now.
+	Registered func(ctx context.Context, node string) (bool, error)
 	// Admit counts a join with a token before it is answered; an error that is
 	// ErrRefused says that the token admits nobody any more. nil: not counted.
 	Admit func(ctx context.Context, caller Caller, node string) error
@@ -45,8 +48,8 @@ func NewServer(config ServerConfig) *Server { return &Server{config} }
 // maxRequest bounds a request's body.
 const maxRequest = 4 << 10
 
-// ServeHTTP answers 200 with the Answer, 400, 401, 403, 405, or 409 when a
-// living node has the name.
+// ServeHTTP answers 200 with the Answer, 400, 401, 403, 405, 503, or 409
+// when the name is another machine's.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		http.Error(w, "joining is POSTed", http.StatusMethodNotAllowed)
@@ -79,6 +82,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if caller.Token {
+		if !s.vacant(w, r, caller, request.Node) {
+			return
+		}
 		if !s.admit(w, r, caller, request.Node) {
 			return
 		}
@@ -89,6 +95,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(s.config.Answer()); err != nil {
 		s.config.Logger.Debug("join answer not sent", "node", request.Node, "error", err)
 	}
+}
+
+// vacant refuses a name that a machine has had: that machine comes back with
+// its certificate, and a token says nothing about which machine holds it.
+func (s *Server) vacant(w http.ResponseWriter, r *http.Request, caller Caller, node string) bool {
+	taken, err := s.config.Registered(r.Context(), node)
+	switch {
+	case err != nil:
+		s.refuse(w, r, http.StatusServiceUnavailable, "whether the name is taken cannot be told now; try again", "user", caller.Name, "node", node, "error", err)
+	case taken:
+		s.refuse(w, r, http.StatusConflict, fmt.Sprintf("node %q is another machine's: that one comes back with the certificate in its data directory; "+
+			"choose another --node-name, or delete the node first to give its name away", node), "user", caller.Name, "node", node)
+	default:
+		return true
+	}
+	return false
 }
 
 // admit counts a token's use, or answers itself.

@@ -130,11 +130,15 @@ func Approve(c *certificatesv1.CertificateSigningRequest, request *x509.Certific
 	if !admits(c.Spec.Groups, node) {
 		return fmt.Errorf("the join token was used for another name than %q", node)
 	}
-	if known != nil && alive {
-		return fmt.Errorf("node %q is alive; remove it before another machine joins under its name", node)
+	if known != nil && (alive || registered(known)) {
+		return fmt.Errorf("node %q is another machine's, which proves itself with its certificate; delete the node before its name is given to this one", node)
 	}
 	return nil
 }
+
+// registered tells whether a machine stands behind the object; one that a
+// person has made ahead of the machine has none yet.
+func registered(node *corev1.Node) bool { return node.Status.NodeInfo != corev1.NodeSystemInfo{} }
 
 // admits tells whether a token with the groups may ask for the node's
 // certificate: one whose uses are counted names the nodes that took them.

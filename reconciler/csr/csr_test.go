@@ -48,6 +48,7 @@ func TestSettle(t *testing.T) {
 	t.Parallel()
 	const clientSigner, servingSigner = certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.KubeletServingSignerName
 	node := pkix.Name{CommonName: "system:node:n1", Organization: []string{"system:nodes"}}
+	lost := pkix.Name{CommonName: "system:node:lost", Organization: []string{"system:nodes"}}
 	bootstrap := []string{"system:bootstrappers", "system:authenticated"}
 	itself := []string{"system:nodes", "system:authenticated"}
 	tests := []struct {
@@ -61,6 +62,7 @@ func TestSettle(t *testing.T) {
 	}{
 		{"joins", clientSigner, "system:bootstrap:abc", bootstrap, node, nil, certificatesv1.UsageClientAuth, false, "Approved"},
 		{"joins under a living name", clientSigner, "system:bootstrap:abc", bootstrap, node, nil, certificatesv1.UsageClientAuth, true, "Denied"},
+		{"joins under a lost node's name", clientSigner, "system:bootstrap:abc", bootstrap, lost, nil, certificatesv1.UsageClientAuth, false, "Denied"},
 		{"joins by the use of a token", clientSigner, "system:bootstrap:abc", append([]string{"system:bootstrappers:headway:admitted:n1"}, bootstrap...), node, nil, certificatesv1.UsageClientAuth, false, "Approved"},
 		{"joins by another's use of a token", clientSigner, "system:bootstrap:abc", append([]string{"system:bootstrappers:headway:admitted:n2"}, bootstrap...), node, nil, certificatesv1.UsageClientAuth, false, "Denied"},
 		{"renews", clientSigner, "system:node:n1", itself, node, nil, certificatesv1.UsageClientAuth, true, "Approved"},
@@ -78,6 +80,7 @@ func TestSettle(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 			api := fakecluster.New(clk,
 				&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}}}},
+				&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "lost"}, Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{MachineID: "m"}}},
 				&certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: certificatesv1.CertificateSigningRequestSpec{
 					SignerName: test.signer, Username: test.user, Groups: test.groups, Usages: []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, test.usage},
 					Request: request(t, x509.CertificateRequest{Subject: test.subject, IPAddresses: test.ips})}})
