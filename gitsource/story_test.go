@@ -53,6 +53,9 @@ func TestStories(t *testing.T) {
 		"break":        (*story).breakServer, // FAULT, or mend
 		"poll":         (*story).poll,        // until the server was asked once more
 		"event":        (*story).wantEvent,   // REASON [SOURCE]
+		"signer":       (*story).makeSigner,  // NAME: makes a key
+		"sign":         (*story).signAs,      // NAME, or nobody: who signs from now on
+		"allow":        (*story).allow,       // CONFIGMAP LINE...: PRINCIPAL OPTIONS... NAME
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, f := range commands {

@@ -75,6 +75,11 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 		s.takeUp(aim.quarantined)
 	} else if err := s.begin(ctx, commit, current); err != nil {
 		return err
+	} else if refusal, err := s.verified(ctx, aim, current); err != nil {
+		return err
+	} else if refusal != nil && !current {
+		s.unverified(this, refusal)
+		return nil
 	}
 	set, problems, err := s.follower.renderer.Render(ctx, id)
 	if err != nil {
@@ -116,9 +121,6 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 	}
 	if f.err != nil {
 		return fail("NoRepository", f.err)
-	}
-	if s.object.Spec.Verification != nil {
-		return fail("NotVerified", errors.New("this server cannot verify signatures"))
 	}
 	fetchErr, fetched := f.state()
 	name, id, err := f.repo.Resolve(s.object.Spec.Ref)
@@ -167,20 +169,36 @@ func fetchReason(err error) string {
 // descends tells whether a commit may follow the applied one: history that was
 // rewritten wants an explicit word.
 func (s *source) descends(ctx context.Context, id repo.ID) (bool, error) {
-	head := s.inventory.Head
+	head, believed := s.inventory.Head, ""
+	if s.object.Spec.Verification != nil {
+		believed = s.status.VerifiedCommit
+	}
+	switch {
+	case s.object.Annotations[v1alpha1.AnnotationAllowRewrite] == id.String():
+		return true, nil
+	case believed != "" && believed != id.String():
+		// Who has the host can move references, but not make an older signed
+		// commit the newest.
+		if ok, err := s.follows(ctx, believed, id); !ok || err != nil {
+			return ok, err
+		}
+	}
 	switch {
 	case head.Commit == "", head.Commit == id.String():
 		return true, nil
-	case head.Ref != s.status.ObservedRef && !(s.object.Spec.Ref.Semver != "" && repo.Older(s.status.ObservedRef, head.Ref)):
+	case believed == "" && head.Ref != s.status.ObservedRef && !(s.object.Spec.Ref.Semver != "" && repo.Older(s.status.ObservedRef, head.Ref)):
 		return true, nil // another reference was asked for, or a newer version came
-	case s.object.Annotations[v1alpha1.AnnotationAllowRewrite] == id.String():
-		return true, nil
 	}
-	applied, err := repo.ParseID(head.Commit)
+	return s.follows(ctx, head.Commit, id)
+}
+
+// follows tells whether a commit descends from another.
+func (s *source) follows(ctx context.Context, old string, id repo.ID) (bool, error) {
+	parsed, err := repo.ParseID(old)
 	if err != nil {
 		return false, err
 	}
-	return s.follower.repo.IsAncestor(ctx, applied, id)
+	return s.follower.repo.IsAncestor(ctx, parsed, id)
 }
 
 // hold keeps the last good state in front of rewritten history.

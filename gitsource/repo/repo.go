@@ -205,6 +205,10 @@ func (r *Repository) empty() bool {
 func (r *Repository) Tip(name string) (ID, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.tip(name)
+}
+
+func (r *Repository) tip(name string) (ID, error) {
 	ref, err := r.storage.Reference(plumbing.ReferenceName(name))
 	if errors.Is(err, plumbing.ErrReferenceNotFound) {
 		return ID{}, nil

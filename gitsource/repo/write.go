@@ -130,6 +130,8 @@ func (r *Repository) writeObject(kind plumbing.ObjectType, content []byte) (ID, 
 // git's own lock file, so that it is safe beside git itself. ErrRefMoved says
 // that it was something else.
 func (r *Repository) Update(name string, old, new ID) error {
+	r.mu.Lock() // whoever lists references takes an empty lock file for one
+	defer r.mu.Unlock()
 	path := filepath.Join(r.commonDir, filepath.FromSlash(name))
 	if err := r.mkdir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("update %s: %w", name, err)
@@ -143,7 +145,7 @@ func (r *Repository) Update(name string, old, new ID) error {
 	}
 	defer os.Remove(lock.Name())
 	defer lock.Close()
-	now, err := r.Tip(name)
+	now, err := r.tip(name)
 	if err != nil {
 		return err
 	}
