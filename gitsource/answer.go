@@ -3,6 +3,8 @@ package gitsource
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,15 +27,14 @@ func (s *source) answer(ctx context.Context, name string) error {
 		}
 		p := o.(*v1alpha1.Plan).DeepCopy()
 		p.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Plan"}
-		status, err := s.preview(ctx, view, p.Spec.Ref)
+		if p.Labels[labelPreview] == s.name {
+			return nil, nil // which is kept elsewhere
+		}
+		status, err := s.preview(ctx, view, p.Spec.Ref, true)
 		if err != nil {
 			return nil, err
 		}
-		status.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Planned", LastTransitionTime: *s.stamp()}}
-		if len(status.Problems) > 0 {
-			status.Conditions[0].Status, status.Conditions[0].Reason, status.Conditions[0].Message = metav1.ConditionFalse, "Refused", status.Problems[0].String()
-		}
-		p.Status = *status
+		p.Status = *s.withCondition(status)
 		return []txn.Change{s.write(txn.Update, ref, "status", p)}, nil
 	})
 	if err != nil {
@@ -42,9 +43,20 @@ func (s *source) answer(ctx context.Context, name string) error {
 	return nil
 }
 
-// preview works out what a ref would change if the source followed it: every
-// object of it is compared with the live one. Nothing is written.
-func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitReference) (*v1alpha1.PlanStatus, error) {
+// withCondition says in a condition whether the plan could be applied.
+func (s *source) withCondition(status *v1alpha1.PlanStatus) *v1alpha1.PlanStatus {
+	status.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Planned", LastTransitionTime: *s.stamp()}}
+	if len(status.Problems) > 0 {
+		status.Conditions[0].Status, status.Conditions[0].Reason, status.Conditions[0].Message = metav1.ConditionFalse, "Refused", status.Problems[0].String()
+	}
+	return status
+}
+
+// preview works out what a ref would change if the source followed it. With
+// all, every object of it is compared with the live one, otherwise those only
+// that are written down in another way than what is applied. Nothing is
+// written.
+func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitReference, all bool) (*v1alpha1.PlanStatus, error) {
 	out := &v1alpha1.PlanStatus{Base: s.status.AppliedCommit, Revision: strconv.FormatInt(view.Revision(), 10)}
 	fail := func(err error) (*v1alpha1.PlanStatus, error) {
 		out.Problems = []v1alpha1.Problem{{Message: err.Error()}}
@@ -74,7 +86,7 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 	}
 	p := plan.Make(plan.Input{
 		Source: s.name, Spec: &s.object.Spec, Ref: name, Set: set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper,
-		Consents: commit.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: true,
+		Consents: commit.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all,
 		Leave: s.leaving(out.Commit != s.status.AppliedCommit),
 	})
 	if len(p.Problems) > 0 {
@@ -82,15 +94,18 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return out, nil
 	}
 	out.Digest = p.Digest(s.engine.cfg.Key, view)
-	var all []txn.Change // later stages stand on earlier ones
+	var changes []txn.Change // later stages stand on earlier ones
 	for _, stage := range p.Stages {
-		all = append(all, stage.Changes...)
+		changes = append(changes, stage.Changes...)
 	}
-	result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(all))
+	result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(changes))
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	s.judge(out, p, set, result)
+	s.moves(out, p)
+	out.Summary.Unchanged += p.Counts.Unchanged
+	out.Impact = plan.Impact(view, result.Outcomes)
 	return out, nil
 }
 
@@ -98,6 +113,8 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, result *txn.Result) {
 	for _, o := range result.Outcomes {
 		one := v1alpha1.ObjectOutcome{Object: o.Change.Ref.String(), Operation: string(o.Operation), Origin: o.Change.Origin}
+		e := p.Next.Entries[o.Change.Ref]
+		one.MovedFrom = movedFrom(s.inventory.Entries[o.Change.Ref].Origin, e.Origin)
 		switch {
 		case o.Err != nil:
 			one.Error = o.Err.Error()
@@ -109,7 +126,6 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 			out.Summary.Created++
 		case o.Operation == txn.Updated:
 			out.Summary.Changed++
-			e := p.Next.Entries[o.Change.Ref]
 			one.Fields = drift.Diff(&e, o.Before, o.After)
 		default:
 			out.Summary.Deleted++
@@ -118,4 +134,34 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 			out.Outcomes = append(out.Outcomes, one)
 		}
 	}
+}
+
+// moves adds the objects that are only written down in another place.
+func (s *source) moves(out *v1alpha1.PlanStatus, p *plan.Plan) {
+	told := map[string]bool{}
+	for _, o := range out.Outcomes {
+		told[o.Object] = true
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(p.Next.Entries), txn.Ref.Compare) {
+		e := p.Next.Entries[ref]
+		from := movedFrom(s.inventory.Entries[ref].Origin, e.Origin)
+		if from == "" {
+			continue
+		}
+		out.Summary.Moved++
+		if !told[ref.String()] && len(out.Outcomes) < maxOutcomes {
+			out.Outcomes = append(out.Outcomes, v1alpha1.ObjectOutcome{Object: ref.String(), Operation: string(txn.Unchanged), Origin: e.Origin, MovedFrom: from})
+		}
+	}
+}
+
+// movedFrom is the file that an object was written down in before, when it is
+// another one now.
+func movedFrom(before, after string) string {
+	old, _ := v1alpha1.ParseOrigin(before)
+	now, _ := v1alpha1.ParseOrigin(after)
+	if old == "" || now == "" || old == now {
+		return ""
+	}
+	return old
 }

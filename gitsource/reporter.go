@@ -57,7 +57,8 @@ func (r *reporter) publish(s *source) {
 	if name == "" {
 		name = strings.TrimPrefix(repo.ReportPrefix, "refs/heads/") + s.engine.cfg.ClusterName
 	}
-	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift)
+	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift) ||
+		!reflect.DeepEqual(state.Plans, r.shown.Plans) // somebody waits for it
 	r.shown = state
 	r.next = &outgoing{state: state, repo: s.follower.repo, branch: s.engine.branch(s.object.Spec.URL, name, s.follower.push), urgent: urgent}
 	poke(r.wake)
@@ -84,6 +85,7 @@ func (s *source) report() report.Source {
 			out.Problems = append(out.Problems, r.Status.Problems...)
 		}
 	}
+	out.Plans = s.planReports()
 	if t := s.status.AppliedTime; t != nil {
 		out.Since = &t.Time
 	}

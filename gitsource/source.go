@@ -46,6 +46,7 @@ type source struct {
 
 	inventory *plan.Inventory
 	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
+	previews  previews
 	checks    *health.Judge
 	rules     *drift.Rules
 	ruled     time.Time // when the rules were last looked at as a whole
@@ -222,6 +223,10 @@ func (s *source) step(ctx context.Context, p pending) error {
 			err = errors.Join(err, planErr)
 		}
 	}
+	s.previews.stale = s.previews.stale || len(p.writes) > 0 || p.all
+	if err == nil && (p.refs || p.opened || p.object != nil || p.all || due || s.previews.isDue(now)) {
+		err = s.lookAtPreviews(ctx)
+	}
 	s.settle(ctx)
 	s.revert()
 	if err == nil && !s.retryAt.After(s.now()) {
@@ -278,6 +283,7 @@ func (s *source) next() time.Duration {
 	}
 	sooner(s.retryAt)
 	sooner(s.rules.Next(s.now()))
+	sooner(s.previews.due())
 	if s.object != nil {
 		if s.release != nil && s.release.Status.Phase == v1alpha1.ReleaseProgressing {
 			sooner(s.deadline())

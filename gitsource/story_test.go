@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ func TestStories(t *testing.T) {
 		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
 		"unquarantine": (*story).deleteRelease, // of work's HEAD
 		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
+		"unplanned":    (*story).wantNoPlan,    // REF
 		"create":       (*story).create,        // FILE of JSON
 		"image":        (*story).wantImage,     // RESOURCE NAME IMAGE of the first container
 		"pushed":       (*story).wantPushed,    // PREFIX; calls it FETCHED
@@ -194,6 +196,22 @@ func (s *story) act(ts *testscript.TestScript, args []string) error {
 		fmt.Fprintln(ts.Stdout(), "written")
 	}
 	return err
+}
+
+func (s *story) wantNoPlan(_ *testscript.TestScript, args []string) error {
+	look := func() string {
+		v, err := s.store.View(s.t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		for o := range v.Each(v1alpha1.Resource("plans"), "") {
+			if o.(*v1alpha1.Plan).Spec.Ref.Name == args[0] {
+				return "there is still a Plan of " + args[0]
+			}
+		}
+		return ""
+	}
+	return failure(s.await(look))
 }
 
 func (s *story) create(ts *testscript.TestScript, args []string) error {
@@ -380,9 +398,12 @@ func (s *story) report(ts *testscript.TestScript, args []string) error {
 		}
 		return ""
 	}))
-	fmt.Fprintln(ts.Stdout(), out)
+	// Digests cover UIDs, which are new in every run.
+	fmt.Fprintln(ts.Stdout(), digest.ReplaceAllString(out, "Digest `...`"))
 	return err
 }
+
+var digest = regexp.MustCompile("Digest `[0-9a-f]{32}`")
 
 // settled lets the clock go on and fails when somebody works although nothing
 // has happened.

@@ -129,8 +129,11 @@ func planResult(p *v1alpha1.Plan) printer.Result {
 			fmt.Fprintln(w, problem)
 		}
 		for _, o := range p.Status.Outcomes {
-			fmt.Fprintf(w, "%s %s", map[string]string{"created": "+", "updated": "~", "deleted": "-", "terminating": "-"}[o.Operation], o.Object)
-			if o.Origin != "" {
+			fmt.Fprintf(w, "%s %s", map[string]string{"created": "+", "updated": "~", "deleted": "-", "terminating": "-", "unchanged": "="}[o.Operation], o.Object)
+			switch {
+			case o.MovedFrom != "":
+				fmt.Fprintf(w, "  (%s, moved from %s)", o.Origin, o.MovedFrom)
+			case o.Origin != "":
 				fmt.Fprintf(w, "  (%s)", o.Origin)
 			}
 			fmt.Fprintln(w)
@@ -138,8 +141,28 @@ func planResult(p *v1alpha1.Plan) printer.Result {
 				fmt.Fprintf(w, "    %s: %s → %s\n", f.Path, cmp.Or(f.Before, "(none)"), cmp.Or(f.After, "(none)"))
 			}
 		}
+		impactText(w, p.Status.Impact)
 		_, err := fmt.Fprintf(w, "commit %.12s: %s\n", p.Status.Commit, p.Status.Summary)
 		return err
 	}
 	return r
+}
+
+// impactText says what the changes set in motion.
+func impactText(w io.Writer, i *v1alpha1.PlanImpact) {
+	if i == nil {
+		return
+	}
+	for _, r := range i.Rollouts {
+		fmt.Fprintf(w, "! %s: %d pods are replaced\n", r.Object, r.Pods)
+	}
+	for _, l := range i.Lost {
+		fmt.Fprintf(w, "! deletes %s\n", l)
+	}
+	for _, image := range i.MissingImages {
+		fmt.Fprintf(w, "! no node has the image %s\n", image)
+	}
+	for _, l := range i.Irreversible {
+		fmt.Fprintf(w, "! a rollback does not bring back %s\n", l)
+	}
 }

@@ -8,6 +8,31 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 )
 
+// Refs gives the references whose full names are wanted, annotated tags
+// followed to their commits.
+func (r *Repository) Refs(wanted func(name string) bool) (map[string]ID, error) {
+	all, err := r.references()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]ID{}
+	for name, id := range all {
+		if !wanted(name) {
+			continue
+		}
+		if commit, err := r.peeled(id); err == nil {
+			out[name] = commit
+		}
+	}
+	return out, nil
+}
+
+func (r *Repository) peeled(id ID) (ID, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.peel(id)
+}
+
 // references gives the mirror's references but HEAD.
 func (r *Repository) references() (map[string]ID, error) {
 	r.mu.Lock()

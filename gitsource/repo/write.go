@@ -27,6 +27,7 @@ var ErrRefMoved = errors.New("the reference has moved")
 type NewCommit struct {
 	Parent  ID // zero for the first one of an orphan branch
 	Files   map[string][]byte
+	Tree    ID // what WriteFiles has given, instead of Files
 	Name    string
 	Email   string
 	Time    time.Time
@@ -38,11 +39,25 @@ type NewCommit struct {
 func (r *Repository) Write(c NewCommit) (ID, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !c.Tree.IsZero() {
+		return r.writeCommit(c, c.Tree)
+	}
 	root, err := r.writeTree(c.Files)
 	if err != nil {
 		return ID{}, fmt.Errorf("write commit: %w", err)
 	}
 	return r.writeCommit(c, root)
+}
+
+// WriteFiles writes files and their directories as objects and gives the root.
+func (r *Repository) WriteFiles(files map[string][]byte) (ID, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	root, err := r.writeTree(files)
+	if err != nil {
+		return ID{}, fmt.Errorf("write files: %w", err)
+	}
+	return root, nil
 }
 
 // writeCommit writes the commit object of a tree.

@@ -49,6 +49,7 @@ type Source struct {
 	// Evidence is what is known of the objects that failed.
 	Evidence []v1alpha1.Evidence `json:"evidence,omitempty"`
 	Drift    []drift.Record      `json:"drift,omitempty"` // the newest last
+	Plans    []Plan              `json:"-"`               // in files of their own
 }
 
 // Commit is a commit in a report.
@@ -71,6 +72,13 @@ func Files(s State) (map[string][]byte, error) {
 		source.page(page)
 		for name, content := range source.driftPages() {
 			files["drift/"+name] = append(files["drift/"+name], content...)
+		}
+		for i := range source.Plans {
+			pages, err := source.Plans[i].pages(source.Name)
+			if err != nil {
+				return nil, err
+			}
+			maps.Copy(files, pages)
 		}
 	}
 	page.WriteString("\nThis branch is written by the cluster. Changes made here by hand are overwritten.\n")
@@ -143,6 +151,17 @@ func (s *Source) page(w *strings.Builder) {
 		for _, line := range e.Lines {
 			fmt.Fprintf(w, "    %s\n", strings.ToValidUTF8(line, "?"))
 		}
+	}
+	if len(s.Plans) > 0 {
+		w.WriteString("\n### Plans\n\n")
+	}
+	for i := range s.Plans {
+		p := &s.Plans[i]
+		verdict := p.Summary
+		if n := len(p.Problems); n > 0 {
+			verdict = fmt.Sprintf("could not be applied (%d problems)", n)
+		}
+		fmt.Fprintf(w, "- [%s](%s.md): %s\n", text(p.Ref), p.file(s.Name), verdict)
 	}
 	if len(s.Drift) > 0 {
 		w.WriteString("\n### Drift\n\n")

@@ -84,15 +84,21 @@ func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string
 			return fmt.Errorf("%w: it has the cluster UID %q; give this cluster another name, or delete the branch", ErrForeign, uid)
 		}
 		b.tip = tip
-		if string(old) == string(files["status.json"]) {
-			return nil
+	}
+	tree, err := r.WriteFiles(files)
+	if err != nil {
+		return err
+	}
+	if !tip.IsZero() {
+		if c, err := r.Commit(tip); err != nil || c.Tree == tree {
+			return err // nothing new to say
 		}
 	}
 	if err := failpoint.Hit(ctx, "gitsource.report.before"); err != nil {
 		return err
 	}
 	id, err := r.Write(repo.NewCommit{
-		Parent: tip, Files: files, Name: "headway " + b.state.Cluster, Email: "headway@" + b.state.Cluster,
+		Parent: tip, Tree: tree, Name: "headway " + b.state.Cluster, Email: "headway@" + b.state.Cluster,
 		Time: now, Message: subject + "\n\n[skip ci]",
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ const (
 	DefaultTargetNamespace  = metav1.NamespaceDefault
 	DefaultMaxDeletePercent = 50
 	DefaultMinDeletes       = 10
+	DefaultMaxPreviews      = 20
 )
 
 // SetDefaultsGitSource fills in what the spec does not say.

@@ -132,6 +132,9 @@ type GitSourceSpec struct {
 	// Guards hold commits back that destroy much.
 	// +optional
 	Guards GuardsSpec `json:"guards,omitempty"`
+	// Previews says which references are planned, as pull requests are.
+	// +optional
+	Previews PreviewsSpec `json:"previews,omitempty"`
 	// Reports says where the state of the cluster is written back to.
 	// +optional
 	Reports ReportsSpec `json:"reports,omitempty"`
@@ -377,6 +380,22 @@ type GuardsSpec struct {
 	// looked at. Default 10.
 	// +optional
 	MinDeletes *int32 `json:"minDeletes,omitempty"`
+}
+
+// PreviewsSpec says which references are planned: what each would change is
+// kept in a Plan and in the report, anew whenever its head or the cluster has
+// changed.
+type PreviewsSpec struct {
+	// Refs are patterns of full reference names, as "refs/pull/*/head",
+	// "refs/merge-requests/*/head" or "refs/heads/feature-*"; * does not span
+	// slashes. Secrets in them are not decrypted.
+	// +optional
+	// +listType=atomic
+	Refs []string `json:"refs,omitempty"`
+	// Max is how many are planned, those with the newest commits first.
+	// Default 20.
+	// +optional
+	Max *int32 `json:"max,omitempty"`
 }
 
 // ReportsSpec says where the state of the cluster is written back to.

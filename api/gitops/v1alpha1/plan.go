@@ -63,6 +63,9 @@ type PlanStatus struct {
 	// +optional
 	// +listType=atomic
 	Outcomes []ObjectOutcome `json:"outcomes,omitempty"`
+	// Impact is what the changes set in motion.
+	// +optional
+	Impact *PlanImpact `json:"impact,omitempty"`
 	// Problems that would keep it from being applied.
 	// +optional
 	// +listType=atomic
@@ -72,4 +75,39 @@ type PlanStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// PlanImpact is what the changes of a plan set in motion, so that a person can
+// tell a large one from a small one.
+type PlanImpact struct {
+	// Rollouts are the workloads whose pods are replaced.
+	// +optional
+	// +listType=atomic
+	Rollouts []Rollout `json:"rollouts,omitempty"`
+	// Restarts is how many pods that are in all.
+	// +optional
+	Restarts int32 `json:"restarts,omitempty"`
+	// Lost are deletions that take more than the object with them: Namespaces,
+	// PersistentVolumeClaims and CustomResourceDefinitions.
+	// +optional
+	// +listType=atomic
+	Lost []string `json:"lost,omitempty"`
+	// MissingImages are images of the changed workloads that no node says it
+	// has.
+	// +optional
+	// +listType=atomic
+	MissingImages []string `json:"missingImages,omitempty"`
+	// Irreversible is what going back to the commit before would not bring
+	// back.
+	// +optional
+	// +listType=atomic
+	Irreversible []string `json:"irreversible,omitempty"`
+}
+
+// Rollout is a workload whose pods are replaced.
+type Rollout struct {
+	// Object, as "deployments.apps shop/web".
+	Object string `json:"object"`
+	// Pods that it has now.
+	Pods int32 `json:"pods"`
 }

@@ -167,6 +167,10 @@ type OperationCounts struct {
 	Changed int32 `json:"changed,omitempty"`
 	// +optional
 	Deleted int32 `json:"deleted,omitempty"`
+	// Moved objects are written down in another place than before; they may be
+	// changed or unchanged as well.
+	// +optional
+	Moved int32 `json:"moved,omitempty"`
 	// +optional
 	Unchanged int32 `json:"unchanged,omitempty"`
 }
@@ -185,6 +189,9 @@ type ObjectOutcome struct {
 	// Origin is where it is written down, as "apps/web.yaml:12".
 	// +optional
 	Origin string `json:"origin,omitempty"`
+	// MovedFrom is the file that it was written down in before.
+	// +optional
+	MovedFrom string `json:"movedFrom,omitempty"`
 	// Fields that change; values of Secrets are masked. Only in Plans.
 	// +optional
 	// +listType=atomic

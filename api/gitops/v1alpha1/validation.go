@@ -100,6 +100,14 @@ func validateLimits(s *GitSourceSpec, at *field.Path) field.ErrorList {
 	if n := s.Guards.MinDeletes; n != nil && *n < 0 {
 		errs = append(errs, field.Invalid(at.Child("guards", "minDeletes"), *n, "must not be negative"))
 	}
+	for i, p := range s.Previews.Refs {
+		if _, err := path.Match(p, ""); err != nil || !strings.HasPrefix(p, "refs/") {
+			errs = append(errs, field.Invalid(at.Child("previews", "refs").Index(i), p, "must be a pattern of full reference names that begins with refs/"))
+		}
+	}
+	if n := s.Previews.Max; n != nil && (*n < 1 || *n > 200) {
+		errs = append(errs, field.Invalid(at.Child("previews", "max"), *n, "must be between 1 and 200"))
+	}
 	if b := s.Reports.Branch; b != "" {
 		where := at.Child("reports", "branch")
 		if msg := invalidRef("refs/heads/" + b); msg != "" {
