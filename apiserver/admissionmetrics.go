@@ -21,6 +21,8 @@ type admissionMetrics struct {
 	asked   *prometheus.CounterVec
 	refused *prometheus.CounterVec
 	open    *prometheus.CounterVec
+	changes *prometheus.CounterVec
+	changed *prometheus.HistogramVec
 	checks  *prometheus.CounterVec
 	checked *prometheus.HistogramVec
 
@@ -49,6 +51,8 @@ func newAdmissionMetrics() *admissionMetrics {
 		asked:   counter("admission_webhook_request_total", "Questions to webhooks, by the code of the answer; 600: none.", "name", "type", "operation", "code", "rejected"),
 		refused: counter("admission_webhook_rejection_count", "Requests that were refused because of a webhook.", "name", "type", "operation", "error_type", "rejection_code"),
 		open:    counter("admission_webhook_fail_open_count", "Requests that passed although a webhook failed.", "name", "type"),
+		changes: counter("mutating_admission_policy_check_total", "Mutations by policies.", "policy", "policy_binding", "error_type"),
+		changed: histogram("mutating_admission_policy_check_duration_seconds", "How long mutations by policies took.", []float64{0.0000005, 0.001, 0.01, 0.1, 1}, "policy", "policy_binding", "error_type"),
 		checks:  counter("validating_admission_policy_check_total", "Evaluations of policies, by what was done.", "policy", "policy_binding", "error_type", "enforcement_action"),
 		checked: histogram("validating_admission_policy_check_duration_seconds", "How long evaluations of policies took.", []float64{0.0000005, 0.001, 0.01, 0.1, 1}, "policy", "policy_binding", "error_type", "enforcement_action"),
 	}
@@ -129,6 +133,12 @@ func (m *admissionMetrics) Checked(policy, binding, failure, action string, took
 	m.checked.WithLabelValues(policy, binding, failure, action).Observe(took.Seconds())
 }
 
+// Mutated counts a mutation by a policy.
+func (m *admissionMetrics) Mutated(policy, binding, failure string, took time.Duration) {
+	m.changes.WithLabelValues(policy, binding, failure).Inc()
+	m.changed.WithLabelValues(policy, binding, failure).Observe(took.Seconds())
+}
+
 func (m *admissionMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.phases, m.each, m.hooks, m.asked, m.refused, m.open, m.checks, m.checked}
+	return []prometheus.Collector{m.phases, m.each, m.hooks, m.asked, m.refused, m.open, m.changes, m.changed, m.checks, m.checked}
 }

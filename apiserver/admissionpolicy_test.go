@@ -215,8 +215,7 @@ func TestPolicyAndItsObjectsInOneCommit(t *testing.T) {
 			t.Errorf("planned with a policy against %s: %v", other, planned.Outcomes[1].Err)
 		}
 	}
-	changed, err := client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), "p", metav1.GetOptions{})
-	check(t, err)
+	changed := checkedNow(t, client, "p") // nobody else writes to it now
 	changed.Spec.Validations[0].Expression = "object.metadata.name != 'c'"
 	_, err = client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Update(t.Context(), changed, metav1.UpdateOptions{})
 	check(t, err)

@@ -75,6 +75,7 @@ func TestMetricsHaveKubernetesNames(t *testing.T) {
 		`apiserver_validating_admission_policy_check_total{enforcement_action="allow",error_type="no_error",policy="names",policy_binding="names"}`,
 		`apiserver_validating_admission_policy_check_total{enforcement_action="deny",error_type="no_error",policy="names",policy_binding="names"} 1`,
 		`apiserver_validating_admission_policy_check_duration_seconds_count{enforcement_action="deny",error_type="no_error",policy="names",policy_binding="names"} 1`,
+		`apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="marks",policy_binding="marks"}`,
 		`apiserver_cel_compilation_duration_seconds_count`,
 		`apiserver_cel_evaluation_duration_seconds_count`,
 	}
@@ -103,6 +104,7 @@ func judged(t *testing.T, client *kubernetes.Clientset) {
 	t.Helper()
 	policyOf(t, client, "names", "validations: [{expression: \"object.metadata.name != 'forbidden'\"}]")
 	bindingOf(t, client, "names", "names", "validationActions: [Deny]")
+	mutatingPolicyOf(t, client, "marks", "mutations: [{patchType: JSONPatch, jsonPatch: {expression: \"[JSONPatch{op: 'add', path: '/data/a', value: 'b'}]\"}}]", "")
 	hook := answering(t, func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 		if r.Name == "refused" {
 			return &admissionv1.AdmissionResponse{Result: &metav1.Status{Code: http.StatusForbidden}}

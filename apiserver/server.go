@@ -32,6 +32,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/discovery"
 	"github.com/headway-sh/headway/apiserver/etcd"
 	"github.com/headway-sh/headway/apiserver/fairness"
+	"github.com/headway-sh/headway/apiserver/fieldmanager"
 	"github.com/headway-sh/headway/apiserver/inproc"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/apiserver/kinds"
@@ -225,12 +226,13 @@ func (s *Server) assemble() (http.Handler, error) {
 	log := s.config.Logger
 	admitted := newAdmissionMetrics()
 	s.webhooks = webhook.New(authorizer{}, admitted, log)
+	fields := fieldmanager.New(scheme)
 	steps := append([]write.Step{custom.Definitions()}, admission.Steps(admission.Config{ServiceCIDR: s.config.ServiceCIDR, SecondaryServiceCIDR: s.config.SecondaryServiceCIDR,
 		ExternalIPs: s.config.ExternalIPs, PodSecurity: s.config.PodSecurity, Limited: s.config.limited, Pressure: s.store.Pressure, Webhooks: s.webhooks,
-		Policies: policy.New(policy.Config{Authorizer: authorizer{}, Meter: admitted, ByGVK: s.catalog.ByGVK})})...)
+		Policies: policy.New(policy.Config{Authorizer: authorizer{}, Meter: admitted, ByGVK: s.catalog.ByGVK, Types: fields.Types, Scheme: scheme})})...)
 	admitted.over(steps)
 	s.path, err = write.New(write.Config{Store: write.OnStore(s.store), Kinds: s.table.All(), Custom: s.catalog, Authorizer: authorizer{}, Scheme: scheme,
-		Meter: admitted, Steps: steps, Clock: s.config.Clock, Log: log})
+		Meter: admitted, Steps: steps, Fields: fields, Clock: s.config.Clock, Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -69,11 +70,15 @@ func automount(pod *corev1.Pod, account *corev1.ServiceAccount) bool {
 	return ptr.Deref(account.AutomountServiceAccountToken, true)
 }
 
-// mountToken mounts the token into every container that has nothing there,
-// and adds the volume when one needs it.
+// mountToken mounts the token into every container that has nothing there, and
+// adds the volume when one needs it and there is none yet: the pod may be here
+// again because somebody has added a container to it.
 func mountToken(pod *corev1.Pod) {
-	name := tokenVolume + suffix(pod)
-	needed := false
+	name, needed := tokenVolume+suffix(pod), false
+	there := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return strings.HasPrefix(v.Name, tokenVolume) })
+	if there >= 0 {
+		name = pod.Spec.Volumes[there].Name
+	}
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
 			c := &containers[i]
@@ -84,7 +89,7 @@ func mountToken(pod *corev1.Pod) {
 			needed = true
 		}
 	}
-	if needed {
+	if needed && there < 0 {
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Projected: tokenProjection()}})
 	}
 }

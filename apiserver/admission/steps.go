@@ -88,6 +88,7 @@ func Steps(c Config) []write.Step {
 		topologyLabels(),
 		limitRanger(),
 		claimResize(),
+		c.Policies.Mutating(),
 		c.Webhooks.Mutating(),
 		podSecurity(c.PodSecurity),
 		externalIPs(c.ExternalIPs),

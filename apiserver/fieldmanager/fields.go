@@ -216,6 +216,14 @@ func unix(t *metav1.Time) int64 {
 	return t.Unix()
 }
 
+// Types is what knows how the lists and maps of a kind are merged.
+func (f *Fields) Types(k *kind.Kind) (managedfields.TypeConverter, error) {
+	if k.Fielding != nil {
+		return k.Fielding()
+	}
+	return f.converter(), nil
+}
+
 func (f *Fields) library(k *kind.Kind, w Writer) (*managedfields.FieldManager, error) {
 	row, ok := k.In(w.Version)
 	if !ok {

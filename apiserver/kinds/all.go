@@ -23,6 +23,7 @@ func All() []*kind.Kind {
 		// admissionregistration.k8s.io/v1
 		validatingWebhookConfigurationKind(), mutatingWebhookConfigurationKind(),
 		validatingAdmissionPolicyKind(), validatingAdmissionPolicyBindingKind(),
+		mutatingAdmissionPolicyKind(), mutatingAdmissionPolicyBindingKind(),
 		// resource.k8s.io/v1, apiregistration.k8s.io/v1
 		deviceClassKind(), resourceClaimKind(), resourceClaimTemplateKind(), resourceSliceKind(), apiServiceKind(),
 		// flowcontrol.apiserver.k8s.io/v1

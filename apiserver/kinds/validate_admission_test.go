@@ -167,6 +167,46 @@ func TestAdmissionPolicyValidation(t *testing.T) {
 	})
 }
 
+func TestMutatingPolicyValidation(t *testing.T) {
+	with := func(name string, change func(*admissionv1.MutatingAdmissionPolicySpec), want string) mutation {
+		return on("mutatingadmissionpolicy", name, func(p *admissionv1.MutatingAdmissionPolicy) { change(&p.Spec) }, want)
+	}
+	apply := func(text string) func(*admissionv1.MutatingAdmissionPolicySpec) {
+		return func(s *admissionv1.MutatingAdmissionPolicySpec) { s.Mutations[0].ApplyConfiguration.Expression = text }
+	}
+	runMutations(t, []mutation{
+		with("no constraints", func(s *admissionv1.MutatingAdmissionPolicySpec) { s.MatchConstraints = nil }, "spec.matchConstraints: Required value"),
+		with("no rules", func(s *admissionv1.MutatingAdmissionPolicySpec) { s.MatchConstraints.ResourceRules = nil },
+			"spec.matchConstraints.resourceRules: Required value"),
+		with("deletions", func(s *admissionv1.MutatingAdmissionPolicySpec) {
+			s.MatchConstraints.ResourceRules[0].Operations = []admissionv1.OperationType{"DELETE"}
+		}, `spec.matchConstraints.resourceRules[0].operations[0]: Unsupported value: "DELETE"`),
+		with("nothing to do", func(s *admissionv1.MutatingAdmissionPolicySpec) { s.Mutations = nil },
+			"spec.mutations: Required value: mutations must contain at least one item"),
+		with("no patch type", func(s *admissionv1.MutatingAdmissionPolicySpec) { s.Mutations[0].PatchType = "" }, "spec.mutations[0].patchType: Required value"),
+		with("patch type", func(s *admissionv1.MutatingAdmissionPolicySpec) { s.Mutations[0].PatchType = "Merge" },
+			`spec.mutations[0].patchType: Unsupported value: "Merge"`),
+		with("none of the type", func(s *admissionv1.MutatingAdmissionPolicySpec) { s.Mutations[1].JSONPatch = nil },
+			"spec.mutations[1].jsonPatch: Required value: must be specified when patchType is JSONPatch"),
+		with("both types", func(s *admissionv1.MutatingAdmissionPolicySpec) {
+			s.Mutations[0].JSONPatch = s.Mutations[1].JSONPatch
+		}, "spec.mutations[0].jsonPatch: Forbidden: must not be specified when patchType is ApplyConfiguration"),
+		with("empty", apply(" "), "spec.mutations[0].applyConfiguration.expression: Required value: expression is not specified"),
+		with("type", apply("1"), `spec.mutations[0].applyConfiguration.expression: Invalid value: "1": must evaluate to Object`),
+		with("syntax", apply("Object{"), `spec.mutations[0].applyConfiguration.expression: Invalid value: "Object{": compilation failed: ERROR: <input>:1:8: Syntax error`),
+		with("unknown variable", apply("Object{spec: variables.none}"), `spec.mutations[0].applyConfiguration.expression: Invalid value: "Object{spec: variables.none}": compilation failed: ERROR: <input>:1:23: undefined field 'none'`),
+		with("type of a patch", func(s *admissionv1.MutatingAdmissionPolicySpec) {
+			s.Mutations[1].JSONPatch.Expression = "JSONPatch{op: 'add'}"
+		},
+			`spec.mutations[1].jsonPatch.expression: Invalid value: "JSONPatch{op: 'add'}": must evaluate to list(JSONPatch)`),
+		with("reinvocation", func(s *admissionv1.MutatingAdmissionPolicySpec) { s.ReinvocationPolicy = "Always" },
+			`spec.reinvocationPolicy: Unsupported value: "Always"`),
+		on("mutatingadmissionpolicybinding", "no policy", func(b *admissionv1.MutatingAdmissionPolicyBinding) { b.Spec.PolicyName = "" }, "spec.policyName: Required value"),
+		on("mutatingadmissionpolicybinding", "no param", func(b *admissionv1.MutatingAdmissionPolicyBinding) { b.Spec.ParamRef.Name = "" },
+			"spec.paramRef: Required value: one of name or selector must be specified"),
+	})
+}
+
 func TestPolicyStatusValidation(t *testing.T) {
 	t.Parallel()
 	k, o := valid[*admissionv1.ValidatingAdmissionPolicy](t, "validatingadmissionpolicy")

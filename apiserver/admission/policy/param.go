@@ -7,15 +7,29 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	admissionauthorizer "k8s.io/apiserver/pkg/admission/plugin/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/admission/match"
 	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/write"
 )
 
-// paramKind is the row of a policy's params; nil when it has none.
-func (j *judgement) paramKind(policy *admissionv1.ValidatingAdmissionPolicy) (*kind.Kind, error) {
-	k := policy.Spec.ParamKind
+// inquiry is one request before policies of either kind.
+type inquiry struct {
+	*Policies
+	view       txn.View
+	request    *write.Request
+	authorizer authorizer.UnconditionalAuthorizer
+}
+
+func (p *Policies) inquire(view txn.View, r *write.Request) inquiry {
+	return inquiry{p, view, r, admissionauthorizer.NewCachingAuthorizer(match.Authorizer(view, p.Authorizer))}
+}
+
+// paramRow is the row of a policy's params; nil when it has none.
+func (j *inquiry) paramRow(k *admissionv1.ParamKind) (*kind.Kind, error) {
 	if k == nil {
 		return nil, nil
 	}
@@ -28,8 +42,7 @@ func (j *judgement) paramKind(policy *admissionv1.ValidatingAdmissionPolicy) (*k
 
 // params are the objects that a binding has its policy evaluated with: one nil
 // when it is evaluated without, none when it is not evaluated.
-func (j *judgement) params(row *kind.Kind, binding *admissionv1.ValidatingAdmissionPolicyBinding) ([]runtime.Object, error) {
-	ref := binding.Spec.ParamRef
+func (j *inquiry) params(row *kind.Kind, ref *admissionv1.ParamRef) ([]runtime.Object, error) {
 	if row == nil || ref == nil {
 		return []runtime.Object{nil}, nil
 	}

@@ -5,10 +5,10 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
-	admissionauthorizer "k8s.io/apiserver/pkg/admission/plugin/authorizer"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/utils/lru"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -25,6 +25,9 @@ const compiledPolicies = 256
 var (
 	policies = schema.GroupResource{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicies"}
 	bindings = schema.GroupResource{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicybindings"}
+
+	mutatingPolicies = schema.GroupResource{Group: admissionv1.GroupName, Resource: "mutatingadmissionpolicies"}
+	mutatingBindings = schema.GroupResource{Group: admissionv1.GroupName, Resource: "mutatingadmissionpolicybindings"}
 )
 
 // Config is what Policies is made of.
@@ -35,6 +38,10 @@ type Config struct {
 	Meter Meter
 	// ByGVK finds the row of a kind that may be used for params.
 	ByGVK func(view txn.View, gvk schema.GroupVersionKind) (*kind.Kind, bool)
+	// Types is what knows how the lists and maps of a kind are merged, and
+	// Scheme the kinds' types: for mutations.
+	Types  func(k *kind.Kind) (managedfields.TypeConverter, error)
+	Scheme *runtime.Scheme
 }
 
 // Meter is told how a policy was evaluated for a binding: once for each
@@ -43,17 +50,21 @@ type Config struct {
 // concurrently.
 type Meter interface {
 	Checked(policy, binding, failure, action string, took time.Duration)
+	// Mutated is one mutation; a failure is one that refuses the request, unless
+	// the policy ignores failures.
+	Mutated(policy, binding, failure string, took time.Duration)
 }
 
 // Policies judges writes. It is safe for concurrent use.
 type Policies struct {
 	Config
 	compiled *lru.Cache // *admissionv1.ValidatingAdmissionPolicy → *expression.Policy
+	mutating *lru.Cache // *admissionv1.MutatingAdmissionPolicy → *expression.Mutations
 }
 
 // New returns a Policies.
 func New(c Config) *Policies {
-	return &Policies{Config: c, compiled: lru.New(compiledPolicies)}
+	return &Policies{Config: c, compiled: lru.New(compiledPolicies), mutating: lru.New(compiledPolicies)}
 }
 
 // Step is the step that judges writes; a nil Policies judges none.
@@ -135,21 +146,15 @@ func matches(view txn.View, r *write.Request, m *admissionv1.MatchResources) (*k
 
 // judgement is one request before all policies.
 type judgement struct {
-	*Policies
-	view       txn.View
-	request    *write.Request
-	authorizer authorizer.UnconditionalAuthorizer
-	versions   map[*kind.Kind]*admission.VersionedAttributes
+	inquiry
+	versions map[*kind.Kind]*admission.VersionedAttributes
 
 	denied   *denial
 	failures []failure
 }
 
 func (p *Policies) begin(view txn.View, r *write.Request) *judgement {
-	return &judgement{
-		Policies: p, view: view, request: r, versions: map[*kind.Kind]*admission.VersionedAttributes{},
-		authorizer: admissionauthorizer.NewCachingAuthorizer(match.Authorizer(view, p.Authorizer)),
-	}
+	return &judgement{inquiry: p.inquire(view, r), versions: map[*kind.Kind]*admission.VersionedAttributes{}}
 }
 
 func (j *judgement) attributes(as *kind.Kind) (*admission.VersionedAttributes, error) {
@@ -166,7 +171,7 @@ func (j *judgement) attributes(as *kind.Kind) (*admission.VersionedAttributes, e
 // judge holds the request to one policy that is about it.
 func (j *judgement) judge(ctx context.Context, policy *admissionv1.ValidatingAdmissionPolicy, as *kind.Kind) error {
 	j.request.Decide(txn.Ref{Resource: policies, Name: policy.Name})
-	param, err := j.paramKind(policy)
+	param, err := j.paramRow(policy.Spec.ParamKind)
 	if err != nil {
 		j.misconfigured(policy, nil, err)
 		return nil
@@ -183,7 +188,7 @@ func (j *judgement) judge(ctx context.Context, policy *admissionv1.ValidatingAdm
 			j.misconfigured(policy, binding, err)
 			continue
 		}
-		params, err := j.params(param, binding)
+		params, err := j.params(param, binding.Spec.ParamRef)
 		if err != nil {
 			j.misconfigured(policy, binding, err)
 			continue

@@ -29,30 +29,56 @@ func (p *Policies) rights(_ context.Context, view txn.View, r *write.Request) er
 		return nil
 	}
 	switch o := r.Object.(type) {
-	case *admissionv1.ValidatingAdmissionPolicy:
-		old, _ := r.Old.(*admissionv1.ValidatingAdmissionPolicy)
-		if o.Spec.ParamKind == nil || old != nil && equality.Semantic.DeepEqual(old.Spec.ParamKind, o.Spec.ParamKind) {
+	case *admissionv1.ValidatingAdmissionPolicy, *admissionv1.MutatingAdmissionPolicy:
+		k := paramKindOf(o)
+		if k == nil || r.Old != nil && equality.Semantic.DeepEqual(paramKindOf(r.Old), k) {
 			return nil
 		}
-		if !p.may(view, r, "get", *o.Spec.ParamKind, "*", "*") {
+		if !p.may(view, r, "get", *k, "*", "*") {
 			return withoutRight(r, "paramKind", fmt.Sprintf("user %v must have %q permission on all objects of the referenced paramKind (kind=%s, apiVersion=%s)",
-				r.Identity.Name, "get", o.Spec.ParamKind.Kind, o.Spec.ParamKind.APIVersion))
+				r.Identity.Name, "get", k.Kind, k.APIVersion))
 		}
-	case *admissionv1.ValidatingAdmissionPolicyBinding:
-		old, _ := r.Old.(*admissionv1.ValidatingAdmissionPolicyBinding)
-		if o.Spec.ParamRef == nil || old != nil && equality.Semantic.DeepEqual(old.Spec.ParamRef, o.Spec.ParamRef) && old.Spec.PolicyName == o.Spec.PolicyName {
+	case *admissionv1.ValidatingAdmissionPolicyBinding, *admissionv1.MutatingAdmissionPolicyBinding:
+		policy, ref := bound(o)
+		if ref == nil {
 			return nil
 		}
-		return p.mayBind(view, r, o)
+		if r.Old != nil {
+			if hadPolicy, had := bound(r.Old); hadPolicy == policy && equality.Semantic.DeepEqual(had, ref) {
+				return nil
+			}
+		}
+		return p.mayBind(view, r, policy, ref)
 	}
 	return nil
 }
 
-func (p *Policies) mayBind(view txn.View, r *write.Request, o *admissionv1.ValidatingAdmissionPolicyBinding) error {
-	ref := o.Spec.ParamRef
+// paramKindOf is what a policy of either kind takes params of.
+func paramKindOf(o txn.Object) *admissionv1.ParamKind {
+	switch o := o.(type) {
+	case *admissionv1.ValidatingAdmissionPolicy:
+		return o.Spec.ParamKind
+	case *admissionv1.MutatingAdmissionPolicy:
+		return o.Spec.ParamKind
+	}
+	return nil
+}
+
+// bound is which policy a binding of either kind binds to which params.
+func bound(o txn.Object) (txn.Ref, *admissionv1.ParamRef) {
+	switch o := o.(type) {
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		return txn.Ref{Resource: policies, Name: o.Spec.PolicyName}, o.Spec.ParamRef
+	case *admissionv1.MutatingAdmissionPolicyBinding:
+		return txn.Ref{Resource: mutatingPolicies, Name: o.Spec.PolicyName}, o.Spec.ParamRef
+	}
+	return txn.Ref{}, nil
+}
+
+func (p *Policies) mayBind(view txn.View, r *write.Request, policy txn.Ref, ref *admissionv1.ParamRef) error {
 	param := admissionv1.ParamKind{APIVersion: "*", Kind: "*"} // the policy may come later
-	if found, ok := view.Get(txn.Ref{Resource: policies, Name: o.Spec.PolicyName}); ok {
-		k := found.(*admissionv1.ValidatingAdmissionPolicy).Spec.ParamKind
+	if found, ok := view.Get(policy); ok {
+		k := paramKindOf(found)
 		if k == nil {
 			return nil // the reference is not used
 		}
