@@ -17,6 +17,8 @@ type flowMetrics struct {
 	events      *prometheus.CounterVec
 	sizes       *prometheus.HistogramVec
 	began       *prometheus.HistogramVec
+	health      *prometheus.GaugeVec
+	checks      *prometheus.CounterVec
 	read, wrote atomic.Int64 // requests that are being answered
 }
 
@@ -29,6 +31,8 @@ func newFlowMetrics() *flowMetrics {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_watch_events_total", Help: "Events that were sent to watches."}, of),
 		sizes: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_watch_events_sizes", Help: "Bytes of events that were sent to watches.",
 			Buckets: prometheus.ExponentialBuckets(1024, 2, 8)}, of),
+		health: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubernetes_healthcheck", Help: "What a check of health said last: 1 is healthy."}, []string{"name", "type"}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubernetes_healthchecks_total", Help: "Checks of health, by what they said."}, []string{"name", "type", "status"}),
 		began: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_watch_list_duration_seconds", Help: "How long the initial events of watches took that had asked for them.",
 			Buckets: []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60}}, append(slices.Clone(of), "scope")),
 	}
@@ -63,12 +67,22 @@ func (m *flowMetrics) listed(info *rest.RequestInfo, took time.Duration) {
 	m.began.WithLabelValues(info.Group, info.Version, info.Resource, scope).Observe(took.Seconds())
 }
 
+// checked counts a check of health.
+func (m *flowMetrics) checked(endpoint, check string, healthy bool) {
+	status, value := "error", 0.
+	if healthy {
+		status, value = "success", 1
+	}
+	m.health.WithLabelValues(check, endpoint).Set(value)
+	m.checks.WithLabelValues(check, endpoint, status).Inc()
+}
+
 func (m *flowMetrics) collectors() []prometheus.Collector {
 	kind := func(name string, n *atomic.Int64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "apiserver_current_inflight_requests", Help: "Requests that are being answered, streams aside.",
 			ConstLabels: prometheus.Labels{"request_kind": name}}, func() float64 { return float64(n.Load()) })
 	}
-	return []prometheus.Collector{m.streams, m.terminated, m.events, m.sizes, m.began, kind("readOnly", &m.read), kind("mutating", &m.wrote)}
+	return []prometheus.Collector{m.streams, m.terminated, m.events, m.sizes, m.began, m.health, m.checks, kind("readOnly", &m.read), kind("mutating", &m.wrote)}
 }
 
 // buildInfo tells which version of Kubernetes this stands in for.

@@ -135,6 +135,7 @@ func (m *requestMetrics) labels(r *rest.Record) []string {
 var (
 	objectsDesc = prometheus.NewDesc("apiserver_resource_objects", "How many objects are stored.", []string{"group", "resource"}, nil)
 	storageDesc = prometheus.NewDesc("apiserver_storage_objects", "How many objects are stored, by resource and group.", []string{"resource"}, nil)
+	changesDesc = prometheus.NewDesc("apiserver_storage_events_received_total", "Changes that came from the storage.", []string{"group", "resource"}, nil)
 	eventsDesc  = prometheus.NewDesc("apiserver_audit_event_total", "Audit events that were written.", nil, nil)
 	lostDesc    = prometheus.NewDesc("apiserver_audit_error_total", "Audit events that were lost.", []string{"plugin"}, nil)
 )
@@ -147,7 +148,7 @@ type stored struct {
 }
 
 func (s stored) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{objectsDesc, storageDesc, eventsDesc, lostDesc} {
+	for _, d := range []*prometheus.Desc{objectsDesc, storageDesc, changesDesc, eventsDesc, lostDesc} {
 		out <- d
 	}
 }
@@ -158,6 +159,7 @@ func (s stored) Collect(out chan<- prometheus.Metric) {
 		n := float64(snapshot.Count(resource))
 		out <- prometheus.MustNewConstMetric(objectsDesc, prometheus.GaugeValue, n, resource.Group, resource.Resource)
 		out <- prometheus.MustNewConstMetric(storageDesc, prometheus.GaugeValue, n, resource.String())
+		out <- prometheus.MustNewConstMetric(changesDesc, prometheus.CounterValue, float64(snapshot.Received(resource)), resource.Group, resource.Resource)
 	}
 	out <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, float64(s.audit.Written()))
 	out <- prometheus.MustNewConstMetric(lostDesc, prometheus.CounterValue, float64(s.audit.Dropped()), "log")

@@ -38,6 +38,9 @@ func TestMetricsHaveKubernetesNames(t *testing.T) {
 	check(t, err)
 	defer streaming.Stop()
 	judged(t, root)
+	for _, path := range []string{"/livez", "/readyz"} {
+		check(t, root.CoreV1().RESTClient().Get().AbsPath(path).Do(t.Context()).Error())
+	}
 	wanted := []string{
 		`apiserver_current_inflight_requests{request_kind="readOnly"} 1`,
 		`apiserver_current_inflight_requests{request_kind="mutating"} 0`,
@@ -48,6 +51,9 @@ func TestMetricsHaveKubernetesNames(t *testing.T) {
 		`etcd_request_duration_seconds_count{group="",operation="list",resource=""}`,
 		`etcd_requests_total{group="",operation="create",resource="configmaps"} 1`,
 		`apiserver_storage_size_bytes{storage_cluster_id="etcd-0"}`,
+		`apiserver_storage_events_received_total{group="",resource="configmaps"} 2`,
+		`kubernetes_healthcheck{name="etcd",type="readyz"} 1`,
+		`kubernetes_healthchecks_total{name="ping",status="success",type="livez"} 1`,
 		`kubernetes_build_info{build_date="",compiler="gc",`,
 		`process_resident_memory_bytes`,
 		`go_goroutines`,

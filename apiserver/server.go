@@ -273,7 +273,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	s.connector = connect.New(connect.Config{View: func() txn.View { return s.store.Snapshot() }, Agents: s.authorities.ToNodes(),
 		Own: netip.AddrPortFrom(s.config.Advertise, s.config.Listen.Port()), Log: log})
 	api, err := rest.New(rest.Config{
-		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched, Listed: requests.listed,
+		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched, Listed: requests.listed, Checked: requests.checked,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Anonymous: s.anonymous, Issuer: tokens,
 		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {

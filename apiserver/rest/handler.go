@@ -84,6 +84,8 @@ type Config struct {
 	Paths map[string]http.Handler
 	// Checks are what /livez and /readyz ask.
 	Checks []Check
+	// Checked is told about each check that an endpoint has asked: optional.
+	Checked func(endpoint, check string, healthy bool)
 	// Version is what /version answers; zero means this program's.
 	Version version.Info
 

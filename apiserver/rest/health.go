@@ -43,12 +43,21 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, endpoint, 
 		notFoundPage(w)
 		return
 	}
-	if err := checks[i].Check(r.Context()); err != nil {
+	if err := h.ask(r.Context(), endpoint, checks[i]); err != nil {
 		// Who asks for one check has been authorized, and may hear why.
 		http.Error(w, fmt.Sprintf("internal server error: %v", err), http.StatusInternalServerError)
 		return
 	}
 	fmt.Fprint(w, "ok")
+}
+
+// ask makes one check, and has it counted.
+func (h *Handler) ask(ctx context.Context, endpoint string, c Check) error {
+	err := c.Check(ctx)
+	if h.Checked != nil {
+		h.Checked(endpoint, c.Name, err == nil)
+	}
+	return err
 }
 
 // serveVerdict asks all checks but for those that are excluded. Everybody may
@@ -64,7 +73,7 @@ func (h *Handler) serveVerdict(w http.ResponseWriter, r *http.Request, endpoint 
 			fmt.Fprintf(&lines, "[+]%s excluded: ok\n", check.Name)
 			continue
 		}
-		if err := check.Check(r.Context()); err != nil {
+		if err := h.ask(r.Context(), endpoint, check); err != nil {
 			failed = true
 			h.log.Warn("health check fails", "endpoint", endpoint, "check", check.Name, "error", err)
 			fmt.Fprintf(&lines, "[-]%s failed: reason withheld\n", check.Name)

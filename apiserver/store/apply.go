@@ -170,6 +170,7 @@ func (s *Store) take(d decoded) {
 	t := l.tables[d.number]
 	l.dirty[d.number] = true
 	t.changed = d.Revision
+	t.received.Add(1)
 	if e := s.store(t, d); e != nil {
 		l.events = append(l.events, e)
 	}

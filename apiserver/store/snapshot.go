@@ -122,6 +122,15 @@ func (s *Snapshot) Count(resource schema.GroupResource) int {
 	return 0
 }
 
+// Received is how many changes of the resource have come from the backend since
+// the store was opened.
+func (s *Snapshot) Received(resource schema.GroupResource) int64 {
+	if t := s.table(resource); t != nil {
+		return t.received.Load()
+	}
+	return 0
+}
+
 // Changed is the revision of the resource's newest change that is known here: as
 // long as it is the same, so are the objects. 0: there is no such resource.
 func (s *Snapshot) Changed(resource schema.GroupResource) int64 {

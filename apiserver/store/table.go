@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/btree"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -54,6 +55,7 @@ type Corrupt struct {
 // apply loop owns one unpublished table per resource and clones it.
 type table struct {
 	resource *Resource
+	received *atomic.Int64 // changes that came from the backend; shared by all of the resource's tables
 	rows     *btree.BTreeG[row]
 	indexes  map[string]*btree.BTreeG[mark]
 	corrupt  map[string]Corrupt // by key; replaced, never changed, once published
@@ -63,7 +65,7 @@ type table struct {
 }
 
 func newTable(r *Resource, revision int64) *table {
-	t := &table{resource: r, rows: btree.NewG(degree, row.less), indexes: map[string]*btree.BTreeG[mark]{}, changed: revision}
+	t := &table{resource: r, received: new(atomic.Int64), rows: btree.NewG(degree, row.less), indexes: map[string]*btree.BTreeG[mark]{}, changed: revision}
 	for name := range r.Indexes {
 		t.indexes[name] = btree.NewG(degree, mark.less)
 	}
@@ -72,7 +74,7 @@ func newTable(r *Resource, revision int64) *table {
 
 // clone freezes the table's state into a new one.
 func (t *table) clone() *table {
-	c := &table{resource: t.resource, rows: t.rows.Clone(), indexes: make(map[string]*btree.BTreeG[mark], len(t.indexes)), corrupt: maps.Clone(t.corrupt), changed: t.changed}
+	c := &table{resource: t.resource, received: t.received, rows: t.rows.Clone(), indexes: make(map[string]*btree.BTreeG[mark], len(t.indexes)), corrupt: maps.Clone(t.corrupt), changed: t.changed}
 	for name, tree := range t.indexes {
 		c.indexes[name] = tree.Clone()
 	}
