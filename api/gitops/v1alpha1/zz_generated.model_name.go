@@ -101,6 +101,11 @@ func (in Plan) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PlanImpact) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.PlanImpact"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in PlanList) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.PlanList"
 }
@@ -113,6 +118,11 @@ func (in PlanSpec) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in PlanStatus) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.PlanStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PreviewsSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.PreviewsSpec"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -143,6 +153,11 @@ func (in ReleaseStatus) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ReportsSpec) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ReportsSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Rollout) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Rollout"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
