@@ -1,7 +1,11 @@
 package repo
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -33,18 +37,47 @@ func (r *Repository) peeled(id ID) (ID, error) {
 	return r.peel(id)
 }
 
-// references gives the mirror's references but HEAD.
+// references gives the repository's references but HEAD. They are read here
+// and not by the library, which takes the lock files for references that git,
+// or we ourselves, are just about to move.
 func (r *Repository) references() (map[string]ID, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	refs, err := r.storage.IterReferences()
-	if err != nil {
+	have := map[string]ID{}
+	packed, err := os.ReadFile(filepath.Join(r.commonDir, "packed-refs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read references: %w", err)
 	}
-	have := map[string]ID{}
-	err = refs.ForEach(func(ref *plumbing.Reference) error {
-		if ref.Type() == plumbing.HashReference && ref.Name() != plumbing.HEAD {
-			have[ref.Name().String()] = ID(ref.Hash())
+	for line := range strings.Lines(string(packed)) {
+		if hash, name, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			if id, err := ParseID(hash); err == nil {
+				have[name] = id
+			}
+		}
+	}
+	err = filepath.WalkDir(filepath.Join(r.commonDir, "refs"), func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // it went meanwhile
+		case err != nil:
+			return err
+		case !d.Type().IsRegular() || strings.HasSuffix(path, ".lock"):
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(r.commonDir, path)
+		if err != nil {
+			return err
+		}
+		// Symbolic references say nothing of their own.
+		if id, err := ParseID(strings.TrimSpace(string(content))); err == nil {
+			have[filepath.ToSlash(name)] = id
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,5 +243,36 @@ func TestRestore(t *testing.T) {
 				t.Errorf("tree %s:\n%s\nwant %s:\n%s", got, git(t, dir, "", "ls-tree", "-r", got), want, git(t, clone, "", "ls-tree", "-r", want))
 			}
 		})
+	}
+}
+
+// TestRefsBesideLocks reads references while git is about to move some.
+func TestRefsBesideLocks(t *testing.T) {
+	t.Parallel()
+	dir := newRepo(t)
+	head := git(t, dir, "", "rev-parse", "HEAD")
+	git(t, dir, "", "tag", "-a", "-m", "x", "v1")
+	git(t, dir, "", "branch", "a/b")
+	git(t, dir, "", "pack-refs", "--all")
+	git(t, dir, "", "branch", "loose")
+	for _, name := range []string{"refs/heads/main.lock", "refs/heads/new.lock"} {
+		if err := os.WriteFile(filepath.Join(dir, ".git", name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refs, err := open(t, dir).Refs(func(string) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for name, id := range refs {
+		if id.String() != head {
+			t.Errorf("%s is at %s, want the commit %s", name, id, head)
+		}
+		got = append(got, name)
+	}
+	slices.Sort(got)
+	if want := []string{"refs/heads/a/b", "refs/heads/loose", "refs/heads/main", "refs/tags/v1"}; !slices.Equal(got, want) {
+		t.Errorf("references %v, want %v", got, want)
 	}
 }
