@@ -15,6 +15,7 @@ import (
 	"github.com/headway-sh/headway/gitsource/drift"
 	"github.com/headway-sh/headway/gitsource/fetch"
 	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/gitsource/rendered"
 	"github.com/headway-sh/headway/gitsource/report"
 )
 
@@ -29,7 +30,9 @@ var (
 type Engine struct {
 	cfg     Config
 	applier *apply.Applier
-	owners  *owners
+	// rendered keeps the objects of applied commits.
+	rendered *rendered.Store
+	owners   *owners
 	// fetchers are shared by the sources.
 	fetchers *fetch.Fetchers
 	// applying is held while a commit is planned and written, so that two
@@ -51,8 +54,12 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
+	kept, err := rendered.Open(filepath.Join(cfg.DataDir, "rendered"), cfg.Key)
+	if err != nil {
+		return nil, fmt.Errorf("gitsource: %w", err)
+	}
 	e := &Engine{
-		cfg: cfg, owners: newOwners(), sources: map[string]*source{}, ended: map[string]<-chan struct{}{}, branches: map[string]*report.Branch{},
+		cfg: cfg, rendered: kept, owners: newOwners(), sources: map[string]*source{}, ended: map[string]<-chan struct{}{}, branches: map[string]*report.Branch{},
 		changed: map[string]bool{}, wake: make(chan struct{}, 1),
 		applier: &apply.Applier{Txn: cfg.Txn, Identity: cfg.Identity},
 	}

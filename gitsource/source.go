@@ -49,7 +49,8 @@ type source struct {
 	previews  previews
 	checks    *health.Judge
 	rules     *drift.Rules
-	ruled     time.Time // when the rules were last looked at as a whole
+	ruled     time.Time   // when the rules were last looked at as a whole
+	unkept    *render.Set // applied, and not kept on disk yet
 	tracker   *health.Tracker
 	records   []drift.Record
 	broken    map[txn.Ref]breakage // drift to be corrected
@@ -232,7 +233,9 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if err == nil && !s.retryAt.After(s.now()) {
 		s.retry = 0 // else another try is planned, and the next wait is longer
 	}
-	return errors.Join(err, s.flush(ctx))
+	err = errors.Join(err, s.flush(ctx))
+	s.keep() // last: nobody waits for it
+	return err
 }
 
 // configure takes over a changed GitSource.

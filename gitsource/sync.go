@@ -91,7 +91,9 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	if len(problems) > 0 {
 		err = &apply.Refused{Problems: problems, Again: s.follower.renderer.Keyless()}
 	} else {
-		err = s.apply(ctx, commit, set, aim, all, current)
+		if err = s.apply(ctx, commit, set, aim, all, current); err == nil {
+			s.unkept = set
+		}
 	}
 	refused := apply.AsRefused(err)
 	if err != nil && refused == nil {
