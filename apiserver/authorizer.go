@@ -17,9 +17,17 @@ var _ write.Authorizer = authorizer{}
 func (a authorizer) Authorize(view txn.View, identity txn.Identity, w write.Attributes) write.Decision {
 	allowed, reason := a.Authorizer.Authorize(view, identity, authz.Attributes{
 		Verb: w.Verb, Group: w.Resource.Group, Version: w.Version, Resource: w.Resource.Resource, Subresource: w.Subresource,
-		Namespace: w.Namespace, Name: w.Name, Path: w.Path, FieldSelector: w.FieldSelector,
+		Namespace: w.Namespace, Name: w.Name, Path: w.Path, FieldSelector: w.FieldSelector, LabelSelector: w.LabelSelector,
 	})
 	return write.Decision{Allowed: allowed, Reason: reason}
+}
+
+// rulesOf are the rules of an identity, for reviews.
+func rulesOf(view txn.View, id txn.Identity, namespace string) (rules []rbacv1.PolicyRule, missing string) {
+	if _, ok := authz.NodeName(id); ok {
+		missing = "node authorizer does not support user rule resolution"
+	}
+	return authz.Rules(view, id, namespace), missing
 }
 
 // withIndexes adds the indexes that authorization reads to the rows it reads.

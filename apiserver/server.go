@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -276,9 +275,7 @@ func (s *Server) assemble() (http.Handler, error) {
 		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched, Listed: requests.listed, Checked: requests.checked,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
 		Authenticator: s.identify, Authorizer: authorizer{}, Anonymous: s.anonymous, Issuer: tokens,
-		Rules: func(view txn.View, id txn.Identity, namespace string) []rbacv1.PolicyRule {
-			return authz.Rules(view, id, namespace)
-		},
+		Rules:     rulesOf,
 		Connector: s.connector,
 		Discovery: catalog, OpenAPI: s.schemas, Tokens: verifiers, Checks: s.checks(),
 		Paths: map[string]http.Handler{EncryptionPath + "/": http.HandlerFunc(s.serveEncryption), fairness.DumpPath: s.fairness},

@@ -18,8 +18,9 @@ type Attributes struct {
 	// Path is set, and the resource fields are empty, for requests that are not
 	// about resources.
 	Path string
-	// FieldSelector narrows a list or watch; may be empty.
-	FieldSelector string
+	// FieldSelector and LabelSelector narrow a list, a watch or a
+	// deletecollection; may be empty. RBAC does not look at them.
+	FieldSelector, LabelSelector string
 }
 
 // Authorizer answers; it is safe for concurrent use and holds no state.

@@ -214,6 +214,9 @@ func (p *Peer) mayList(view txn.View, k *kind.Kind, verb string, o *client.ListO
 		a.FieldSelector = o.FieldSelector.String()
 		a.Name, _ = o.FieldSelector.RequiresExactMatch("metadata.name")
 	}
+	if o.LabelSelector != nil {
+		a.LabelSelector = o.LabelSelector.String()
+	}
 	return write.Authorize(p.server.Write.Authorizer, view, p.identity, a)
 }
 

@@ -49,7 +49,8 @@ func attributesOf(r *http.Request, info *RequestInfo) write.Attributes {
 	a := write.Attributes{Verb: info.Verb, Resource: info.GroupResource(), Version: info.Version,
 		Subresource: info.Subresource, Namespace: info.Namespace, Name: info.Name}
 	if a.Name == "" && a.Verb != "create" {
-		a.FieldSelector = r.URL.Query().Get("fieldSelector")
+		query := r.URL.Query()
+		a.FieldSelector, a.LabelSelector = query.Get("fieldSelector"), query.Get("labelSelector")
 		if s, err := fields.ParseSelector(a.FieldSelector); err == nil {
 			a.Name, _ = s.RequiresExactMatch(fieldName)
 		}

@@ -75,4 +75,5 @@ type TokenIssuer interface {
 }
 
 // Rules lists what an identity may do in a namespace, for rules reviews.
-type Rules func(view txn.View, identity txn.Identity, namespace string) []rbacv1.PolicyRule
+// missing says why that is not all; empty: it is.
+type Rules func(view txn.View, identity txn.Identity, namespace string) (rules []rbacv1.PolicyRule, missing string)

@@ -216,9 +216,9 @@ func TestReviews(t *testing.T) {
 		{"token", "/apis/authentication.k8s.io/v1/tokenreviews", `{"spec":{"token":"t"}}`, `"authenticated":true,"user":{"username":"token-owner"}`},
 		{"own access", authorization + "selfsubjectaccessreviews", `{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}`, `"allowed":true`},
 		{"access", authorization + "subjectaccessreviews", `{"spec":{"user":"bob","resourceAttributes":{"verb":"get","resource":"pods"}}}`, `"allowed":false`},
-		{"local", authorization + "namespaces/shop/localsubjectaccessreviews", `{"spec":{"user":"bob","resourceAttributes":{"verb":"get","resource":"pods"}}}`, `"code":400`},
+		{"local", authorization + "namespaces/shop/localsubjectaccessreviews", `{"spec":{"user":"bob","resourceAttributes":{"verb":"get","resource":"pods"}}}`, `"code":422`},
 		{"rules", authorization + "selfsubjectrulesreviews", `{"spec":{"namespace":"shop"}}`, `"resourceRules":[{"verbs":["*"]`},
-		{"nothing asked", authorization + "selfsubjectaccessreviews", `{}`, `"code":400`},
+		{"nothing asked", authorization + "selfsubjectaccessreviews", `{}`, `"code":422`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			contains(t, read(t, w.request(http.MethodPost, test.path, test.body)), test.want)

@@ -3,8 +3,6 @@ package rest
 import (
 	"context"
 	"net/http"
-	"slices"
-	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -14,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
-	"github.com/headway-sh/headway/apiserver/write"
 )
 
 // virtualKey names a resource that is never stored.
@@ -148,80 +145,5 @@ func (h *Handler) reviewToken(ctx context.Context, _ *call, o runtime.Object) (r
 		return review, nil
 	}
 	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(identity), Audiences: audiences}
-	return review, nil
-}
-
-func (h *Handler) reviewOwnAccess(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
-	review := o.(*authorizationv1.SelfSubjectAccessReview)
-	var err error
-	review.Status, err = h.access(c.identity, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
-	return review, err
-}
-
-func (h *Handler) reviewAccess(_ context.Context, _ *call, o runtime.Object) (runtime.Object, error) {
-	review := o.(*authorizationv1.SubjectAccessReview)
-	var err error
-	review.Status, err = h.access(subject(review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
-	return review, err
-}
-
-func (h *Handler) reviewLocalAccess(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
-	review := o.(*authorizationv1.LocalSubjectAccessReview)
-	a := review.Spec.ResourceAttributes
-	if a == nil || review.Spec.NonResourceAttributes != nil || a.Namespace != c.info.Namespace {
-		return nil, apierrors.NewBadRequest("spec.resourceAttributes.namespace must match metadata.namespace, and nothing but resource attributes may be asked for")
-	}
-	var err error
-	review.Status, err = h.access(subject(review.Spec), a, nil)
-	return review, err
-}
-
-func subject(spec authorizationv1.SubjectAccessReviewSpec) txn.Identity {
-	identity := txn.Identity{Name: spec.User, UID: spec.UID, Groups: slices.Clone(spec.Groups)}
-	for key, values := range spec.Extra {
-		if identity.Extra == nil {
-			identity.Extra = map[string][]string{}
-		}
-		identity.Extra[strings.ToLower(key)] = values
-	}
-	return identity
-}
-
-// access asks the authorizer what a review asks.
-func (h *Handler) access(identity txn.Identity, resource *authorizationv1.ResourceAttributes, path *authorizationv1.NonResourceAttributes) (authorizationv1.SubjectAccessReviewStatus, error) {
-	var status authorizationv1.SubjectAccessReviewStatus
-	if (resource == nil) == (path == nil) {
-		return status, apierrors.NewBadRequest("exactly one of nonResourceAttributes or resourceAttributes must be specified")
-	}
-	if identity.Name == "" && len(identity.Groups) == 0 {
-		return status, apierrors.NewBadRequest("at least one of user or group must be specified")
-	}
-	var a write.Attributes
-	if path != nil {
-		a.Verb, a.Path = path.Verb, path.Path
-	} else {
-		a.Verb, a.Resource = resource.Verb, schema.GroupResource{Group: resource.Group, Resource: resource.Resource}
-		a.Version, a.Subresource, a.Namespace, a.Name = resource.Version, resource.Subresource, resource.Namespace, resource.Name
-	}
-	decision := h.Authorizer.Authorize(h.reader.Snapshot(), identity, a)
-	status.Allowed, status.Reason = decision.Allowed, decision.Reason
-	return status, nil
-}
-
-func (h *Handler) reviewRules(_ context.Context, c *call, o runtime.Object) (runtime.Object, error) {
-	review := o.(*authorizationv1.SelfSubjectRulesReview)
-	if review.Spec.Namespace == "" {
-		return nil, apierrors.NewBadRequest("no namespace on request")
-	}
-	review.Status.ResourceRules, review.Status.NonResourceRules = []authorizationv1.ResourceRule{}, []authorizationv1.NonResourceRule{}
-	for _, rule := range h.Rules(h.reader.Snapshot(), c.identity, review.Spec.Namespace) {
-		if len(rule.NonResourceURLs) > 0 {
-			review.Status.NonResourceRules = append(review.Status.NonResourceRules,
-				authorizationv1.NonResourceRule{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
-			continue
-		}
-		review.Status.ResourceRules = append(review.Status.ResourceRules, authorizationv1.ResourceRule{
-			Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources, ResourceNames: rule.ResourceNames})
-	}
 	return review, nil
 }

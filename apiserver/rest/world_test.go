@@ -119,8 +119,8 @@ func (w *world) assemble(rows []*kind.Kind, table *kinds.Table, scheme *runtime.
 	documents, err := openapi.New(rows, nil, rest.VirtualResources(), scheme, "v1.37.0", log)
 	check(t, err)
 	c := rest.Config{Log: log, Kinds: &custom.Catalog{Table: table, Kinds: custom.NewKinds()}, Scheme: scheme, Reader: w.store, Writer: w.path, Authenticator: w, Authorizer: w,
-		Rules: func(txn.View, txn.Identity, string) []rbacv1.PolicyRule {
-			return []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}}
+		Rules: func(txn.View, txn.Identity, string) ([]rbacv1.PolicyRule, string) {
+			return []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}}, ""
 		},
 		Discovery: found, OpenAPI: documents}
 	for _, f := range change {

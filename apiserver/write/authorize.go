@@ -21,8 +21,9 @@ type Attributes struct {
 	Namespace string
 	// Name is empty for lists and creations.
 	Name string
-	// FieldSelector narrows a list or watch; may be empty.
-	FieldSelector string
+	// FieldSelector and LabelSelector narrow a list, a watch or a
+	// deletecollection; may be empty.
+	FieldSelector, LabelSelector string
 	// Path is set instead of Resource for requests that are not about
 	// resources, such as /metrics.
 	Path string

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -65,12 +67,15 @@ func (a authorized) Authorize(_ context.Context, q authorizer.Attributes) (autho
 	if !q.IsResourceRequest() {
 		wanted = write.Attributes{Verb: strings.ToLower(q.GetVerb()), Path: q.GetPath()}
 	}
-	if fields, err := q.GetFieldSelector(); err == nil && len(fields) > 0 {
-		texts := make([]string, len(fields))
-		for i, f := range fields {
-			texts[i] = f.Field + string(f.Operator) + f.Value
+	if narrow, err := q.GetFieldSelector(); err == nil {
+		texts := make([]string, len(narrow))
+		for i, f := range narrow {
+			texts[i] = f.Field + string(f.Operator) + fields.EscapeValue(f.Value)
 		}
 		wanted.FieldSelector = strings.Join(texts, ",")
+	}
+	if narrow, err := q.GetLabelSelector(); err == nil && len(narrow) > 0 {
+		wanted.LabelSelector = labels.NewSelector().Add(narrow...).String()
 	}
 	decision := a.by.Authorize(a.view, id, wanted)
 	if decision.Allowed {
