@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func startTwo(t *testing.T) [2]*apiserver.Server {
 		_, err := os.Stat(filepath.Join(pki, "encryption.yaml"))
 		return err == nil, nil
 	})
-	check(t, os.CopyFS(filepath.Join(dirs[1], "pki"), os.DirFS(pki)))
+	copyAuthorities(t, pki, filepath.Join(dirs[1], "pki"))
 	go begin(1)
 	check(t, <-started)
 	check(t, <-started)
@@ -60,6 +61,23 @@ func startTwo(t *testing.T) [2]*apiserver.Server {
 		check(t, <-ended)
 	})
 	return servers
+}
+
+// copyAuthorities copies a server's authorities and keys, but not the
+// certificate of its own member, which it may be writing.
+func copyAuthorities(t *testing.T, from, to string) {
+	t.Helper()
+	check(t, os.Mkdir(to, 0o700))
+	entries, err := os.ReadDir(from)
+	check(t, err)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "etcd-member") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(from, e.Name()))
+		check(t, err)
+		check(t, os.WriteFile(filepath.Join(to, e.Name()), text, 0o600))
+	}
 }
 
 // recordedPeer is somebody with a certificate that has a record.
