@@ -18,15 +18,23 @@ func components() []*rbacv1.ClusterRole {
 			rule(read, policies, "poddisruptionbudgets"),
 			rule(read, storage, "csinodes csidrivers csistoragecapacities storageclasses volumeattachments"),
 			rule(read, "scheduling.k8s.io", "priorityclasses"),
-			rule(read, resource, "deviceclasses resourceclaims resourceslices"),
+			rule(read, resource, "deviceclasses resourceslices"),
+			rule(can("get list patch update watch"), resource, "resourceclaims resourceclaims/status"),
+			rule(can("get list patch update watch"), core, "pods/finalizers"),
 			rule(can("create"), authn, "tokenreviews"), rule(can("create"), authz, "subjectaccessreviews"))...),
+		clusterRole("system:volume-scheduler",
+			rule(can("get list patch update watch"), core, "persistentvolumeclaims persistentvolumes"),
+			rule(read, storage, "storageclasses")),
+		// Kubernetes' may also read and write Secrets, ConfigMaps and accounts
+		// anywhere: ours does all of that as its controllers' own accounts.
 		clusterRole("system:kube-controller-manager", append(eventRules(),
 			rule(readWrite, coordinate, "leases"),
 			rule(can("create"), core, "serviceaccounts/token"),
 			rule(can("list watch"), "*", "*"))...),
 		clusterRole("system:node", nodeRules()...),
 		clusterRole("system:node-proxier", append(eventRules(),
-			rule(can("list watch get"), core, "services endpoints nodes"),
+			rule(can("list watch"), core, "endpoints services"),
+			rule(read, core, "nodes"),
 			rule(can("list watch"), discovery, "endpointslices"),
 			rule(can("list watch"), network, "servicecidrs"))...),
 		clusterRole("system:node-problem-detector", append(eventRules(),
@@ -35,6 +43,7 @@ func components() []*rbacv1.ClusterRole {
 		clusterRole("system:kube-dns", rule(can("list watch"), core, "endpoints services")),
 		clusterRole("system:auth-delegator",
 			rule(can("create"), authn, "tokenreviews"), rule(can("create"), authz, "subjectaccessreviews")),
+		clusterRole("system:kube-aggregator", rule(read, core, "endpoints services")),
 		clusterRole("system:kubelet-api-admin",
 			rule(read, core, "nodes"), rule(can("proxy"), core, "nodes"),
 			rule([]string{"*"}, core, "nodes/log nodes/metrics nodes/proxy nodes/stats nodes/configz nodes/healthz nodes/pods")),
@@ -49,15 +58,26 @@ func components() []*rbacv1.ClusterRole {
 			rule(can("create"), certs, "certificatesigningrequests/nodeclient")),
 		clusterRole("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
 			rule(can("create"), certs, "certificatesigningrequests/selfnodeclient")),
+		approver("kube-apiserver-client"), approver("kube-apiserver-client-kubelet"), approver("kubelet-serving"), approver("legacy-unknown"),
 		clusterRole("system:persistent-volume-provisioner", append(eventRules(),
 			rule(can("create delete get list watch"), core, "persistentvolumes"),
 			rule(can("get list update watch"), core, "persistentvolumeclaims"),
-			rule(read, storage, "storageclasses"))...),
+			rule(read, storage, "storageclasses"),
+			rule(can("watch"), core, "events"))...),
 	}
 }
 
+// approver may approve the requests to one signer.
+func approver(signer string) *rbacv1.ClusterRole {
+	return clusterRole("system:certificates.k8s.io:"+signer+"-approver", named(rule(can("approve"), certs, "signers"), "kubernetes.io/"+signer))
+}
+
 // nodeRules hold for every node beside what the Node authorizer's graph says;
-// NodeRestriction then narrows writes to the node's own objects.
+// NodeRestriction then narrows writes to the node's own objects. Kubernetes
+// binds its role to nobody and repeats the rules in the authorizer; ours has
+// them once. Without Secrets, ConfigMaps, claims, tokens and Leases, which the
+// graph decides alone; with what the proxy and the network of the same process
+// read: all nodes, endpoint slices and network policies.
 func nodeRules() []rbacv1.PolicyRule {
 	return append(eventRules(),
 		rule(read, core, "services nodes namespaces"),
@@ -82,6 +102,7 @@ func nodeRules() []rbacv1.PolicyRule {
 func componentBindings() []*rbacv1.ClusterRoleBinding {
 	return []*rbacv1.ClusterRoleBinding{
 		bind("system:kube-scheduler", "system:kube-scheduler", user("system:kube-scheduler")),
+		bind("system:volume-scheduler", "system:volume-scheduler", user("system:kube-scheduler")),
 		bind("system:kube-controller-manager", "system:kube-controller-manager", user("system:kube-controller-manager")),
 		bind("system:node", "system:node", group("system:nodes")),
 		bind("system:node-proxier", "system:node-proxier", user("system:kube-proxy")),
@@ -95,21 +116,40 @@ func componentBindings() []*rbacv1.ClusterRoleBinding {
 	}
 }
 
+// systemRoles are those that hold in one namespace.
 func systemRoles() []*rbacv1.Role {
 	return []*rbacv1.Role{
 		role("kube-system", "extension-apiserver-authentication-reader",
 			named(rule(read, core, "configmaps"), "extension-apiserver-authentication")),
-		role("kube-system", "system::leader-locking-kube-scheduler",
-			rule(can("watch"), core, "configmaps"),
-			named(rule(can("get update"), core, "configmaps"), "kube-scheduler")),
-		role("kube-public", "system:controller:bootstrap-signer",
+		role("kube-system", "system:controller:bootstrap-signer", rule(read, core, "secrets")),
+		role("kube-system", "system:controller:cloud-provider", rule(can("create get list watch"), core, "configmaps")),
+		role("kube-system", "system:controller:token-cleaner", append(eventRules(),
+			rule(can("get list watch delete"), core, "secrets"))...),
+		leaderRole("kube-controller-manager"),
+		leaderRole("kube-scheduler"),
+		role("kube-public", "system:controller:bootstrap-signer", append(eventRules(),
 			rule(read, core, "configmaps"),
-			named(rule(can("update"), core, "configmaps"), "cluster-info")),
+			named(rule(can("update"), core, "configmaps"), "cluster-info"))...),
 	}
 }
 
+// leaderRole lets a component hold the lock that older releases of it used.
+func leaderRole(component string) *rbacv1.Role {
+	return role("kube-system", "system::leader-locking-"+component,
+		rule(can("watch"), core, "configmaps"),
+		named(rule(can("get update"), core, "configmaps"), component))
+}
+
 func systemRoleBindings() []*rbacv1.RoleBinding {
+	reader := bindRole("kube-system", "extension-apiserver-authentication-reader", user("system:kube-controller-manager"), user("system:kube-scheduler"))
+	reader.Name = "system::extension-apiserver-authentication-reader"
 	return []*rbacv1.RoleBinding{
-		bindRole("kube-system", "system::leader-locking-kube-scheduler", user("system:kube-scheduler")),
+		reader,
+		bindRole("kube-system", "system:controller:bootstrap-signer", account("bootstrap-signer")),
+		bindRole("kube-system", "system:controller:cloud-provider", account("cloud-provider")),
+		bindRole("kube-system", "system:controller:token-cleaner", account("token-cleaner")),
+		bindRole("kube-system", "system::leader-locking-kube-controller-manager", user("system:kube-controller-manager"), account("kube-controller-manager")),
+		bindRole("kube-system", "system::leader-locking-kube-scheduler", user("system:kube-scheduler"), account("kube-scheduler")),
+		bindRole("kube-public", "system:controller:bootstrap-signer", account("bootstrap-signer")),
 	}
 }

@@ -3,7 +3,10 @@ package policy
 import rbacv1 "k8s.io/api/rbac/v1"
 
 // controllerRules are what each controller may do beside telling events. The
-// controllers act as service accounts in kube-system of these names.
+// controllers act as service accounts in kube-system of these names. They are
+// Kubernetes' but for verbs that ours use besides, patch mostly; without the
+// group extensions, which is not served, and without roles of controllers
+// whose kinds are not, or that are off by default.
 var controllerRules = map[string][]rbacv1.PolicyRule{
 	"deployment-controller": {
 		rule(can("get list patch update watch"), apps, "deployments"),
@@ -33,6 +36,7 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("get list update watch"), apps, "statefulsets"),
 		rule(can("update patch"), apps, "statefulsets/status statefulsets/finalizers"),
 		rule(can("get create delete update patch list watch"), core, "pods"),
+		rule(can("update"), core, "pods/finalizers"),
 		rule(can("create get list watch update delete patch"), core, "persistentvolumeclaims"),
 		rule(can("create delete get list patch update watch"), apps, "controllerrevisions"),
 	},
@@ -45,7 +49,7 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("get list update watch"), batch, "cronjobs"),
 		rule(can("create delete get list patch update watch"), batch, "jobs"),
 		rule(can("update patch"), batch, "cronjobs/status cronjobs/finalizers"),
-		rule(can("delete list"), core, "pods"),
+		rule(can("delete list watch"), core, "pods"),
 	},
 	"endpoint-controller": {
 		rule(read, core, "pods services"),
@@ -104,6 +108,8 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("delete get list watch"), certs, "certificatesigningrequests"),
 		rule(can("get"), core, "nodes"),
 		rule(can("update"), certs, "certificatesigningrequests/approval certificatesigningrequests/status"),
+		// Kubernetes leaves serving certificates to be approved by others; ours are
+		// approved for the addresses of the node's own Node.
 		named(rule(can("approve sign"), certs, "signers"), "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"),
 		named(rule(can("sign"), certs, "signers"), "kubernetes.io/kube-apiserver-client", "kubernetes.io/legacy-unknown"),
 		rule(can("create"), authz, "subjectaccessreviews"),
@@ -124,9 +130,9 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("update"), autoscale, "horizontalpodautoscalers/status"),
 		rule(can("get update"), "*", "*/scale"),
 		rule(can("list watch get"), core, "pods"),
-		rule(can("list"), "metrics.k8s.io", "pods"),
-		rule(can("get list"), "custom.metrics.k8s.io", "*"),
-		rule(can("get list"), "external.metrics.k8s.io", "*"),
+		rule(can("list watch"), "metrics.k8s.io", "pods"),
+		rule(read, "custom.metrics.k8s.io", "*"),
+		rule(read, "external.metrics.k8s.io", "*"),
 	},
 	"resourcequota-controller": {
 		rule(can("list watch get"), "*", "*"),
@@ -142,6 +148,7 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("create delete get list watch"), core, "pods"),
 		rule(read, storage, "storageclasses csinodes"),
 		rule(can("get list watch"), core, "nodes"),
+		rule(can("watch"), core, "events"),
 	},
 	"pvc-protection-controller": {
 		rule(can("get list update watch"), core, "persistentvolumeclaims"), rule(read, core, "pods"),
@@ -154,6 +161,42 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("get list watch"), core, "persistentvolumeclaims"),
 		rule(can("patch update"), core, "persistentvolumeclaims/status"),
 		rule(read, storage, "storageclasses"),
+	},
+	"attachdetach-controller": {
+		rule(can("list watch"), core, "persistentvolumes persistentvolumeclaims pods"),
+		rule(read, core, "nodes"),
+		rule(can("patch update"), core, "nodes/status"),
+		rule(can("create delete get list watch"), storage, "volumeattachments"),
+		rule(read, storage, "csidrivers csinodes"),
+	},
+	"volumeattributesclass-protection-controller": {
+		rule(read, core, "persistentvolumeclaims persistentvolumes"),
+		rule(can("get list update watch"), storage, "volumeattributesclasses"),
+	},
+	"resource-claim-controller": {
+		rule(read, core, "pods"),
+		rule(can("update"), core, "pods/finalizers"),
+		rule(can("create delete get list watch"), resource, "resourceclaims"),
+		rule(can("patch update"), resource, "resourceclaims resourceclaims/status"),
+		rule(can("patch update"), core, "pods/status"),
+	},
+	"route-controller": {
+		rule(can("list watch"), core, "nodes"), rule(can("patch"), core, "nodes/status"),
+	},
+	"service-controller": {
+		rule(read, core, "services"), rule(can("patch update"), core, "services/status"),
+		rule(can("list watch"), core, "nodes"),
+	},
+	"ttl-controller": {
+		rule(can("list patch update watch"), core, "nodes"),
+	},
+	"legacy-service-account-token-cleaner": {
+		named(rule(can("get"), core, "configmaps"), "kube-apiserver-legacy-service-account-token-tracking"),
+		rule(can("delete patch"), core, "secrets"),
+	},
+	"validatingadmissionpolicy-status-controller": {
+		rule(read, admission, "validatingadmissionpolicies"),
+		rule(can("get patch update"), admission, "validatingadmissionpolicies/status"),
 	},
 	"ephemeral-volume-controller": {
 		rule(read, core, "pods"), rule(can("update"), core, "pods/finalizers"),

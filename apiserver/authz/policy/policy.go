@@ -6,6 +6,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/component-helpers/auth/rbac/validation"
 
@@ -81,8 +82,8 @@ func merged(have, want txn.Object) txn.Object {
 	switch h := have.DeepCopyObject().(type) {
 	case *rbacv1.ClusterRole:
 		w := want.(*rbacv1.ClusterRole)
-		missing := missingRules(h.Rules, w.Rules)
-		if len(missing) == 0 && equality.Semantic.DeepEqual(h.AggregationRule, w.AggregationRule) {
+		missing, labelled := missingRules(h.Rules, w.Rules), addLabels(h, w)
+		if len(missing) == 0 && !labelled && equality.Semantic.DeepEqual(h.AggregationRule, w.AggregationRule) {
 			return nil
 		}
 		h.Rules, h.AggregationRule = append(h.Rules, missing...), w.AggregationRule
@@ -110,6 +111,17 @@ func merged(have, want txn.Object) txn.Object {
 		return h
 	}
 	return nil
+}
+
+// addLabels gives a role the labels that it lacks: by them it is aggregated.
+func addLabels(have, want *rbacv1.ClusterRole) (added bool) {
+	for key, value := range want.Labels {
+		if _, ok := have.Labels[key]; !ok {
+			metav1.SetMetaDataLabel(&have.ObjectMeta, key, value)
+			added = true
+		}
+	}
+	return added
 }
 
 func missingRules(have, want []rbacv1.PolicyRule) []rbacv1.PolicyRule {

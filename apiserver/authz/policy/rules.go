@@ -25,6 +25,7 @@ const (
 	storage    = "storage.k8s.io"
 	runtimes   = "node.k8s.io"
 	resource   = "resource.k8s.io"
+	admission  = "admissionregistration.k8s.io"
 	gitops     = "gitops.headway.sh"
 )
 
