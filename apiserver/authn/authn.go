@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/asn1"
 	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -27,6 +29,10 @@ const (
 	GroupServiceAccounts = "system:serviceaccounts"
 	// GroupJoin is what the server's own join tokens belong to.
 	GroupJoin = "system:bootstrappers:headway:default-node-token"
+
+	// credentialID is the extra field that tells one credential of a user from
+	// another.
+	credentialID = "authentication.kubernetes.io/credential-id"
 
 	userServiceAccount = "system:serviceaccount:"
 	userBootstrap      = "system:bootstrap:"
@@ -205,20 +211,45 @@ func ExtraHeaders(header http.Header, prefix string) map[string][]string {
 
 // certificate verifies the chain for client use and reads the user from it.
 func (a *Authenticator) certificate(chain []*x509.Certificate, roots *x509.CertPool) (txn.Identity, error) {
-	if err := a.verify(chain, roots); err != nil {
+	leaf, err := a.verify(chain, roots)
+	if err != nil {
 		return txn.Identity{}, fmt.Errorf("client certificate of %q: %w", chain[0].Subject.CommonName, err)
 	}
 	if chain[0].Subject.CommonName == "" {
 		return txn.Identity{}, errors.New("client certificate has no common name")
 	}
-	return txn.Identity{Name: chain[0].Subject.CommonName, Groups: slices.Clone(chain[0].Subject.Organization)}, nil
+	uid, err := uidOf(chain[0])
+	if err != nil {
+		return txn.Identity{}, fmt.Errorf("client certificate of %q: %w", chain[0].Subject.CommonName, err)
+	}
+	return txn.Identity{Name: chain[0].Subject.CommonName, UID: uid, Groups: slices.Clone(chain[0].Subject.Organization),
+		Extra: map[string][]string{credentialID: {"X509SHA256=" + hex.EncodeToString(leaf.sum[:])}}}, nil
+}
+
+// uidOID is the part of a subject that is the user's UID in Kubernetes.
+var uidOID = asn1.X509UID()
+
+// uidOf is the UID that a certificate gives its user; empty: none.
+func uidOf(c *x509.Certificate) (uid string, err error) {
+	found := false
+	for _, name := range c.Subject.Names {
+		if !name.Type.Equal(uidOID) {
+			continue
+		}
+		text, ok := name.Value.(string)
+		if !ok || text == "" || found {
+			return "", errors.New("the UID in its subject is not one text")
+		}
+		uid, found = text, true
+	}
+	return uid, nil
 }
 
 // verify follows a chain up to the roots, once for each certificate.
-func (a *Authenticator) verify(chain []*x509.Certificate, roots *x509.CertPool) error {
-	now, leaf := a.config.Clock.Now(), leafOf(chain[0], roots)
-	if a.verified.has(leaf, now) {
-		return nil
+func (a *Authenticator) verify(chain []*x509.Certificate, roots *x509.CertPool) (leaf, error) {
+	now, l := a.config.Clock.Now(), leafOf(chain[0], roots)
+	if a.verified.has(l, now) {
+		return l, nil
 	}
 	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -231,10 +262,10 @@ func (a *Authenticator) verify(chain []*x509.Certificate, roots *x509.CertPool) 
 		CurrentTime:   now,
 	})
 	if err != nil {
-		return err
+		return l, err
 	}
-	a.verified.add(leaf, windowOf(chains))
-	return nil
+	a.verified.add(l, windowOf(chains))
+	return l, nil
 }
 
 func peer(r *http.Request) string {

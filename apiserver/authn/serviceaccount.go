@@ -254,7 +254,7 @@ func (s *ServiceAccountTokens) living(view txn.View, c *claims) (txn.Identity, e
 	}
 	id := ServiceAccount(b.Namespace, b.ServiceAccount.Name)
 	id.UID = string(b.ServiceAccount.UID)
-	id.Extra = map[string][]string{"authentication.kubernetes.io/credential-id": {"JTI=" + c.ID}}
+	id.Extra = map[string][]string{credentialID: {"JTI=" + c.ID}}
 	if b.Pod != nil {
 		id.Extra["authentication.kubernetes.io/pod-name"] = []string{b.Pod.Name}
 		id.Extra["authentication.kubernetes.io/pod-uid"] = []string{string(b.Pod.UID)}
