@@ -204,7 +204,9 @@ func (c *cluster) eventually(what string, ok func() string) {
 	}
 }
 
-func (c *cluster) await(ok func() string) string {
+func (c *cluster) await(ok func() string) string { return c.awaitFor(patience, ok) }
+
+func (c *cluster) awaitFor(patience time.Duration, ok func() string) string {
 	changed := make(chan struct{}, 1)
 	stop := c.store.Observe(func(txn.Write) {
 		select {

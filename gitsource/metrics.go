@@ -12,6 +12,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 	contact  *prometheus.GaugeVec
+	calls    *prometheus.CounterVec
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -30,11 +31,14 @@ func NewMetrics() *Metrics {
 		contact: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "headway_gitsource_last_contact_timestamp_seconds", Help: "When the newest fetch succeeded, in seconds since 1970.",
 		}, label),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headway_gitsource_webhook_calls_total", Help: "Calls of webhooks, by what became of them.",
+		}, []string{"result"}),
 	}
 }
 
 func (m *Metrics) vectors() []prometheus.Collector {
-	return []prometheus.Collector{m.duration, m.failures, m.contact}
+	return []prometheus.Collector{m.duration, m.failures, m.contact, m.calls}
 }
 
 // Describe implements prometheus.Collector.
@@ -50,6 +54,9 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		v.Collect(out)
 	}
 }
+
+// Called counts a call of a webhook.
+func (m *Metrics) Called(result string) { m.calls.WithLabelValues(result).Inc() }
 
 func (m *Metrics) fetched(source string, now time.Time, took time.Duration, err error) {
 	m.duration.WithLabelValues(source).Observe(took.Seconds())

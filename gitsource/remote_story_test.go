@@ -74,6 +74,25 @@ func (s *story) poll(*testscript.TestScript, []string) error {
 	}))
 }
 
+// asked lets at most half a minute pass until the server is asked.
+func (s *story) asked(*testscript.TestScript, []string) error {
+	s.server.Requests() // those before; the clock has not gone on since
+	for range 30 {
+		s.clock.Step(time.Second)
+		if failure(s.awaitFor(500*time.Millisecond, func() string {
+			for _, r := range s.server.Requests() {
+				if strings.HasSuffix(r.Path, "/info/refs") {
+					return ""
+				}
+			}
+			return "nobody asks"
+		})) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("nobody asks")
+}
+
 func (s *story) wantEvent(_ *testscript.TestScript, args []string) error {
 	return failure(s.await(func() string {
 		s.mu.Lock()

@@ -55,6 +55,7 @@ func TestStories(t *testing.T) {
 		"break":        (*story).breakServer, // FAULT, or mend
 		"poll":         (*story).poll,        // until the server was asked once more
 		"event":        (*story).wantEvent,   // REASON [SOURCE]
+		"asked":        (*story).asked,       // within seconds, not at the interval
 		"signer":       (*story).makeSigner,  // NAME: makes a key
 		"sign":         (*story).signAs,      // NAME, or nobody: who signs from now on
 		"allow":        (*story).allow,       // CONFIGMAP LINE...: PRINCIPAL OPTIONS... NAME

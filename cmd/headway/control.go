@@ -26,6 +26,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/gitsource"
 	"github.com/headway-sh/headway/gitsource/render/sops"
+	"github.com/headway-sh/headway/gitsource/webhook"
 	eventlog "github.com/headway-sh/headway/internal/events"
 	"github.com/headway-sh/headway/internal/leader"
 	"github.com/headway-sh/headway/internal/pki"
@@ -195,7 +196,7 @@ func (s *server) nodeOf(r *http.Request) (string, bool) {
 }
 
 func (s *server) routes() map[string]http.Handler {
-	return map[string]http.Handler{heartbeat.Path: s.afterStart(s.beats), join.Path: s.afterStart(s.joining())}
+	return map[string]http.Handler{heartbeat.Path: s.afterStart(s.beats), join.Path: s.afterStart(s.joining()), webhook.Path: s.afterStart(s.hooks())}
 }
 
 // advertised is the address that others reach this machine by: as given, as
