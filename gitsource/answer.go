@@ -127,6 +127,9 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 		case o.Operation == txn.Updated:
 			out.Summary.Changed++
 			one.Fields = drift.Diff(&e, o.Before, o.After)
+			for i, f := range one.Fields { // whatever kind an encrypted value has ended up in
+				one.Fields[i].Before, one.Fields[i].After = set.Redact(f.Before), set.Redact(f.After)
+			}
 		default:
 			out.Summary.Deleted++
 		}
