@@ -141,6 +141,9 @@ func (c *clients) post(ctx context.Context, w way, question []byte) ([]byte, err
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
+	case ctx.Err() != nil:
+		// Whatever came was cut off by the deadline, or came after it.
+		return nil, w.worded(&url.Error{Op: "Post", Err: ctx.Err()})
 	case err != nil:
 		return nil, w.worded(&url.Error{Op: "Post", Err: err})
 	case len(answer) > maxAnswer:
