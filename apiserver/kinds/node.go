@@ -25,6 +25,10 @@ func nodeKind() *kind.Kind {
 			if old != nil {
 				o.Status = old.Status
 			}
+			// Configuration through the API is gone: only what has it keeps it.
+			if old == nil || old.Spec.ConfigSource == nil {
+				o.Spec.ConfigSource = nil
+			}
 		}),
 		Subresources: map[string]kind.Subresource{
 			"status": p.statusSubresource(checkNode),
