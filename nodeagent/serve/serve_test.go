@@ -173,3 +173,29 @@ func TestExecAndAttach(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyIsServed: without a certificate, and with one that may not, nothing
+// is answered but that the agent lives.
+func TestNobodyIsServed(t *testing.T) {
+	t.Parallel()
+	for user, want := range map[string]int{"": http.StatusUnauthorized, "system:node:n2": http.StatusForbidden} {
+		server := newServer(t, user)
+		for _, path := range []string{"/pods", "/metrics", "/containerLogs/default/web/app", "/exec/default/web/app?command=sh", "/exec/default/web/u/app?command=sh",
+			"/attach/default/web/app", "/portForward/default/web?port=80", "/", "/logs/", "/configz", "/debug/pprof/", "/debug/pprof/heap", "/stats/summary", "/runningpods", "/run/default/web/app"} {
+			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+				request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := http.DefaultClient.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				if code := response.StatusCode; code != want && code != http.StatusNotFound && code != http.StatusMethodNotAllowed {
+					t.Errorf("%q: %s %s: %d, want %d or that there is nothing", user, method, path, code, want)
+				}
+			}
+		}
+	}
+}
