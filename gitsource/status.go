@@ -119,6 +119,9 @@ func (s *source) statusChanges(view txn.View) []txn.Change {
 	}
 	ref := txn.Ref{Resource: releases, Name: s.release.Name}
 	o, ok := view.Get(ref)
+	if !ok && s.written.release.Phase != "" {
+		return changes // somebody has deleted it, and will have the commit tried again
+	}
 	if !ok {
 		created := s.release.DeepCopy()
 		changes = append(changes, s.write(txn.Create, ref, "", created), s.write(txn.Update, ref, "status", created.DeepCopy()))
