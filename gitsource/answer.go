@@ -6,7 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
+	"filippo.io/age"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -75,7 +77,13 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return fail(err)
 	}
 	// A renderer of its own: the source's remembers the applied commit.
-	renderer := s.renderer(s.follower.repo, func() (txn.View, error) { return view, nil })
+	cfg := s.rendering(s.follower.repo, func() (txn.View, error) { return view, nil })
+	if foreign(name) {
+		cfg.Decrypt = func() ([]age.Identity, error) {
+			return nil, fmt.Errorf("%s is planned without the cluster's keys, for anybody may have pushed it", name)
+		}
+	}
+	renderer := render.New(cfg)
 	set, problems, err := renderer.Render(ctx, id)
 	if err != nil {
 		return nil, err
@@ -137,6 +145,12 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 			out.Outcomes = append(out.Outcomes, one)
 		}
 	}
+}
+
+// foreign tells whether a reference may be pushed by people who may not push
+// branches, as forges let everybody do with pull requests.
+func foreign(ref string) bool {
+	return strings.HasPrefix(ref, "refs/") && !strings.HasPrefix(ref, "refs/heads/") && !strings.HasPrefix(ref, "refs/tags/")
 }
 
 // moves adds the objects that are only written down in another place.

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
@@ -58,6 +59,17 @@ func TestEncryptedRepository(t *testing.T) {
 	c.eventually("report", func() string {
 		out, err := c.tryGit(c.bare(), "show", "headway/test:status.json")
 		if err != nil || !strings.Contains(out, refused) {
+			return out
+		}
+		return ""
+	})
+	// A pull request, which anybody may push, is planned without the keys.
+	c.do(admin, txn.Change{Verb: txn.Patch, Ref: txn.Ref{Resource: v1alpha1.Resource("gitsources"), Name: "main"}, PatchType: types.MergePatchType,
+		Patch: []byte(`{"spec":{"previews":{"refs":["refs/pull/*/head"]}}}`)})
+	c.git(c.work(), "push", "-q", "origin", "HEAD:refs/pull/3/head")
+	c.eventually("plan of a pull request", func() string {
+		out, err := c.tryGit(c.bare(), "show", "headway/test:plans/main/pull-3-head.md")
+		if err != nil || !strings.Contains(out, "planned without the cluster's keys") {
 			return out
 		}
 		return ""

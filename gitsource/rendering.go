@@ -25,6 +25,11 @@ import (
 // renderer makes a renderer of a repository, as the source's spec has it. It
 // remembers what it rendered last. Charts look objects up in the View.
 func (s *source) renderer(r *repo.Repository, view func() (txn.View, error)) *render.Renderer {
+	return render.New(s.rendering(r, view))
+}
+
+// rendering is how the source's spec wants a repository rendered.
+func (s *source) rendering(r *repo.Repository, view func() (txn.View, error)) render.Config {
 	cfg := RenderConfig(&s.object.Spec)
 	cfg.Repo, cfg.Key = r, s.engine.cfg.Key
 	cfg.Variables["cluster_name"] = subst.Variable{Value: s.engine.cfg.ClusterName, Tag: "!!str"}
@@ -52,7 +57,7 @@ func (s *source) renderer(r *repo.Repository, view func() (txn.View, error)) *re
 		}
 		return c, nil
 	}
-	return render.New(cfg)
+	return cfg
 }
 
 // RenderConfig is how a spec, with its defaults, wants a repository rendered.
