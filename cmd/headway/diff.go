@@ -21,11 +21,33 @@ const planTimeout = time.Minute
 
 // diffCommand compares what git says with what is live.
 func diffCommand() *cobra.Command {
-	return planned("diff [REF]", "Show what differs between the applied commit (or REF) and the cluster",
+	cmd := planned("diff [REF [REF]]", "Show what differs between the applied commit (or REF) and the cluster, or between two commits",
 		`Show what differs between the applied commit and the cluster: what drift has
 changed and nobody has put back. With REF, a branch, tag or commit of the
-source's repository is compared instead. Exit status: 0 nothing, 1 differences,
-4 the commit could not be applied.`, cobra.MaximumNArgs(1))
+source's repository is compared instead. With two of them, in a clone of the
+repository, the objects that they render to are compared with each other, and no
+cluster is needed. Exit status: 0 nothing, 1 differences, 4 the commit could not
+be applied.`, cobra.MaximumNArgs(2))
+	var ageKey string
+	cmd.Flags().StringVar(&ageKey, "age-key", "", "file with age keys that open encrypted files, to compare two commits")
+	withCluster := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) < 2 {
+			return withCluster(cmd, args)
+		}
+		result, differences, err := diffCommits(cmd, cmd.Flag("source").Value.String(), ageKey, args[0], args[1])
+		if err != nil {
+			return err
+		}
+		if err := printer.Print(cmd.OutOrStdout(), cmd.Flag("output").Value.(*printer.Flag).Format, result); err != nil {
+			return err
+		}
+		if differences > 0 {
+			return exitCode{code: exitDiffers}
+		}
+		return nil
+	}
+	return cmd
 }
 
 // planCommand shows what following another reference would change.
@@ -128,19 +150,7 @@ func planResult(p *v1alpha1.Plan) printer.Result {
 		for _, problem := range p.Status.Problems {
 			fmt.Fprintln(w, problem)
 		}
-		for _, o := range p.Status.Outcomes {
-			fmt.Fprintf(w, "%s %s", map[string]string{"created": "+", "updated": "~", "deleted": "-", "terminating": "-", "unchanged": "="}[o.Operation], o.Object)
-			switch {
-			case o.MovedFrom != "":
-				fmt.Fprintf(w, "  (%s, moved from %s)", o.Origin, o.MovedFrom)
-			case o.Origin != "":
-				fmt.Fprintf(w, "  (%s)", o.Origin)
-			}
-			fmt.Fprintln(w)
-			for _, f := range o.Fields {
-				fmt.Fprintf(w, "    %s: %s → %s\n", f.Path, cmp.Or(f.Before, "(none)"), cmp.Or(f.After, "(none)"))
-			}
-		}
+		outcomesText(w, p.Status.Outcomes)
 		impactText(w, p.Status.Impact)
 		_, err := fmt.Fprintf(w, "commit %.12s: %s\n", p.Status.Commit, p.Status.Summary)
 		return err
@@ -164,5 +174,22 @@ func impactText(w io.Writer, i *v1alpha1.PlanImpact) {
 	}
 	for _, l := range i.Irreversible {
 		fmt.Fprintf(w, "! a rollback does not bring back %s\n", l)
+	}
+}
+
+// outcomesText says what is done to each object.
+func outcomesText(w io.Writer, outcomes []v1alpha1.ObjectOutcome) {
+	for _, o := range outcomes {
+		fmt.Fprintf(w, "%s %s", map[string]string{"created": "+", "updated": "~", "deleted": "-", "terminating": "-", "unchanged": "="}[o.Operation], o.Object)
+		switch {
+		case o.MovedFrom != "":
+			fmt.Fprintf(w, "  (%s, moved from %s)", o.Origin, o.MovedFrom)
+		case o.Origin != "":
+			fmt.Fprintf(w, "  (%s)", o.Origin)
+		}
+		fmt.Fprintln(w)
+		for _, f := range o.Fields {
+			fmt.Fprintf(w, "    %s: %s → %s\n", f.Path, cmp.Or(f.Before, "(none)"), cmp.Or(f.After, "(none)"))
+		}
 	}
 }

@@ -10,21 +10,87 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/restmapper"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/internal/printer"
 )
 
 // logCommand lists what became of each commit.
 func logCommand() *cobra.Command {
-	var source string
-	cmd := listing("log", "List the commits that the cluster has seen and what became of them", func(ctx context.Context, c *cluster) (printer.Result, error) {
-		return releases(ctx, c, source)
-	})
+	var source, namespace string
+	var output printer.Flag
+	cmd := &cobra.Command{
+		Use:   "log [KIND/NAME]",
+		Short: "List the commits that the cluster has seen and what became of them",
+		Long: `List the commits that the cluster has seen and what became of them, the newest
+first. With an object, as deploy/web, only those that have changed it; a release
+remembers the first 200 objects that it changes.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := userCluster(cmd)
+			if err != nil {
+				return err
+			}
+			keep := func(r *v1alpha1.Release) bool { return source == "" || r.Spec.Source == source }
+			if len(args) > 0 {
+				object, err := nameObject(c, namespace, args[0])
+				if err != nil {
+					return err
+				}
+				all := keep
+				keep = func(r *v1alpha1.Release) bool {
+					return all(r) && slices.ContainsFunc(r.Status.Outcomes, func(o v1alpha1.ObjectOutcome) bool { return o.Object == object })
+				}
+			}
+			r, err := releases(cmd.Context(), c, keep)
+			if err != nil {
+				return err
+			}
+			return printer.Print(cmd.OutOrStdout(), output.Format, r)
+		},
+	}
 	cmd.Flags().StringVar(&source, "source", "", "name of the GitSource (default: all)")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of the object")
+	cmd.Flags().VarP(&output, "output", "o", "form of the result: json, yaml, wide or name")
 	return cmd
+}
+
+// nameObject gives what a person writes as deploy/web the name that releases
+// have for it: "deployments.apps shop/web".
+func nameObject(c *cluster, namespace, name string) (string, error) {
+	kind, name, ok := strings.Cut(name, "/")
+	if !ok || kind == "" || name == "" {
+		return "", exitCode{exitError, fmt.Errorf("write the object as KIND/NAME, for example deploy/web")}
+	}
+	d, err := discovery.NewDiscoveryClientForConfig(c.config)
+	if err != nil {
+		return "", err
+	}
+	mapper := restmapper.NewShortcutExpander(c.RESTMapper(), d, nil)
+	gvr, err := mapper.ResourceFor(schema.ParseGroupResource(kind).WithVersion(""))
+	if err != nil {
+		return "", err
+	}
+	gvk, err := mapper.KindFor(gvr)
+	if err != nil {
+		return "", err
+	}
+	mapping, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		return "", err
+	}
+	ref := txn.Ref{Resource: gvr.GroupResource(), Name: name}
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		ref.Namespace = namespace
+	}
+	return ref.String(), nil
 }
 
 // getCommand lists objects of the project's own kinds.
@@ -32,7 +98,9 @@ func getCommand() *cobra.Command {
 	get := &cobra.Command{Use: "get", Short: "List sources or releases"}
 	sourceList := listing("gitsources", "List the sources", sources)
 	sourceList.Aliases = []string{"gitsource", "sources", "source"}
-	releaseList := listing("releases", "List the releases", func(ctx context.Context, c *cluster) (printer.Result, error) { return releases(ctx, c, "") })
+	releaseList := listing("releases", "List the releases", func(ctx context.Context, c *cluster) (printer.Result, error) {
+		return releases(ctx, c, func(*v1alpha1.Release) bool { return true })
+	})
 	releaseList.Aliases = []string{"release"}
 	get.AddCommand(sourceList, releaseList)
 	return get
@@ -69,14 +137,12 @@ func listing(use, short string, read func(context.Context, *cluster) (printer.Re
 	return cmd
 }
 
-func releases(ctx context.Context, c *cluster, source string) (printer.Result, error) {
+func releases(ctx context.Context, c *cluster, keep func(*v1alpha1.Release) bool) (printer.Result, error) {
 	var list v1alpha1.ReleaseList
 	if err := c.List(ctx, &list); err != nil {
 		return printer.Result{}, err
 	}
-	if source != "" {
-		list.Items = slices.DeleteFunc(list.Items, func(r v1alpha1.Release) bool { return r.Spec.Source != source })
-	}
+	list.Items = slices.DeleteFunc(list.Items, func(r v1alpha1.Release) bool { return !keep(&r) })
 	// The newest first, as in git's own log.
 	slices.SortStableFunc(list.Items, func(a, b v1alpha1.Release) int { return releaseTime(&b).Compare(releaseTime(&a)) })
 	out := printer.Result{Object: list}
