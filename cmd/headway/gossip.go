@@ -36,8 +36,10 @@ func (s *server) listenGossip(bind netip.Addr) error {
 // joining answers machines that join.
 func (s *server) joining() http.Handler {
 	return join.NewServer(join.ServerConfig{
-		Identify: s.joiner, Logger: s.log, Admit: s.admitted, Registered: s.api.NodeRegistered,
-		Alive: func(node string) bool { return s.beats.State(node).Alive },
+		Identify: s.joiner, Logger: s.log, Admit: s.admitted,
+		// The routes are there before the API is.
+		Registered: func(ctx context.Context, node string) (bool, error) { return s.api.NodeRegistered(ctx, node) },
+		Alive:      func(node string) bool { return s.beats.State(node).Alive },
 		Answer: func() join.Answer {
 			api := hostPort(s.address, s.api.Address().Port())
 			return join.Answer{
