@@ -104,8 +104,8 @@ func TestBadCommitChangesNothing(t *testing.T) {
 		"---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: lost, namespace: nowhere}\n")
 	bad := r.push("bad objects")
 	s.awaitPhase("main", bad, v1alpha1.ReleaseRefused)
-	s.awaitProblems("main", `bad\.yaml:10: configmaps default/typo: .*\.datta: field not declared in schema`,
-		`bad\.yaml:15: services default/web: .*700000`, `bad\.yaml:21: configmaps nowhere/lost: .*nowhere`)
+	s.awaitProblems("main", `bad\.yaml:13: configmaps default/typo: .*\.datta: field not declared in schema`,
+		`bad\.yaml:19: services default/web: .*700000`, `bad\.yaml:21: configmaps nowhere/lost: .*nowhere`)
 	if got := s.values("a", "fine", "good-0", "good-9"); got != "one - - -" {
 		t.Errorf("a refused commit has written: %q", got)
 	}
