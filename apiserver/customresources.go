@@ -36,6 +36,9 @@ func (s *Server) served() []*kind.Kind {
 func (s *Server) followDefinitions(ctx context.Context) error {
 	finisher := &custom.Finisher{Kinds: s.follower.Kinds, Store: s.store, Write: s.path, Identity: Masters, Clock: s.config.Clock, Log: s.config.Logger}
 	s.follower.Terminating = finisher.Finish
+	if s.certificate != nil { // there are other servers
+		s.follower.Attached, s.follower.Detached = s.watchCustom(ctx)
+	}
 	if err := s.follower.Begin(ctx); err != nil {
 		return fmt.Errorf("serve custom resources: %w", err)
 	}

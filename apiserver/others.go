@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,6 +28,40 @@ func (s *Server) watchOthers(ctx context.Context) error {
 		s.serving.Go(func() error { return s.tellOthers(ctx, k.Resource(), watcher) })
 	}
 	return nil
+}
+
+// watchCustom gives what is to be told about custom resources that come and go,
+// so that those of others are told too.
+func (s *Server) watchCustom(ctx context.Context) (attached, detached func(schema.GroupResource)) {
+	var mu sync.Mutex // guards stops
+	stops := map[schema.GroupResource]context.CancelFunc{}
+	attached = func(resource schema.GroupResource) {
+		mu.Lock()
+		defer mu.Unlock()
+		watching, stop := context.WithCancel(ctx)
+		stops[resource] = stop
+		s.serving.Go(func() error {
+			defer stop()
+			watcher, err := s.store.Watch(watching, store.WatchOptions{Resource: resource})
+			if err == nil {
+				s.path.Missed() // what came before the watch
+				err = s.tellOthers(watching, resource, watcher)
+			}
+			if err != nil && watching.Err() == nil {
+				s.config.Logger.Warn("what other servers write is not seen", "resource", resource, "err", err)
+			}
+			return nil
+		})
+	}
+	detached = func(resource schema.GroupResource) {
+		mu.Lock()
+		defer mu.Unlock()
+		if stop := stops[resource]; stop != nil {
+			stop()
+			delete(stops, resource)
+		}
+	}
+	return attached, detached
 }
 
 func (s *Server) tellOthers(ctx context.Context, resource schema.GroupResource, watcher *store.Watcher) error {

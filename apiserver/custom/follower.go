@@ -32,6 +32,9 @@ type Follower struct {
 	// Terminating is told about every definition that is being deleted, on a
 	// goroutine of its own, until ctx ends.
 	Terminating func(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition)
+	// Attached and Detached, which may be nil, are told when the store begins to
+	// serve a resource and when it no longer does. They must not block.
+	Attached, Detached func(runtimeschema.GroupResource)
 
 	mu       sync.Mutex // guards attached, and lets one change of the store go at a time
 	attached sync.Map   // GroupResource → the row's Shape
@@ -59,6 +62,9 @@ func (f *Follower) Attach(ctx context.Context, row *kind.Kind) error {
 		return fmt.Errorf("serve %s: %w", resource, err)
 	}
 	f.attached.Store(resource, row.Shape)
+	if !ok && f.Attached != nil {
+		f.Attached(resource)
+	}
 	return nil
 }
 
@@ -73,6 +79,9 @@ func (f *Follower) detach(ctx context.Context, resource runtimeschema.GroupResou
 		return fmt.Errorf("withdraw %s: %w", resource, err)
 	}
 	f.attached.Delete(resource)
+	if f.Detached != nil {
+		f.Detached(resource)
+	}
 	return nil
 }
 

@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -99,6 +101,7 @@ func (s *server) leads() bool {
 func TestThreeServersSurviveOne(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", configMap("a", "one"))
+	r.write("boat.yaml", boats)
 	first := r.push("first")
 	all := threeServers(t, r.bare())
 	all[0].awaitPhase("main", first, v1alpha1.ReleaseHealthy)
@@ -152,6 +155,20 @@ func TestThreeServersSurviveOne(t *testing.T) {
 	check(t, other.as("jane", "system:masters").Patch(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}},
 		client.RawPatch("application/merge-patch+json", []byte(`{"data":{"key":"hers"}}`))))
 	other.awaitValues("one", "a")
+	boat := &unstructured.Unstructured{}
+	boat.SetGroupVersionKind(schema.GroupVersionKind{Group: "sea.example.org", Version: "v1", Kind: "Boat"})
+	boat.SetNamespace("default")
+	boat.SetName("ada")
+	check(t, other.as("jane", "system:masters").Patch(t.Context(), boat, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"length":9}}`))))
+	eventually(t, "a custom resource is put back", func() string {
+		if err := other.client.Get(t.Context(), client.ObjectKeyFromObject(boat), boat); err != nil {
+			return err.Error()
+		}
+		if length, _, _ := unstructured.NestedInt64(boat.Object, "spec", "length"); length != 7 {
+			return fmt.Sprintf("its length is %d", length)
+		}
+		return ""
+	})
 	check(t, other.client.Create(t.Context(), &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "second"}, Spec: v1alpha1.GitSourceSpec{URL: r.bare(), Suspend: &v1alpha1.Suspension{Reason: "test"}}}))
 	eventually(t, "the second source", func() string {
 		if s := other.source("second").Status; len(s.Conditions) == 0 {
@@ -195,3 +212,26 @@ func TestThreeServersSurviveOne(t *testing.T) {
 	all[index].ready()
 	all[index].awaitValues("two x x x x", "a", "by-0", "by-1", "by-2", "after")
 }
+
+const boats = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: boats.sea.example.org}
+spec:
+  group: sea.example.org
+  scope: Namespaced
+  names: {plural: boats, singular: boat, kind: Boat, listKind: BoatList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, properties: {length: {type: integer}}}
+---
+apiVersion: sea.example.org/v1
+kind: Boat
+metadata: {name: ada, namespace: default}
+spec: {length: 7}
+`

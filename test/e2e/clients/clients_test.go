@@ -63,6 +63,10 @@ func TestClients(t *testing.T) {
 		t.Parallel()
 		testManager(t, config)
 	})
+	t.Run("operator of a kind of its own", func(t *testing.T) {
+		t.Parallel()
+		testOperator(t, config)
+	})
 }
 
 func clientset(t *testing.T, config *rest.Config) *kubernetes.Clientset {
