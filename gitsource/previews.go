@@ -51,6 +51,11 @@ func (p *previews) due() time.Time {
 	return p.at.Add(previewPause)
 }
 
+// note takes in what has happened in the cluster. Status is no part of a plan.
+func (p *previews) note(writes []txn.Write, all bool) {
+	p.stale = p.stale || all || slices.ContainsFunc(writes, func(w txn.Write) bool { return w.Subresource != "status" })
+}
+
 func (p *previews) isDue(now time.Time) bool {
 	due := p.due()
 	return !due.IsZero() && !now.Before(due)

@@ -33,11 +33,18 @@ type reverted struct {
 	err    error
 }
 
+// reverting is where a source stands with its revert.
+type reverting struct {
+	under bool          // one is being written
+	pause time.Duration // before the next try, after a failed one
+	at    time.Time     // of the next try; zero for at once
+}
+
 // revert has a rollback written down where that is asked for and not done yet.
 func (s *source) revert() {
 	r := s.release
 	mode := s.object.Spec.Health.Revert
-	if s.reverting || mode == v1alpha1.RevertNone || !s.rolledBack() || r.Status.Phase != v1alpha1.ReleaseRolledBack || r.Status.RevertCommit != "" {
+	if s.reverting.under || s.now().Before(s.reverting.at) || mode == v1alpha1.RevertNone || !s.rolledBack() || r.Status.Phase != v1alpha1.ReleaseRolledBack || r.Status.RevertCommit != "" {
 		return
 	}
 	bad, err := repo.ParseID(r.Spec.Commit)
@@ -57,22 +64,25 @@ func (s *source) revert() {
 	}
 	select {
 	case s.reporter.reverts <- job:
-		s.reverting = true
+		s.reverting.under = true
 	default: // the one before is still under way
 	}
 }
 
-// takeRevert notes what has become of a revert. A failed one is tried again
-// with the next occasion.
+// takeRevert notes what has become of a revert. A failed one is tried again,
+// each time after a longer pause.
 func (s *source) takeRevert(done *reverted) {
 	if done == nil {
 		return
 	}
-	s.reverting = false
+	s.reverting.under = false
 	if done.err != nil {
-		s.failed(fmt.Errorf("write revert: %w", done.err))
+		s.reverting.pause = min(max(2*s.reverting.pause, firstRetry), lastRetry)
+		s.reverting.at = s.now().Add(s.reverting.pause)
+		s.log.Warn("revert not written", "commit", done.bad, "ref", done.ref, "error", done.err, "again in", s.reverting.pause)
 		return
 	}
+	s.reverting = reverting{}
 	if s.release != nil && s.release.Spec.Commit == done.bad.String() {
 		s.release.Status.RevertCommit, s.release.Status.RevertRef = done.commit.String(), done.ref
 	}

@@ -58,7 +58,7 @@ type source struct {
 	problems  []v1alpha1.Problem // with the commit
 	fights    []v1alpha1.Problem // with drift
 	slept     bool               // was suspended when last looked at
-	reverting bool               // a revert is being written
+	reverting reverting
 
 	status  v1alpha1.GitSourceStatus
 	release *v1alpha1.Release // of the newest commit that was tried
@@ -224,7 +224,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 			err = errors.Join(err, planErr)
 		}
 	}
-	s.previews.stale = s.previews.stale || len(p.writes) > 0 || p.all
+	s.previews.note(p.writes, p.all)
 	if err == nil && (p.refs || p.opened || p.object != nil || p.all || due || s.previews.isDue(now)) {
 		err = s.lookAtPreviews(ctx)
 	}
@@ -287,6 +287,7 @@ func (s *source) next() time.Duration {
 	sooner(s.retryAt)
 	sooner(s.rules.Next(s.now()))
 	sooner(s.previews.due())
+	sooner(s.reverting.at)
 	if s.object != nil {
 		if s.release != nil && s.release.Status.Phase == v1alpha1.ReleaseProgressing {
 			sooner(s.deadline())

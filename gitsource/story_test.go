@@ -278,10 +278,12 @@ func (s *story) pin(_ *testscript.TestScript, args []string) error {
 	return s.patchSpec(nil, []string{args[0], string(patch)})
 }
 
-// wantPushed waits for a branch below a prefix and calls it FETCHED in work/.
+// wantPushed waits for a branch below a prefix, while the clock goes on, and
+// calls it FETCHED in work/.
 func (s *story) wantPushed(_ *testscript.TestScript, args []string) error {
 	var id string
 	if last := s.await(func() string {
+		s.clock.Step(time.Second)
 		out, err := s.tryGit(s.bare(), "for-each-ref", "--format=%(objectname)", args[0])
 		if err != nil || out == "" {
 			return "no reference below " + args[0] + " " + out
