@@ -2,6 +2,7 @@ package gitsource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -77,13 +78,7 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return fail(err)
 	}
 	// A renderer of its own: the source's remembers the applied commit.
-	cfg := s.rendering(s.follower.repo, func() (txn.View, error) { return view, nil })
-	if foreign(name) {
-		cfg.Decrypt = func() ([]age.Identity, error) {
-			return nil, fmt.Errorf("%s is planned without the cluster's keys, for anybody may have pushed it", name)
-		}
-	}
-	renderer := render.New(cfg)
+	renderer := s.planner(name, view)
 	set, problems, err := renderer.Render(ctx, id)
 	if err != nil {
 		return nil, err
@@ -145,6 +140,36 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 			out.Outcomes = append(out.Outcomes, one)
 		}
 	}
+}
+
+// planner renders what is planned. It is not the source's own renderer, which
+// remembers the applied commit, and what anybody may push gets one that never
+// has keys; each remembers what it planned last, so that the next plan costs
+// what has changed.
+func (s *source) planner(ref string, view txn.View) *render.Renderer {
+	p := &s.follower.planners
+	p.view = view
+	read := func() (txn.View, error) { return p.view, nil }
+	if !foreign(ref) {
+		if p.own == nil {
+			p.own = s.renderer(s.follower.repo, read)
+		}
+		return p.own
+	}
+	if p.foreign == nil {
+		cfg := s.rendering(s.follower.repo, read)
+		cfg.Decrypt = func() ([]age.Identity, error) {
+			return nil, errors.New("a reference that anybody may push is planned without the cluster's keys")
+		}
+		p.foreign = render.New(cfg)
+	}
+	return p.foreign
+}
+
+// planners are made when the first plan is asked for.
+type planners struct {
+	own, foreign *render.Renderer
+	view         txn.View // of the plan that is being made
 }
 
 // foreign tells whether a reference may be pushed by people who may not push

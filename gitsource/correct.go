@@ -170,7 +170,9 @@ func (s *source) restore(view txn.View, ref txn.Ref, before txn.Object) (*txn.Ch
 func (s *source) leaving(commit bool) func(txn.View, *plan.Entry, *unstructured.Unstructured, txn.Object) error {
 	rules, now := s.rules, s.now()
 	return func(view txn.View, e *plan.Entry, desired *unstructured.Unstructured, live txn.Object) error {
-		if commit && !rules.Allows(e, now) && !drift.Scaled(view, e) {
+		_, replicated, _ := unstructured.NestedFieldNoCopy(desired.Object, "spec", "replicas")
+		scaled := replicated && drift.Scaled(view, e)
+		if !scaled && !rules.Lenient(e, commit, now) {
 			return nil
 		}
 		return drift.TakeLive(desired.Object, live, func(path string) bool {
@@ -180,7 +182,7 @@ func (s *source) leaving(commit bool) func(txn.View, *plan.Entry, *unstructured.
 			case v1alpha1.DriftReport, v1alpha1.DriftWarn:
 				return !commit
 			}
-			return drift.IsReplicas(path) && drift.Scaled(view, e)
+			return scaled && drift.IsReplicas(path)
 		})
 	}
 }

@@ -23,6 +23,7 @@ type follower struct {
 	repo     *repo.Repository // nil when it could not be opened
 	err      error            // why not
 	renderer *render.Renderer
+	planners planners
 	push     pushFunc      // nil for what lies on this machine
 	member   *fetch.Member // nil for what is read where it lies
 	// pushCommit makes a commit of the mirror the tip of a remote's reference;

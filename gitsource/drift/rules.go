@@ -41,6 +41,9 @@ func (r *Rules) For(e *plan.Entry, field string, now time.Time) v1alpha1.DriftPo
 	if r == nil {
 		return v1alpha1.DriftCorrect
 	}
+	if len(r.rules) == 0 {
+		return r.policy
+	}
 	at := elements(field)
 	for i := range r.rules {
 		if one := &r.rules[i]; one.about(e, now) && one.has(at) {
@@ -50,12 +53,14 @@ func (r *Rules) For(e *plan.Entry, field string, now time.Time) v1alpha1.DriftPo
 	return r.policy
 }
 
-// Allows tells whether any field of an entry may be left to others, so that it
-// is worth looking at each.
-func (r *Rules) Allows(e *plan.Entry, now time.Time) bool {
-	return r != nil && slices.ContainsFunc(r.rules, func(one rule) bool {
-		return one.Policy == v1alpha1.DriftAllow && one.about(e, now)
-	})
+// Lenient tells whether any field of an entry may be left as somebody else has
+// it, so that it is worth looking at each: with a commit what is allowed only,
+// otherwise what is reported, too.
+func (r *Rules) Lenient(e *plan.Entry, commit bool, now time.Time) bool {
+	leaves := func(p v1alpha1.DriftPolicy) bool {
+		return p == v1alpha1.DriftAllow || !commit && (p == v1alpha1.DriftReport || p == v1alpha1.DriftWarn)
+	}
+	return r != nil && (leaves(r.policy) || slices.ContainsFunc(r.rules, func(one rule) bool { return leaves(one.Policy) && one.about(e, now) }))
 }
 
 // Next is when the next rule ends by itself; zero for never.
