@@ -8,7 +8,7 @@ import (
 
 const (
 	// houseInterval is the least time between two rounds of housekeeping, and
-	// houseRevisions what makes a round due earlier.
+	// between two weighings; houseRevisions is what makes a round due earlier.
 	houseInterval  = 30 * time.Second
 	houseRevisions = 1000
 	// weighPart is the part of the quota after the writing of which the pressure
@@ -33,6 +33,7 @@ func (s *Store) Pressure() float64 {
 // weighing is the backend's usage at one moment.
 type weighing struct {
 	Usage
+	at      time.Time
 	arrived int64 // bytes of values that had arrived when it began
 }
 
@@ -59,7 +60,7 @@ func (s *Store) keepHouse(ctx context.Context) error {
 		select {
 		case revision := <-s.wrote:
 			now := s.config.Clock.Now()
-			if last := s.weighed.Load(); last != nil && s.arrived.Load()-last.arrived > last.Quota/weighPart {
+			if s.weighingIsDue(now) {
 				s.weigh(ctx)
 			}
 			if now.Sub(h.at) < houseInterval && revision-h.revision < houseRevisions {
@@ -69,7 +70,6 @@ func (s *Store) keepHouse(ctx context.Context) error {
 			if to := h.forget(now, revision, s.config.HistoryTime, s.config.HistoryRevisions); to > 0 {
 				s.compact(ctx, to)
 			}
-			s.weigh(ctx)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -101,6 +101,13 @@ func (s *Store) compact(ctx context.Context, revision int64) {
 	}
 }
 
+// weighingIsDue tells whether the pressure is to be looked at again: weighing
+// has the file written, so that it is not done with every round.
+func (s *Store) weighingIsDue(now time.Time) bool {
+	last := s.weighed.Load()
+	return last == nil || now.Sub(last.at) >= houseInterval || last.Quota > 0 && s.arrived.Load()-last.arrived > last.Quota/weighPart
+}
+
 // weigh refreshes the pressure, and makes the file smaller when it is large and
 // mostly empty: the backend counts the file, not what is in it.
 func (s *Store) weigh(ctx context.Context) {
@@ -112,7 +119,7 @@ func (s *Store) weigh(ctx context.Context) {
 		}
 	}
 	if err == nil {
-		s.weighed.Store(&weighing{Usage: u, arrived: arrived})
+		s.weighed.Store(&weighing{Usage: u, at: s.config.Clock.Now(), arrived: arrived})
 	} else if ctx.Err() == nil {
 		s.config.Logger.Warn("storage could not be looked after", "err", err)
 	}
