@@ -28,14 +28,7 @@ const (
 func checkAdmissionPolicy(o, old *admissionv1.ValidatingAdmissionPolicy) fieldErrors {
 	c, p, s := &policyChecker{}, field.NewPath("spec"), &o.Spec
 	c.remember(old)
-	c.by = expression.NewChecker(s.ParamKind != nil, len(s.Variables) > 0)
-	if s.FailurePolicy == nil {
-		c.required(p.Child("failurePolicy"), "")
-	}
-	oneOfPtr(&c.checker, p, "failurePolicy", s.FailurePolicy, admissionv1.Fail, admissionv1.Ignore)
-	if s.ParamKind != nil {
-		c.paramKind(p.Child("paramKind"), s.ParamKind)
-	}
+	c.begin(p, s.FailurePolicy, s.ParamKind, len(s.Variables) > 0)
 	if s.MatchConstraints == nil {
 		c.required(p.Child("matchConstraints"), "")
 	} else {
@@ -68,6 +61,19 @@ type policyChecker struct {
 	checker
 	by                                         *expression.Checker
 	conditions, validations, messages, annotes map[string]bool
+}
+
+// begin checks what both kinds of policies begin with, and makes the checker of
+// their expressions.
+func (c *policyChecker) begin(p *field.Path, failure *admissionv1.FailurePolicyType, params *admissionv1.ParamKind, variables bool) {
+	c.by = expression.NewChecker(params != nil, variables)
+	if failure == nil {
+		c.required(p.Child("failurePolicy"), "")
+	}
+	oneOfPtr(&c.checker, p, "failurePolicy", failure, admissionv1.Fail, admissionv1.Ignore)
+	if params != nil {
+		c.paramKind(p.Child("paramKind"), params)
+	}
 }
 
 func (c *policyChecker) remember(old *admissionv1.ValidatingAdmissionPolicy) {

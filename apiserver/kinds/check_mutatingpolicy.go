@@ -14,14 +14,7 @@ import (
 func checkMutatingPolicy(o, old *admissionv1.MutatingAdmissionPolicy) fieldErrors {
 	c, p, s := &policyChecker{}, field.NewPath("spec"), &o.Spec
 	c.rememberMutating(old)
-	c.by = expression.NewChecker(s.ParamKind != nil, len(s.Variables) > 0)
-	if s.FailurePolicy == nil {
-		c.required(p.Child("failurePolicy"), "")
-	}
-	oneOfPtr(&c.checker, p, "failurePolicy", s.FailurePolicy, admissionv1.Fail, admissionv1.Ignore)
-	if s.ParamKind != nil {
-		c.paramKind(p.Child("paramKind"), s.ParamKind)
-	}
+	c.begin(p, s.FailurePolicy, s.ParamKind, len(s.Variables) > 0)
 	if s.MatchConstraints == nil {
 		c.required(p.Child("matchConstraints"), "")
 	} else {

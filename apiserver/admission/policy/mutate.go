@@ -35,12 +35,7 @@ func (p *Policies) Mutating() write.Step {
 
 // compileMutations is compile for the other kind.
 func (p *Policies) compileMutations(o *admissionv1.MutatingAdmissionPolicy) *expression.Mutations {
-	if known, ok := p.mutating.Get(o); ok {
-		return known.(*expression.Mutations)
-	}
-	made := expression.CompileMutations(&o.Spec)
-	p.mutating.Add(o, made)
-	return made
+	return kept(p.mutating, o, func() *expression.Mutations { return expression.CompileMutations(&o.Spec) })
 }
 
 func (p *Policies) mutate(ctx context.Context, view txn.View, r *write.Request) error {

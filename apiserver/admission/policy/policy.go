@@ -76,15 +76,20 @@ func (p *Policies) Step() write.Step {
 	return s
 }
 
-// compile gives the compiled policy. It is kept by the object itself, which is
-// shared and never changes: a UID and generation are not enough, for two plans
-// may each have another next generation of one policy.
+// compile gives the compiled policy.
 func (p *Policies) compile(o *admissionv1.ValidatingAdmissionPolicy) *expression.Policy {
-	if known, ok := p.compiled.Get(o); ok {
-		return known.(*expression.Policy)
+	return kept(p.compiled, o, func() *expression.Policy { return expression.CompilePolicy(&o.Spec) })
+}
+
+// kept gives what was compiled of a policy. It is kept by the object itself,
+// which is shared and never changes: a UID and generation are not enough, for
+// two plans may each have another next generation of one policy.
+func kept[T any](cache *lru.Cache, policy any, compile func() T) T {
+	if known, ok := cache.Get(policy); ok {
+		return known.(T)
 	}
-	made := expression.CompilePolicy(&o.Spec)
-	p.compiled.Add(o, made)
+	made := compile()
+	cache.Add(policy, made)
 	return made
 }
 
