@@ -1,7 +1,11 @@
 package gitsource
 
 import (
+	"errors"
+
+	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/rendered"
+	"github.com/headway-sh/headway/gitsource/repo"
 )
 
 // How many applied commits of a source are kept as objects, and how many more
@@ -16,7 +20,7 @@ const (
 func (s *source) keep() {
 	set := s.unkept
 	s.unkept = nil
-	if set == nil || s.engine.rendered.Has(s.name, set.Commit) {
+	if set == nil {
 		return
 	}
 	if err := s.engine.rendered.Put(s.name, set, s.now()); err != nil {
@@ -32,6 +36,40 @@ func (s *source) keep() {
 	if err != nil {
 		s.log.Warn("old rendered commits are not removed", "error", err)
 	}
+}
+
+// kept gives the objects of a commit that is gone back to as they were when it
+// was applied, whatever has become of keys, variables, charts' surroundings or
+// the repository since. It is nil for other commits, and for what is not kept:
+// that is rendered.
+func (s *source) kept(a aim) *render.Set {
+	if !a.back() {
+		return nil
+	}
+	set, err := s.engine.rendered.Get(s.name, a.id)
+	if err == nil {
+		return set
+	}
+	if !errors.Is(err, rendered.ErrNotKept) {
+		s.log.Warn("the commit is rendered anew", "error", err)
+	}
+	return nil
+}
+
+// commit reads a commit. Without its repository a kept one is known by its
+// objects alone.
+func (s *source) commit(id repo.ID, kept *render.Set) (*repo.Commit, error) {
+	err := s.follower.err
+	if err == nil {
+		var c *repo.Commit
+		if c, err = s.follower.repo.Commit(id); err == nil {
+			return c, nil
+		}
+	}
+	if kept != nil {
+		return &repo.Commit{ID: id}, nil
+	}
+	return nil, err
 }
 
 // Rendered is where the objects of applied commits are kept.

@@ -30,6 +30,7 @@ func TestStories(t *testing.T) {
 		"spec":         (*story).patchSpec,  // NAME PATCH-JSON
 		"run":          (*story).start,
 		"restart":      (*story).restart,
+		"halt":         (*story).halt,
 		"git":          (*story).runGit,        // ARGS... in work/
 		"push":         (*story).commit,        // [MESSAGE]; \n is a new line
 		"await":        (*story).awaitThe,      // PHASE [SOURCE], of work's HEAD
@@ -113,6 +114,11 @@ func (s *story) patchSpec(_ *testscript.TestScript, args []string) error {
 
 func (s *story) start(*testscript.TestScript, []string) error {
 	s.run()
+	return nil
+}
+
+func (s *story) halt(*testscript.TestScript, []string) error {
+	s.stop()
 	return nil
 }
 

@@ -30,7 +30,7 @@ const TrailerAllowDelete = "Allow-Delete"
 // git; again tries once more what was refused.
 func (s *source) sync(ctx context.Context, all, again bool) error {
 	observed, ok := s.fetch(ctx)
-	if !ok {
+	if !ok && s.object.Spec.Pin == nil {
 		return nil
 	}
 	if err := failpoint.Hit(ctx, "gitsource.fetch.after"); err != nil {
@@ -51,7 +51,8 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	case s.tried.same(this) && !all && !(again && s.tried.again):
 		return nil // applied, or refused for what has not changed
 	}
-	commit, err := s.follower.repo.Commit(id)
+	kept := s.kept(aim)
+	commit, err := s.commit(id, kept)
 	if err != nil && aim.pinned {
 		s.tried = this
 		s.unknownPin(err)
@@ -81,9 +82,11 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 		s.unverified(this, refusal)
 		return nil
 	}
-	set, problems, err := s.follower.renderer.Render(ctx, id)
-	if err != nil {
-		return fmt.Errorf("render %s: %w", id, err)
+	set, problems := kept, []v1alpha1.Problem(nil)
+	if set == nil {
+		if set, problems, err = s.follower.renderer.Render(ctx, id); err != nil {
+			return fmt.Errorf("render %s: %w", id, err)
+		}
 	}
 	if err := failpoint.Hit(ctx, "gitsource.render.after"); err != nil {
 		return err

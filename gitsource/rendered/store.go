@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"sync"
@@ -78,7 +79,7 @@ type entry struct {
 }
 
 // Put keeps a commit of a source as it was rendered at a time, in place of what
-// was kept of it before. Objects come first, so that a commit that is here is
+// was kept of it before; the same again writes nothing. Objects come first, so that a commit that is here is
 // whole.
 func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 	if !sourceName.MatchString(source) {
@@ -92,6 +93,8 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 			return fmt.Errorf("keep %s: %s has no digest", rendered.Commit, o.Origin())
 		}
 		kept.Objects[i] = entry{Digest: o.Digest, File: o.File, Line: o.Line, Chain: o.Chain, Hook: o.Hook}
+	}
+	for _, o := range rendered.Objects {
 		path := s.object(o.Digest)
 		if _, err := os.Stat(path); err == nil {
 			continue
@@ -99,6 +102,9 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 		if err := s.write(path, o.Digest, o.Body.Object); err != nil {
 			return fmt.Errorf("keep %s: %w", o.Origin(), err)
 		}
+	}
+	if old, err := s.read(source, rendered.Commit); err == nil && reflect.DeepEqual(old.Objects, kept.Objects) {
+		return nil
 	}
 	if err := s.write(s.set(source, rendered.Commit), setName(source, rendered.Commit), kept); err != nil {
 		return fmt.Errorf("keep %s: %w", rendered.Commit, err)
