@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"regexp"
+	"strings"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -107,13 +109,58 @@ func fields(list []apiextensionsv1.SelectableField) map[string]func(txn.Object) 
 	}
 	out := map[string]func(txn.Object) string{}
 	for _, f := range list {
+		find := finder(f.JSONPath)
 		out[f.JSONPath[1:]] = func(o txn.Object) string {
-			found, path := lookup(f.JSONPath, content(o))
-			if path == nil || found.Interface() == nil {
+			switch value := find(content(o)).(type) {
+			case nil:
 				return ""
+			case string:
+				return value
+			default:
+				return fmt.Sprint(value)
 			}
-			return fmt.Sprint(found.Interface())
 		}
 	}
 	return out
+}
+
+// indexes make the store keep the fields, so that who selects by one is led to
+// what matches.
+func indexes(fields map[string]func(txn.Object) string) map[string]func(txn.Object) []string {
+	if len(fields) == 0 {
+		return nil
+	}
+	out := map[string]func(txn.Object) []string{}
+	for name, value := range fields {
+		out[name] = func(o txn.Object) []string { return []string{value(o)} }
+	}
+	return out
+}
+
+// plain are paths of plain field names, as nearly all are.
+var plain = regexp.MustCompile(`^(\.[A-Za-z_][A-Za-z0-9_]*)+$`)
+
+// finder finds the value at a simple JSON path, nil where there is none. Every
+// event passes it, so that names are followed without the evaluator.
+func finder(path string) func(object map[string]any) any {
+	if !plain.MatchString(path) {
+		return func(object map[string]any) any {
+			if found, p := lookup(path, object); p != nil {
+				return found.Interface()
+			}
+			return nil
+		}
+	}
+	steps := strings.Split(path[1:], ".")
+	return func(object map[string]any) any {
+		var value any = object
+		for _, step := range steps {
+			fields, ok := value.(map[string]any)
+			if !ok {
+				return nil
+			}
+			value = fields[step]
+		}
+		return value
+	}
 }

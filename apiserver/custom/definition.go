@@ -90,6 +90,7 @@ func (s *shape) rowOf(v *version, names apiextensionsv1.CustomResourceDefinition
 		Fields: fields(v.api.SelectableFields), Subresources: map[string]kind.Subresource{},
 		Fielding: s.fielding, Described: v.described,
 	}
+	k.Indexes = indexes(k.Fields)
 	k.Columns, k.Row = columns(v.api.AdditionalPrinterColumns)
 	if v.api.Subresources != nil && v.api.Subresources.Status != nil {
 		k.Subresources["status"] = kind.Subresource{Verbs: []string{"get", "patch", "update"}, Prepare: prepareStatus, Validate: v.validateStatus}

@@ -57,7 +57,7 @@ func (f *Follower) Attach(ctx context.Context, row *kind.Kind) error {
 		change = f.Store.ReplaceResource
 	}
 	r := store.Resource{Resource: resource, Prefix: "/registry/" + row.StoragePrefix + "/", Namespaced: row.Namespaced,
-		Encode: row.Encode, Decode: row.Decode, Indexes: row.Indexes}
+		Encode: row.Encode, Decode: row.Decode, Indexes: row.StoredIndexes()}
 	if err := change(ctx, r); err != nil {
 		return fmt.Errorf("serve %s: %w", resource, err)
 	}

@@ -107,8 +107,8 @@ func (c *Cache) IndexField(_ context.Context, o client.Object, field string, ext
 	if err != nil {
 		return err
 	}
-	if k.Indexes[field] != nil {
-		return nil
+	if k.Indexes[field] != nil && k.Shape == nil {
+		return nil // a custom resource's goes with its definition
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
+	"github.com/headway-sh/headway/apiserver/store"
 	"github.com/headway-sh/headway/apiserver/write"
 )
 
@@ -73,7 +74,7 @@ func candidates(view txn.View, k *kind.Kind, namespace string, selector fields.S
 			}
 		}
 		for _, r := range selector.Requirements() {
-			if k.Indexes[r.Field] == nil || (r.Operator != selection.Equals && r.Operator != selection.DoubleEquals) {
+			if !indexed(view, k, r.Field) || (r.Operator != selection.Equals && r.Operator != selection.DoubleEquals) {
 				continue
 			}
 			return func(yield func(txn.Object) bool) {
@@ -86,6 +87,16 @@ func candidates(view txn.View, k *kind.Kind, namespace string, selector fields.S
 		}
 	}
 	return view.Each(k.Resource(), namespace)
+}
+
+// indexed tells whether a View finds a kind's objects by a field. Those of a
+// custom resource may be younger than the snapshot, or gone.
+func indexed(view txn.View, k *kind.Kind, field string) bool {
+	if k.Indexes[field] == nil || k.Shape == nil {
+		return k.Indexes[field] != nil
+	}
+	snapshot, ok := view.(*store.Snapshot)
+	return ok && snapshot.HasIndex(k.Resource(), field)
 }
 
 // split takes the requirements on a cache's own fields out of a selector.

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"fmt"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -63,6 +64,16 @@ func (k *Kind) Rows() []*Kind {
 		}
 	}
 	return rows
+}
+
+// StoredIndexes are what the store keeps: the indexes of all versions that are
+// served, all of them on stored objects.
+func (k *Kind) StoredIndexes() map[string]func(o txn.Object) []string {
+	all := map[string]func(txn.Object) []string{}
+	for _, row := range k.Stored().Rows() {
+		maps.Copy(all, row.Indexes)
+	}
+	return all
 }
 
 // In is the row of a group and version, served or not.

@@ -161,7 +161,7 @@ func candidates(s *selector, snapshot *store.Snapshot, after *txn.Ref) iter.Seq[
 			return slices.Values[[]*store.Entry](nil)
 		}
 		from = slices.Values([]*store.Entry{e})
-	case s.index != "":
+	case s.index != "" && snapshot.HasIndex(resource, s.index): // custom resources' indexes may be younger, or gone
 		from = snapshot.EntriesIndexed(resource, s.index, s.value)
 	case after != nil:
 		from = snapshot.EntriesFrom(resource, s.namespace, after.Namespace, after.Name)

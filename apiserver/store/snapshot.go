@@ -76,6 +76,13 @@ func (s *Snapshot) EntriesFrom(resource schema.GroupResource, namespace, fromNam
 	}
 }
 
+// HasIndex tells whether the resource is indexed under the name. Only who asks
+// for a resource that comes and goes, and whose indexes change, has to know.
+func (s *Snapshot) HasIndex(resource schema.GroupResource, index string) bool {
+	t := s.table(resource)
+	return t != nil && t.indexes[index] != nil
+}
+
 // EntriesIndexed yields the entries that have the value in the index, in the
 // order of namespace and name. An unknown index panics.
 func (s *Snapshot) EntriesIndexed(resource schema.GroupResource, index, value string) iter.Seq[*Entry] {

@@ -20,7 +20,8 @@ type WatchOptions struct {
 	// Namespace and Name narrow the watch; empty: all of them.
 	Namespace, Name string
 	// Index and IndexValue narrow it to the objects that have the value in an
-	// index of the resource. An object that begins to match is seen as Added,
+	// index of the resource; where there is no such index, or no longer, the
+	// watch has expired before it began. An object that begins to match is seen as Added,
 	// one that ceases to as Deleted. Other selections (labels, other fields)
 	// are the caller's, with Event.Select.
 	Index, IndexValue string
@@ -91,7 +92,7 @@ func (s *Store) join(o WatchOptions) (*Watcher, int, error) {
 	key := feedKey{namespace: o.Namespace, name: o.Name}
 	if o.Index != "" {
 		if now.catalog.resources[n].Indexes[o.Index] == nil {
-			panic(fmt.Sprintf("store: resource %s has no index %q", o.Resource, o.Index))
+			return nil, n, &ExpiredError{Revision: o.From}
 		}
 		key = feedKey{index: o.Index, value: o.IndexValue}
 	} else if o.Name != "" && o.Namespace == "" && now.catalog.resources[n].Namespaced {

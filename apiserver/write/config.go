@@ -137,10 +137,17 @@ func (p *Path) row(view txn.View, resource schema.GroupResource, version string)
 	return p.Custom.Row(view, resource, version)
 }
 
-// indexes answers txn.Overlay: the values of one index of a pending object.
-func (p *Path) indexes(resource schema.GroupResource, index string, o txn.Object) []string {
-	if k := p.kinds[resource]; k != nil && k.Indexes[index] != nil {
-		return k.Indexes[index](o)
+// indexes answers txn.Overlay: the values of one index of an object that is
+// pending on a View.
+func (p *Path) indexes(view txn.View, resource schema.GroupResource, index string, o txn.Object) []string {
+	k := p.row(view, resource, "")
+	if k == nil {
+		return nil
+	}
+	for _, row := range k.Rows() {
+		if values := row.Indexes[index]; values != nil {
+			return values(o)
+		}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 type draft struct {
 	base    txn.View
 	pending map[schema.GroupResource]map[txn.Ref]txn.Object
-	indexes func(schema.GroupResource, string, txn.Object) []string
+	indexes func(view txn.View, resource schema.GroupResource, index string, o txn.Object) []string
 }
 
 var _ txn.View = (*draft)(nil)
@@ -54,7 +54,9 @@ func (d *draft) Get(ref txn.Ref) (txn.Object, bool) {
 
 // over is the View of one resource; txn.Overlay does the merging.
 func (d *draft) over(resource schema.GroupResource) txn.View {
-	return txn.Overlay(d.base, d.pending[resource], d.indexes)
+	return txn.Overlay(d.base, d.pending[resource], func(r schema.GroupResource, index string, o txn.Object) []string {
+		return d.indexes(d, r, index, o)
+	})
 }
 
 func (d *draft) Each(resource schema.GroupResource, namespace string) iter.Seq[txn.Object] {
