@@ -1,11 +1,9 @@
 package plan
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -166,7 +164,7 @@ func (p *Plan) prune(in *Input) []Entry {
 			deletes = append(deletes, e)
 		}
 	}
-	slices.SortFunc(deletes, func(a, b Entry) int { return Compare(b, a) })
+	deletes = sortDeletes(in.View, deletes)
 	p.Counts.Deleted = int32(len(deletes))
 	return deletes
 }
@@ -226,7 +224,7 @@ func consented(consents []string, e *Entry) bool {
 
 // cut orders the changes and cuts them into stages.
 func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
-	slices.SortStableFunc(applies, func(a, b wanted) int { return Compare(a.entry, b.entry) })
+	applies = sortApplies(applies)
 	have := maps.Clone(in.Inventory.Entries)
 	stage := Stage{}
 	bytes := 0
@@ -277,33 +275,4 @@ func (p *Plan) body(in *Input, w wanted) (*unstructured.Unstructured, int) {
 		return body, 0
 	}
 	return body, len(encoded)
-}
-
-// Compare orders entries for creation: what others need comes first, what
-// calls into others comes last.
-func Compare(a, b Entry) int {
-	return cmp.Or(cmp.Compare(rank(a.Group, a.Kind), rank(b.Group, b.Kind)), a.Ref().Compare(b.Ref()))
-}
-
-func rank(group, kind string) int {
-	switch kind {
-	case "Namespace":
-		return 0
-	case "CustomResourceDefinition":
-		return 1
-	case "PriorityClass", "StorageClass", "RuntimeClass", "IngressClass", "ResourceQuota", "LimitRange":
-		return 2
-	case "ServiceAccount", "Role", "ClusterRole":
-		return 3
-	case "RoleBinding", "ClusterRoleBinding", "ConfigMap", "Secret", "PersistentVolume":
-		return 4
-	case "Service", "PersistentVolumeClaim":
-		return 5
-	case "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService":
-		return 8
-	}
-	if group == "admissionregistration.k8s.io" {
-		return 8
-	}
-	return 6
 }
