@@ -183,9 +183,10 @@ func (a auditor) Committed(by txn.Identity, result *txn.Result, told []write.Tol
 		r.Real = &by
 	}
 	if a.judge(r) {
-		r.Annotations = commitAnnotations(result)
+		r.Annotations = commitAnnotations(result, "")
 		a.finish(r, err, nil, nil)
 	}
+	a.shares(r.ID, result, told, err)
 	a.members(r.ID, r.Real, result, told, done, err)
 }
 
@@ -197,9 +198,28 @@ func (a auditor) CommittedOver(w http.ResponseWriter, result *txn.Result, told [
 		return
 	}
 	if audit.Recorded(r.Judged.RequestAuditConfig, auditinternal.StageResponseComplete) {
-		rest.Annotate(w, commitAnnotations(result))
+		rest.Annotate(w, commitAnnotations(result, ""))
 	}
+	a.shares(r.ID, result, told, err)
 	a.members(r.ID, r.Real, result, told, done, err)
+}
+
+// shares records, under the same ID, what of a transaction was made as somebody
+// else, one event for each of them.
+func (a auditor) shares(id string, result *txn.Result, told []write.Told, err error) {
+	done := map[string]bool{}
+	for i := range told {
+		as := result.Outcomes[i].Change.As
+		if as == nil || done[as.Name] {
+			continue
+		}
+		done[as.Name] = true
+		r := &audit.Record{ID: id, Identity: told[i].By, Real: &result.Identity, Verb: "commit", Path: remote.Path + "/commit"}
+		if a.judge(r) {
+			r.Annotations = commitAnnotations(result, as.Name)
+			a.finish(r, err, nil, nil)
+		}
+	}
 }
 
 func (a auditor) members(id string, real *txn.Identity, result *txn.Result, told []write.Told, done *txn.Committed, err error) {
@@ -212,7 +232,11 @@ func (a auditor) members(id string, real *txn.Identity, result *txn.Result, told
 			continue
 		}
 		o := &result.Outcomes[i]
-		r := changeRecord(result.Identity, real, tells.Kind, &o.Change)
+		by, really := result.Identity, real
+		if o.Change.As != nil {
+			by, really = tells.By, &result.Identity
+		}
+		r := changeRecord(by, really, tells.Kind, &o.Change)
 		if !a.judge(r) || !r.Judged.Level.GreaterOrEqual(auditinternal.LevelRequest) && len(tells.Annotations) == 0 {
 			continue
 		}
@@ -237,19 +261,23 @@ func (a auditor) members(id string, real *txn.Identity, result *txn.Result, told
 }
 
 // commitAnnotations say how many changes a transaction has, and of what:
-// "update deployments.apps shop/web; create pods/binding shop/a shop/b".
-func commitAnnotations(result *txn.Result) map[string]string {
+// "update deployments.apps shop/web; create pods/binding shop/a shop/b". With
+// the name of somebody, only what was made as him counts.
+func commitAnnotations(result *txn.Result, as string) map[string]string {
 	var b strings.Builder
-	last := ""
+	last, n := "", 0
 	for i := range result.Outcomes {
 		c := &result.Outcomes[i].Change
+		if as != "" && (c.As == nil || c.As.Name != as) {
+			continue
+		}
+		n++
 		what := string(c.Verb) + " " + c.Ref.Resource.String()
 		if c.Subresource != "" {
 			what = string(c.Verb) + " " + c.Ref.Resource.Resource + "/" + c.Subresource
 		}
 		if b.Len() > maxObjects {
-			b.WriteString("; and more")
-			break
+			continue
 		}
 		if what != last {
 			if last != "" {
@@ -265,5 +293,8 @@ func commitAnnotations(result *txn.Result) map[string]string {
 		}
 		b.WriteString(c.Ref.Name)
 	}
-	return map[string]string{changesKey: strconv.Itoa(len(result.Outcomes)), objectsKey: b.String()}
+	if b.Len() > maxObjects {
+		b.WriteString("; and more")
+	}
+	return map[string]string{changesKey: strconv.Itoa(n), objectsKey: b.String()}
 }

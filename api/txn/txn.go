@@ -68,6 +68,12 @@ type Change struct {
 	Propagation *metav1.DeletionPropagation
 	GracePeriod *int64
 
+	// As, when not nil, is who the change is made as in place of the plan's
+	// identity, which must be allowed to impersonate it: authorization,
+	// admission, guards, observers and the audit see As, with the plan's identity
+	// as its Impersonator. A service account without groups has its own.
+	As *Identity
+
 	// DryRun says that the change is planned only: admission webhooks are told
 	// so, and Commit refuses a Result that has one.
 	DryRun bool
@@ -85,6 +91,19 @@ func DryRun(changes []Change) []Change {
 		out[i] = c
 	}
 	return out
+}
+
+// By is who a change is made as in a plan of identity's.
+func (c *Change) By(identity Identity) Identity {
+	if c.As == nil {
+		return identity
+	}
+	by := *c.As
+	by.Impersonator, by.Address = identity.Name, identity.Address
+	if by.UserAgent == "" {
+		by.UserAgent = identity.UserAgent
+	}
+	return by
 }
 
 // Operation is what a planned change does to the store.

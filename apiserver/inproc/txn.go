@@ -52,15 +52,8 @@ func (t peerTxn) Plan(ctx context.Context, view txn.View, identity txn.Identity,
 
 // impersonate asks whether the peer may act as somebody else.
 func (t peerTxn) impersonate(view txn.View, as txn.Identity) error {
-	asked := []struct{ resource, name string }{{"users", as.Name}}
-	for _, group := range as.Groups {
-		asked = append(asked, struct{ resource, name string }{"groups", group})
-	}
-	for _, a := range asked {
-		err := write.Authorize(t.server.Write.Authorizer, view, t.identity, write.Attributes{
-			Verb: "impersonate", Resource: schema.GroupResource{Resource: a.resource}, Version: "v1", Name: a.name,
-		})
-		if err != nil {
+	for _, a := range write.Impersonation(as) {
+		if err := write.Authorize(t.server.Write.Authorizer, view, t.identity, a); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/authn"
@@ -31,70 +30,16 @@ func (h *Handler) impersonate(r *http.Request, real txn.Identity) (txn.Identity,
 		}
 		return real, nil
 	}
-	for _, a := range impersonated(wanted) {
+	for _, a := range write.Impersonation(wanted) {
 		if err := h.authorize(real, a); err != nil {
 			return real, err
 		}
 	}
-	wanted.Groups = groupsOf(wanted)
+	wanted.Groups = write.GroupsOf(wanted)
 	for name := range r.Header {
 		if strings.HasPrefix(name, "Impersonate-") {
 			r.Header.Del(name)
 		}
 	}
 	return wanted, nil
-}
-
-// groupsOf are the groups of an impersonated identity: those asked for, or
-// what a service account has anyway. Who is somebody also is authenticated,
-// unless the groups asked for say the contrary.
-func groupsOf(wanted txn.Identity) []string {
-	groups := wanted.Groups
-	if namespace, _, ok := serviceAccountName(wanted.Name); ok && len(groups) == 0 {
-		groups = []string{authn.GroupServiceAccounts, authn.GroupServiceAccounts + ":" + namespace}
-	}
-	all := authn.GroupAuthenticated
-	if wanted.Name == authn.Anonymous {
-		all = authn.GroupUnauthenticated
-	}
-	if slices.Contains(groups, all) || slices.Contains(groups, authn.GroupUnauthenticated) {
-		return groups
-	}
-	return append(groups, all)
-}
-
-// impersonated lists what must be allowed to take an identity.
-func impersonated(wanted txn.Identity) []write.Attributes {
-	var list []write.Attributes
-	take := func(group, resource, subresource, namespace, name string) {
-		list = append(list, write.Attributes{Verb: "impersonate", Resource: schema.GroupResource{Group: group, Resource: resource},
-			Version: "v1", Subresource: subresource, Namespace: namespace, Name: name})
-	}
-	if namespace, name, ok := serviceAccountName(wanted.Name); ok {
-		take("", "serviceaccounts", "", namespace, name)
-	} else {
-		take("", "users", "", "", wanted.Name)
-	}
-	if wanted.UID != "" {
-		take("authentication.k8s.io", "uids", "", "", wanted.UID)
-	}
-	for _, g := range wanted.Groups {
-		take("", "groups", "", "", g)
-	}
-	for key, values := range wanted.Extra {
-		for _, v := range values {
-			take("authentication.k8s.io", "userextras", key, "", v)
-		}
-	}
-	return list
-}
-
-// serviceAccountName splits system:serviceaccount:NAMESPACE:NAME.
-func serviceAccountName(user string) (namespace, name string, ok bool) {
-	rest, ok := strings.CutPrefix(user, "system:serviceaccount:")
-	if !ok {
-		return "", "", false
-	}
-	namespace, name, ok = strings.Cut(rest, ":")
-	return namespace, name, ok && namespace != "" && name != "" && !strings.Contains(name, ":")
 }

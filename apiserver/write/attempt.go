@@ -75,12 +75,16 @@ func (p planned) shares() []txn.Ref {
 
 // plan runs one change through the pipeline on a View.
 func (p *Path) plan(ctx context.Context, view txn.View, identity txn.Identity, change txn.Change, how manner) planned {
-	a := &attempt{path: p, view: view, identity: identity, change: change, now: p.Clock.Now(), manner: how}
-	err := a.run(ctx)
+	a := &attempt{path: p, view: view, change: change, now: p.Clock.Now(), manner: how}
+	var err error
+	if a.identity, err = p.acting(view, identity, &change); err == nil {
+		err = a.run(ctx)
+	}
 	if err == nil {
 		err = a.guard(ctx)
 	}
 	a.planned.outcome.Change, a.planned.kind, a.planned.told.Kind = a.change, a.kind, a.kind
+	a.planned.told.By = a.identity
 	if err != nil {
 		a.planned.outcome.Err = status(err)
 		a.planned.outcome.After = nil

@@ -45,7 +45,7 @@ func (p *Path) Commit(ctx context.Context, result *txn.Result, options txn.Commi
 	if err := p.attach(ctx, record.planned); err != nil {
 		return nil, err
 	}
-	stored, err := p.transact(ctx, b.txn, record.identity, b.changes)
+	stored, err := p.transact(ctx, b.txn, b.changes)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +77,7 @@ type batch struct {
 // attributed says what a write was asked for as.
 type attributed struct {
 	change        txn.Change
+	by            txn.Identity
 	before, after txn.Object
 	own           bool // asked for, and not bookkeeping
 }
@@ -96,7 +97,7 @@ func newBatch(record *sealed, options txn.CommitOptions) (*batch, error) {
 		case options.Independent && len(one.extra) > 0:
 			return nil, fmt.Errorf("commit %s: it needs further writes and cannot be independent", o.Change.Ref)
 		case o.Operation != txn.Unchanged:
-			b.writeOf[i] = b.put(record.base, o.Change.Ref, o.After, attributed{change: o.Change, before: o.Before, after: o.After, own: true})
+			b.writeOf[i] = b.put(record.base, o.Change.Ref, o.After, attributed{change: o.Change, by: one.told.By, before: o.Before, after: o.After, own: true})
 		}
 		for _, e := range one.extra {
 			b.put(record.base, e.ref, e.object, attributed{})
@@ -138,7 +139,7 @@ func (p *Path) attach(ctx context.Context, all []planned) error {
 }
 
 // transact writes and tells the observers.
-func (p *Path) transact(ctx context.Context, t store.Txn, identity txn.Identity, changes []attributed) (*store.Done, error) {
+func (p *Path) transact(ctx context.Context, t store.Txn, changes []attributed) (*store.Done, error) {
 	ticket := p.feed.begin()
 	done, err := p.Store.Txn(ctx, t)
 	if err != nil {
@@ -148,13 +149,13 @@ func (p *Path) transact(ctx context.Context, t store.Txn, identity txn.Identity,
 	}
 	var writes []txn.Write
 	if p.feed.wanted() {
-		writes = p.describe(done, identity, changes)
+		writes = p.describe(done, changes)
 	}
 	p.feed.end(ticket, done.Revision, writes, false)
 	return done, nil
 }
 
-func (p *Path) describe(done *store.Done, identity txn.Identity, changes []attributed) []txn.Write {
+func (p *Path) describe(done *store.Done, changes []attributed) []txn.Write {
 	writes := make([]txn.Write, 0, len(changes))
 	for i, c := range changes {
 		if !c.own || (done.Lost != nil && done.Lost[i]) {
@@ -165,7 +166,7 @@ func (p *Path) describe(done *store.Done, identity txn.Identity, changes []attri
 			after = done.Entries[i].Object
 		}
 		writes = append(writes, txn.Write{
-			Identity: identity, Ref: c.change.Ref, Subresource: c.change.Subresource, FieldManager: c.change.FieldManager,
+			Identity: c.by, Ref: c.change.Ref, Subresource: c.change.Subresource, FieldManager: c.change.FieldManager,
 			Before: c.before, After: after, Revision: done.Revision, Time: p.Clock.Now(),
 		})
 	}

@@ -49,6 +49,8 @@ type Done struct {
 type Told struct {
 	// Kind is the row of the version that it is written in; nil: there is none.
 	Kind *kind.Kind
+	// By is who it was made as.
+	By txn.Identity
 	// Annotations are admission's.
 	Annotations map[string]string
 	// Reason is why the change was allowed; empty when that needs none.
@@ -106,7 +108,7 @@ func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change,
 				continue
 			}
 		}
-		err := p.write(ctx, view, identity, one, options.Epoch, &done)
+		err := p.write(ctx, view, one, options.Epoch, &done)
 		switch {
 		case err == nil:
 			return done, nil
@@ -124,16 +126,16 @@ func (p *Path) do(ctx context.Context, identity txn.Identity, change txn.Change,
 	}
 }
 
-func (p *Path) write(ctx context.Context, view txn.View, identity txn.Identity, one planned, epoch txn.Epoch, done *Done) error {
+func (p *Path) write(ctx context.Context, view txn.View, one planned, epoch txn.Epoch, done *Done) error {
 	all := []planned{one}
-	b, err := newBatch(&sealed{base: view, identity: identity, planned: all, compares: compares(view, all)}, txn.CommitOptions{Epoch: epoch})
+	b, err := newBatch(&sealed{base: view, planned: all, compares: compares(view, all)}, txn.CommitOptions{Epoch: epoch})
 	if err != nil {
 		return err
 	}
 	if err := p.attach(ctx, all); err != nil {
 		return err
 	}
-	stored, err := p.transact(ctx, b.txn, identity, b.changes)
+	stored, err := p.transact(ctx, b.txn, b.changes)
 	if err != nil {
 		return err
 	}

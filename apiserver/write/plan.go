@@ -85,7 +85,7 @@ func (p *Path) Plan(ctx context.Context, view txn.View, identity txn.Identity, c
 	}
 	result.Compares = compares(view, all)
 	p.plans.remember(result, &sealed{
-		base: view, identity: identity, planned: all, compares: result.Compares, hypothetical: !p.Store.Owns(view),
+		base: view, planned: all, compares: result.Compares, hypothetical: !p.Store.Owns(view),
 		dryRun: slices.ContainsFunc(changes, func(c txn.Change) bool { return c.DryRun }),
 	})
 	return result, nil
@@ -124,7 +124,6 @@ func compares(base txn.View, all []planned) []txn.Compare {
 // not what the Result in the caller's hands says.
 type sealed struct {
 	base     txn.View
-	identity txn.Identity
 	planned  []planned
 	compares []txn.Compare
 	// hypothetical marks a plan on top of somebody's pending changes: what it

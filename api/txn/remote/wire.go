@@ -38,6 +38,7 @@ type Change struct {
 	GracePeriod     *int64                      `json:"gracePeriod,omitempty"`
 	DryRun          bool                        `json:"dryRun,omitempty"`
 	Origin          string                      `json:"origin,omitempty"`
+	As              *txn.Identity               `json:"as,omitempty"`
 }
 
 // Outcome is txn.Outcome without its change.
@@ -189,7 +190,7 @@ func (c Codec) EncodeChange(from txn.Change) (Change, error) {
 	_, asMap := from.Object.(*unstructured.Unstructured)
 	return Change{Verb: from.Verb, Ref: from.Ref, Version: from.Version, Subresource: from.Subresource, Object: object, Unstructured: asMap,
 		Patch: from.Patch, PatchType: from.PatchType, FieldManager: from.FieldManager, Force: from.Force, FieldValidation: from.FieldValidation,
-		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, DryRun: from.DryRun, Origin: from.Origin}, nil
+		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, DryRun: from.DryRun, Origin: from.Origin, As: from.As}, nil
 }
 
 // DecodeChange takes a change off the wire.
@@ -200,7 +201,7 @@ func (c Codec) DecodeChange(from Change) (txn.Change, error) {
 	}
 	return txn.Change{Verb: from.Verb, Ref: from.Ref, Version: from.Version, Subresource: from.Subresource, Object: object,
 		Patch: from.Patch, PatchType: from.PatchType, FieldManager: from.FieldManager, Force: from.Force, FieldValidation: from.FieldValidation,
-		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, DryRun: from.DryRun, Origin: from.Origin}, nil
+		Preconditions: from.Preconditions, Propagation: from.Propagation, GracePeriod: from.GracePeriod, DryRun: from.DryRun, Origin: from.Origin, As: from.As}, nil
 }
 
 // EncodeError gives the Status of an error; nil for nil.

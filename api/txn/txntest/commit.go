@@ -106,7 +106,7 @@ func (s *Store) ask(ctx context.Context, result *txn.Result) ([]txn.Note, map[in
 			continue
 		}
 		for _, g := range guards {
-			verdict, err := g.Check(ctx, v, result.Identity, o)
+			verdict, err := g.Check(ctx, v, o.Change.By(result.Identity), o)
 			if err != nil {
 				refusals[i] = err
 			}
@@ -172,7 +172,7 @@ func (s *Store) write(result *txn.Result, plan []planned, write []bool, notes []
 		}
 		c := p.outcome.Change
 		writes = append(writes, txn.Write{
-			Identity: result.Identity, Ref: ref, Subresource: c.Subresource, FieldManager: c.FieldManager,
+			Identity: c.By(result.Identity), Ref: ref, Subresource: c.Subresource, FieldManager: c.FieldManager,
 			Before: plan[first[ref]].outcome.Before, After: stored, Revision: s.revision, Time: s.clock.Now(),
 		})
 	}

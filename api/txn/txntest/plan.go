@@ -96,7 +96,7 @@ func (s *Store) planOne(v txn.View, identity txn.Identity, c txn.Change) (out tx
 	reject := s.reject
 	s.mu.Unlock()
 	if reject != nil {
-		if out.Err = reject(identity, c); out.Err != nil {
+		if out.Err = reject(c.By(identity), c); out.Err != nil {
 			return out
 		}
 	}

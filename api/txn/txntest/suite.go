@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) txn.Interface) {
 		"an old epoch writes nothing":            oldEpoch,
 		"notes come with the transaction":        notes,
 		"observers see writes in order":          observers,
+		"a change may be somebody else's":        acting,
 		"guards refuse, and add notes":           guards,
 		"unchanged objects are not written":      unchanged,
 		"a dry run is not committed":             dryRun,
@@ -221,6 +222,25 @@ func observers(t *testing.T, db txn.Interface) {
 			last = w.Revision
 		case <-time.After(10 * time.Second):
 			t.Fatalf("write %d was not seen", i)
+		}
+	}
+}
+
+func acting(t *testing.T, db txn.Interface) {
+	seen := make(chan txn.Write, 16)
+	defer db.Observe(func(w txn.Write) { seen <- w })()
+	other := create("b", "1")
+	other.As = &txn.Identity{Name: "jane", Groups: []string{"system:masters"}}
+	mustCommit(t, db, create("a", "1"), other)
+	want := map[string]string{"a": admin.Name + " for ", "b": "jane for " + admin.Name}
+	for range want {
+		select {
+		case w := <-seen:
+			if got := w.Identity.Name + " for " + w.Identity.Impersonator; got != want[w.Ref.Name] {
+				t.Fatalf("%s was written by %s, want %s", w.Ref, got, want[w.Ref.Name])
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a write was not seen")
 		}
 	}
 }
