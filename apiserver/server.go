@@ -134,6 +134,9 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.followDefinitions(background); err != nil {
 		return err
 	}
+	if err := s.followCertificates(background); err != nil {
+		return err
+	}
 	if s.certificate != nil {
 		if err := s.watchOthers(background); err != nil {
 			return fmt.Errorf("watch what other servers write: %w", err)
@@ -274,7 +277,7 @@ func (s *Server) assemble() (http.Handler, error) {
 	api, err := rest.New(rest.Config{
 		Turns: turns{s.fairness}, Auditor: requests, Metrics: metrics, Inside: requests.inside, Watched: requests.watched, Listed: requests.listed, Checked: requests.checked,
 		Log: log, Clock: s.config.Clock, Kinds: s.visible, Scheme: scheme, Reader: s.store, Writer: s.path,
-		Authenticator: s.identify, Authorizer: authorizer{}, Anonymous: s.anonymous, Issuer: tokens,
+		Authenticator: s.identify, Bind: s.bind, Authorizer: authorizer{}, Anonymous: s.anonymous, Issuer: tokens,
 		Rules:     rulesOf,
 		Connector: s.connector,
 		Discovery: catalog, OpenAPI: s.schemas, Tokens: verifiers, Checks: s.checks(),

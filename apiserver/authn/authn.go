@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -71,6 +72,7 @@ type Issuers interface {
 type Authenticator struct {
 	config   Config
 	verified verified
+	bonds    bonds
 }
 
 // New returns an Authenticator.
@@ -223,8 +225,11 @@ func (a *Authenticator) certificate(chain []*x509.Certificate, roots *x509.CertP
 		return txn.Identity{}, fmt.Errorf("client certificate of %q: %w", chain[0].Subject.CommonName, err)
 	}
 	return txn.Identity{Name: chain[0].Subject.CommonName, UID: uid, Groups: slices.Clone(chain[0].Subject.Organization),
-		Extra: map[string][]string{credentialID: {"X509SHA256=" + hex.EncodeToString(leaf.sum[:])}}}, nil
+		Extra: map[string][]string{credentialID: {credentialOf(leaf.sum)}}}, nil
 }
+
+// credentialOf tells one certificate from another by its fingerprint.
+func credentialOf(sum [sha256.Size]byte) string { return "X509SHA256=" + hex.EncodeToString(sum[:]) }
 
 // uidOID is the part of a subject that is the user's UID in Kubernetes.
 var uidOID = asn1.X509UID()

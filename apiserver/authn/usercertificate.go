@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -86,9 +87,17 @@ func UserCertificateFrom(secret *corev1.Secret) (UserCertificate, error) {
 	return c, nil
 }
 
+// IsUserCertificate tells whether a Secret has the name of a record.
+func IsUserCertificate(name string) bool { return strings.HasPrefix(name, userCertificatePrefix) }
+
+// isRecorded tells whether a certificate is marked.
+func isRecorded(c *x509.Certificate) bool {
+	return slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == recordedURI })
+}
+
 // recorded refuses a certificate that is marked and has no record any more.
 func recorded(view txn.View, c *x509.Certificate) error {
-	if !slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.String() == recordedURI }) {
+	if !isRecorded(c) {
 		return nil
 	}
 	o, ok := view.Get(txn.Ref{Resource: secrets, Namespace: UserCertificateNamespace, Name: UserCertificateName(c.SerialNumber)})

@@ -51,6 +51,10 @@ type Config struct {
 
 	Authenticator Authenticator
 	Authorizer    write.Authorizer
+	// Bind ties a request that lasts to the credential by which it was found to
+	// be somebody's: the context ends when that is taken back. release is called
+	// when the request is over. Optional.
+	Bind func(r *http.Request, by txn.Identity) (ctx context.Context, release func(), err error)
 	// Anonymous tells whether a path is answered without a credential; what it
 	// does not decide, and everything when it is nil, is refused but for the
 	// server's health and version.
@@ -204,7 +208,7 @@ func (h *Handler) interrupted(r *http.Request, err error) error {
 }
 
 // serve finds out who asks, whether they may, and who answers.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInfo, a *audited) error {
+func (h *Handler) serve(w *recorder, r *http.Request, info *RequestInfo, a *audited) error {
 	if h.isPublic(info) {
 		return h.servePath(w, r, info)
 	}
@@ -213,6 +217,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, info *RequestInf
 	a.received(r.Context(), identity)
 	if err != nil {
 		return err
+	}
+	if a.record.Long && h.Bind != nil {
+		by := identity
+		if real != nil {
+			by = *real
+		}
+		ctx, release, err := h.Bind(r, by)
+		if err != nil {
+			return apierrors.NewUnauthorized("Unauthorized")
+		}
+		defer release()
+		r = r.WithContext(ctx)
+		w.bound = func(c net.Conn) { context.AfterFunc(ctx, func() { _ = c.Close() }) } // nobody is left to be told
 	}
 	return h.inTurn(w, r, info, identity, func(r *http.Request) error {
 		decision, err := h.decide(identity, attributesOf(r, info))
@@ -274,7 +291,8 @@ type recorder struct {
 	http.ResponseWriter
 	code    int
 	size    int64
-	audited *audited // nil before it is known what is asked for
+	audited *audited       // nil before it is known what is asked for
+	bound   func(net.Conn) // is told when the connection is given away; nil: nobody is
 }
 
 func (w *recorder) WriteHeader(code int) {
@@ -301,6 +319,9 @@ func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err == nil && w.code == 0 {
 		w.code = http.StatusSwitchingProtocols
 		w.audited.started(w.code)
+	}
+	if err == nil && w.bound != nil {
+		w.bound(conn)
 	}
 	return conn, buffer, err
 }

@@ -90,8 +90,8 @@ func userRemoveCommand() *cobra.Command {
 		Short: "Make a person's certificates worthless from now on",
 		Long: `Make a person's certificates worthless from now on.
 
-Every server refuses them at once. Watches and other streams that are open run
-to their end, and role bindings for the name stay.`,
+Every server refuses them at once, and ends the watches, shells and other
+streams that were opened with them. Role bindings for the name stay.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := apiClient(cmd)
