@@ -49,7 +49,7 @@ func (s *source) evidence(ctx context.Context) []v1alpha1.Evidence {
 			continue
 		}
 		family := familyOf(view, ref.Namespace, o.GetUID())
-		if lines := eventsOf(view, ref.Namespace, family, s.release.Status.AppliedTime); len(lines) > 0 {
+		if lines := eventsOf(view, ref.Namespace, family, s.release.Status.StartedTime); len(lines) > 0 {
 			out = append(out, v1alpha1.Evidence{Object: ref.String(), Lines: lines})
 		}
 		for p := range view.Each(pods, ref.Namespace) {

@@ -90,6 +90,12 @@ func (s *source) fail(ctx context.Context, problems []v1alpha1.Problem, message 
 		return
 	}
 	st.RolledBackTo = to
+	s.waiting = nil
+	if head := s.inventory.Head; head.Complete && head.Commit == to {
+		s.finish(v1alpha1.ReleaseQuarantined, fmt.Sprintf("%s; nothing of it was written, the cluster stays at %.12s", message, to))
+		s.ready()
+		return
+	}
 	s.finish(v1alpha1.ReleaseQuarantined, fmt.Sprintf("%s; the cluster goes back to %.12s", message, to))
 	s.log.Warn("rolling back", "commit", s.release.Spec.Commit, "to", to, "reason", message)
 	s.tell(func(p *pending) { p.refs = true })

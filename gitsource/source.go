@@ -13,6 +13,7 @@ import (
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/apply"
 	"github.com/headway-sh/headway/gitsource/drift"
 	"github.com/headway-sh/headway/gitsource/health"
 	"github.com/headway-sh/headway/gitsource/plan"
@@ -59,6 +60,9 @@ type source struct {
 	fights    []v1alpha1.Problem // with drift
 	slept     bool               // was suspended when last looked at
 	reverting reverting
+
+	waiting *apply.Waiting // nil while no wave waits
+	owed    bool           // everything is to be compared once the commit is applied
 
 	status  v1alpha1.GitSourceStatus
 	release *v1alpha1.Release // of the newest commit that was tried
@@ -172,7 +176,9 @@ func (s *source) remember(view txn.View) {
 	if s.inventory.Head.Commit == "" {
 		return
 	}
-	s.status.AppliedCommit = s.inventory.Head.Commit
+	if s.inventory.Head.Complete {
+		s.status.AppliedCommit = s.inventory.Head.Commit
+	}
 	name := v1alpha1.ReleaseName(s.name, s.inventory.Head.Commit)
 	if o, ok := view.Get(txn.Ref{Resource: releases, Name: name}); ok {
 		s.release = o.(*v1alpha1.Release).DeepCopy()
@@ -211,7 +217,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		p.all = true
 	}
 	s.ruled = now
-	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken {
+	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable() {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -289,7 +295,7 @@ func (s *source) next() time.Duration {
 	sooner(s.previews.due())
 	sooner(s.reverting.at)
 	if s.object != nil {
-		if s.release != nil && s.release.Status.Phase == v1alpha1.ReleaseProgressing {
+		if s.release != nil && (s.release.Status.Phase == v1alpha1.ReleaseProgressing || s.release.Status.Phase == v1alpha1.ReleaseApplying) {
 			sooner(s.deadline())
 		}
 		if p := s.object.Spec.Suspend; p != nil && p.Until != nil && s.suspended() {
@@ -306,11 +312,14 @@ func (s *source) suspended() bool {
 
 // deadline is when a release that is not healthy yet has failed.
 func (s *source) deadline() time.Time {
-	applied := s.release.Status.AppliedTime
-	if applied == nil {
+	begun := s.release.Status.StartedTime
+	if begun == nil {
+		begun = s.release.Status.AppliedTime
+	}
+	if begun == nil {
 		return time.Time{}
 	}
-	return applied.Add(s.object.Spec.Timeout.Duration)
+	return begun.Add(s.object.Spec.Timeout.Duration)
 }
 
 // observe takes in what was written to objects of the inventory.

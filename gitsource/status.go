@@ -50,6 +50,7 @@ func (s *source) condition(kind string, ok bool, reason, message string) {
 func (s *source) settle(ctx context.Context) {
 	s.status.DriftCount = int32(len(s.records))
 	s.status.Problems = append(s.problems[:len(s.problems):len(s.problems)], s.fights...)
+	s.settleWait(ctx)
 	if s.inventory.Head.Commit == "" {
 		s.status.Health = v1alpha1.HealthUnknown
 		return
@@ -61,7 +62,11 @@ func (s *source) settle(ctx context.Context) {
 		if open {
 			s.finish(v1alpha1.ReleaseHealthy, "")
 		}
-		s.healthy()
+		if s.inventory.Head.Complete {
+			s.healthy()
+		} else { // as far as it is written
+			s.unhealthy(v1alpha1.HealthProgressing)
+		}
 		return
 	}
 	s.unhealthy(health)
@@ -134,28 +139,34 @@ func (s *source) statusChanges(view txn.View) []txn.Change {
 	return append(changes, s.superseded(view)...)
 }
 
-// superseded closes the release before, if it never came to an end.
+// superseded closes the releases before that never came to an end.
 func (s *source) superseded(view txn.View) []txn.Change {
-	parent := s.release.Spec.Parent
-	if parent == "" || parent == s.release.Spec.Commit || s.status.AppliedCommit != s.release.Spec.Commit {
+	this := s.release
+	if this.Status.Phase == s.written.release.Phase || s.status.AppliedCommit != this.Spec.Commit {
 		return nil
 	}
-	ref := txn.Ref{Resource: releases, Name: v1alpha1.ReleaseName(s.name, parent)}
-	o, ok := view.Get(ref)
-	if !ok {
-		return nil
+	var changes []txn.Change
+	for o := range view.Each(releases, "") {
+		r := o.(*v1alpha1.Release)
+		if r.Spec.Source != s.name || r.Name == this.Name || !unfinished(r) {
+			continue
+		}
+		changed := r.DeepCopy()
+		changed.TypeMeta = this.TypeMeta
+		changed.Status.Phase = v1alpha1.ReleaseSuperseded
+		changed.Status.Message = fmt.Sprintf("%.12s was applied before it became healthy", this.Spec.Commit)
+		changed.Status.FinishedTime = s.stamp()
+		changes = append(changes, s.write(txn.Update, txn.Ref{Resource: releases, Name: r.Name}, "status", changed))
 	}
-	switch o.(*v1alpha1.Release).Status.Phase {
+	return changes
+}
+
+func unfinished(r *v1alpha1.Release) bool {
+	switch r.Status.Phase {
 	case v1alpha1.ReleasePlanned, v1alpha1.ReleaseApplying, v1alpha1.ReleaseProgressing:
-	default:
-		return nil
+		return true
 	}
-	changed := o.(*v1alpha1.Release).DeepCopy()
-	changed.TypeMeta = s.release.TypeMeta
-	changed.Status.Phase = v1alpha1.ReleaseSuperseded
-	changed.Status.Message = fmt.Sprintf("%.12s was applied before it became healthy", s.release.Spec.Commit)
-	changed.Status.FinishedTime = s.stamp()
-	return []txn.Change{s.write(txn.Update, ref, "status", changed)}
+	return false
 }
 
 func (s *source) write(verb txn.Verb, ref txn.Ref, subresource string, o txn.Object) txn.Change {

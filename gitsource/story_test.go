@@ -34,6 +34,7 @@ func TestStories(t *testing.T) {
 		"git":          (*story).runGit,        // ARGS... in work/
 		"push":         (*story).commit,        // [MESSAGE]; \n is a new line
 		"await":        (*story).awaitThe,      // PHASE [SOURCE], of work's HEAD
+		"message":      (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
 		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
 		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
@@ -160,6 +161,17 @@ func failure(text string) error {
 func (s *story) awaitThe(_ *testscript.TestScript, args []string) error {
 	head := s.head()
 	return failure(s.await(func() string { return s.phaseIs(sourceArg(args, 1), head, v1alpha1.ReleasePhase(args[0])) }))
+}
+
+func (s *story) wantMessage(_ *testscript.TestScript, args []string) error {
+	head := s.head()
+	return failure(s.await(func() string {
+		r := s.release(sourceArg(args, 1), head)
+		if r == nil || !strings.Contains(r.Status.Message, args[0]) {
+			return fmt.Sprintf("the release is %+v", r)
+		}
+		return ""
+	}))
 }
 
 func (s *story) wantState(_ *testscript.TestScript, args []string) error {

@@ -94,9 +94,18 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	if len(problems) > 0 {
 		err = &apply.Refused{Problems: problems, Again: s.follower.renderer.Keyless()}
 	} else {
+		s.owed = s.owed || all && !current && s.inventory.Head.Commit == id.String()
 		if err = s.apply(ctx, commit, set, aim, all, current); err == nil {
 			s.unkept = set
 		}
+		if err == nil && s.owed {
+			s.owed = false
+			s.tell(func(p *pending) { p.all = true })
+		}
+	}
+	if w := apply.AsWaiting(err); w != nil {
+		s.wait(w)
+		return nil
 	}
 	refused := apply.AsRefused(err)
 	if err != nil && refused == nil {
@@ -232,7 +241,7 @@ func (s *source) begin(ctx context.Context, c *repo.Commit, current bool) error 
 	}
 	if o, ok := view.Get(txn.Ref{Resource: releases, Name: name}); ok {
 		s.takeUp(o.(*v1alpha1.Release))
-		if !current {
+		if !current && !s.underWay() {
 			s.release.Status = v1alpha1.ReleaseStatus{Phase: phase, ObservedTime: s.release.Status.ObservedTime}
 		}
 		return nil
@@ -254,6 +263,18 @@ func (s *source) begin(ctx context.Context, c *repo.Commit, current bool) error 
 	return nil
 }
 
+// underWay tells whether what the release says of its commit still holds: it
+// was interrupted, or has failed before it was applied.
+func (s *source) underWay() bool {
+	switch s.release.Status.Phase {
+	case v1alpha1.ReleasePlanned, v1alpha1.ReleaseApplying:
+		return true
+	case v1alpha1.ReleaseFailed:
+		return s.inventory.Head.Commit == s.release.Spec.Commit
+	}
+	return false
+}
+
 // takeUp goes on with a release that is stored.
 func (s *source) takeUp(r *v1alpha1.Release) {
 	if s.release != nil && s.release.Name == r.Name {
@@ -269,6 +290,7 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	s.engine.applying.Lock()
 	defer s.engine.applying.Unlock()
 	// What somebody has changed meanwhile is put back along with the commit.
+	s.waiting = nil
 	dirty := map[txn.Ref]bool{}
 	for ref := range s.broken {
 		dirty[ref] = true
@@ -283,6 +305,12 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	if aim.back() {
 		// Exactly that set was asked for, with what has to go for it.
 		job.Consents = append(job.Consents, "all")
+	} else if !current {
+		job.Waits = waits{s}
+		if s.inventory.Head.Commit == c.ID.String() {
+			// What was written is not looked at again until all is.
+			job.Written, job.All = int(s.release.Status.Stage), false
+		}
 	}
 	// What along has noted counts once it is written.
 	written := s.save()
@@ -334,9 +362,12 @@ func (s *source) restoreNotes(n noted) {
 // along gives the changes that record a stage in the API.
 func (s *source) along(view txn.View, p *plan.Plan, stage, stages int) []txn.Change {
 	st := &s.release.Status
-	st.Summary, st.Stage, st.Stages = p.Counts, 0, 0
+	st.Stage, st.Stages, st.Message = 0, 0, ""
 	if stages > 1 {
 		st.Stage, st.Stages = int32(stage), int32(stages)
+	}
+	if st.Phase == v1alpha1.ReleaseFailed || st.StartedTime == nil {
+		st.StartedTime = s.stamp()
 	}
 	if stage < stages {
 		st.Phase = v1alpha1.ReleaseApplying
@@ -355,6 +386,7 @@ func (s *source) along(view txn.View, p *plan.Plan, stage, stages int) []txn.Cha
 		s.ready()
 	}
 	if stage == 1 {
+		st.Summary = p.Counts
 		st.Outcomes = outcomes(view, p)
 		st.PlanDigest = p.Digest(s.engine.cfg.Key, view)
 	}

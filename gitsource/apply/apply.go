@@ -5,12 +5,17 @@
 //	plan ─► check everything ─► stage 1 ─► … ─► stage n
 //	  ▲                            │ conflict: again on a newer View, at most 3 rounds
 //	  └────────────────────────────┘
+//
+// A stage whose wave has to wait ends the run with *Waiting. Nothing is
+// remembered of it: whoever applies the commit again, be it after a crash, goes
+// on from the inventory.
 package apply
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -38,6 +43,8 @@ type Job struct {
 	Along func(view txn.View, p *plan.Plan, stage, stages int) []txn.Change
 	// Done is called after each stage.
 	Done func(Stage)
+	// Written is how many stages of the commit were written before.
+	Written int
 }
 
 // Stage is what one transaction has done.
@@ -49,6 +56,22 @@ type Stage struct {
 	// Outcomes and Objects are those of the commit's own changes.
 	Outcomes []txn.Outcome
 	Objects  []txn.Object
+}
+
+// Waiting says that a stage cannot be written yet; what comes before it is.
+type Waiting struct {
+	// After are the objects that have to become healthy first.
+	After []txn.Ref
+	// Written of so many Stages are done.
+	Written, Stages int
+}
+
+func (w *Waiting) Error() string {
+	text := fmt.Sprintf("stage %d of %d waits for %s", w.Written+1, w.Stages, w.After[0])
+	if n := len(w.After) - 1; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
 }
 
 // Refused says that a commit cannot be applied, and why; nothing of it was
@@ -69,11 +92,11 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("%s (and %d more)", r.Problems[0], len(r.Problems)-1)
 }
 
-// Apply writes a job. It returns *Refused when the commit is to blame, and any
-// other error when it may be tried again as it is. When nothing has to be
-// written, nothing is.
+// Apply writes a job. It returns *Refused when the commit is to blame, *Waiting
+// when a wave waits for the ones before it, and any other error when it may be
+// tried again as it is. When nothing has to be written, nothing is.
 func (a *Applier) Apply(ctx context.Context, job Job) error {
-	rounds, written, checked := 1, 0, false
+	rounds, written, checked := 1, job.Written, false
 	for {
 		view, err := a.Txn.View(ctx)
 		if err != nil {
@@ -91,6 +114,9 @@ func (a *Applier) Apply(ctx context.Context, job Job) error {
 			}
 			checked = true
 		}
+		if after := job.sick(p.Stages[0].After); len(after) > 0 {
+			return &Waiting{After: after, Written: written, Stages: written + len(p.Stages)}
+		}
 		err = a.stage(ctx, view, &job, p, written)
 		switch {
 		case txn.IsConflict(err) && rounds < txn.Rounds:
@@ -105,6 +131,11 @@ func (a *Applier) Apply(ctx context.Context, job Job) error {
 			job.advance(p)
 		}
 	}
+}
+
+// sick are those objects that are not healthy.
+func (j *Job) sick(after []txn.Ref) []txn.Ref {
+	return slices.DeleteFunc(slices.Clone(after), func(ref txn.Ref) bool { return j.Waits.Healthy(ref) })
 }
 
 // advance makes the job what is left of it after the plan's first stage.
@@ -218,6 +249,15 @@ func refusal(outcomes []txn.Outcome, p *plan.Plan, set *render.Set) error {
 func passing(err error) bool {
 	return apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err)
+}
+
+// AsWaiting gives the wait in an error, or nil.
+func AsWaiting(err error) *Waiting {
+	var w *Waiting
+	if errors.As(err, &w) {
+		return w
+	}
+	return nil
 }
 
 // AsRefused gives the refusal in an error, or nil.

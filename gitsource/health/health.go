@@ -42,7 +42,29 @@ func (j *Judge) Of(e *plan.Entry, o txn.Object) State {
 	if c, ok := j.checks[kindOf(e)]; ok && o.GetDeletionTimestamp() == nil {
 		return c.judge(content)
 	}
+	if e.Group == "batch" && e.Kind == "Job" {
+		return finished(u)
+	}
 	return byConvention(u)
+}
+
+// finished judges a Job, which is there to come to an end: kstatus is content
+// with one that has begun.
+func finished(u *unstructured.Unstructured) State {
+	state := byConvention(u)
+	if state.Health != v1alpha1.HealthHealthy {
+		return state
+	}
+	if suspended, _, _ := unstructured.NestedBool(u.Object, "spec", "suspend"); suspended {
+		return state
+	}
+	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	for _, c := range conditions {
+		if m, ok := c.(map[string]any); ok && m["type"] == "Complete" && m["status"] == "True" {
+			return state
+		}
+	}
+	return State{v1alpha1.HealthProgressing, "is not complete"}
 }
 
 func byConvention(u *unstructured.Unstructured) State {
@@ -97,6 +119,14 @@ func (t *Tracker) Sick() []txn.Ref {
 	})
 }
 
+// Of is how an object of the inventory is.
+func (t *Tracker) Of(ref txn.Ref) State {
+	if s, ok := t.sick[ref]; ok {
+		return s
+	}
+	return State{Health: v1alpha1.HealthHealthy}
+}
+
 // Set notes an object's state.
 func (t *Tracker) Set(ref txn.Ref, s State) {
 	if s.Health == v1alpha1.HealthHealthy {
@@ -130,11 +160,18 @@ func (t *Tracker) Health() string {
 
 // Problems names up to n objects that are not healthy.
 func (t *Tracker) Problems(i *plan.Inventory, n int) []v1alpha1.Problem {
-	refs := t.Sick()
+	return t.ProblemsOf(i, t.Sick(), n)
+}
+
+// ProblemsOf names up to n of those objects that are not healthy.
+func (t *Tracker) ProblemsOf(i *plan.Inventory, refs []txn.Ref, n int) []v1alpha1.Problem {
 	var out []v1alpha1.Problem
-	for _, ref := range refs[:min(n, len(refs))] {
-		s, e := t.sick[ref], i.Entries[ref]
-		file, line := v1alpha1.ParseOrigin(e.Origin)
+	for _, ref := range refs {
+		s, sick := t.sick[ref]
+		if !sick || len(out) == n {
+			continue
+		}
+		file, line := v1alpha1.ParseOrigin(i.Entries[ref].Origin)
 		out = append(out, v1alpha1.Problem{File: file, Line: line, Object: ref.String(), Message: fmt.Sprintf("%s: %s", s.Health, s.Message)})
 	}
 	return out

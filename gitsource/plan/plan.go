@@ -49,6 +49,9 @@ type Input struct {
 	// otherwise only those of Dirty.
 	All   bool
 	Dirty map[txn.Ref]bool
+	// Waits tells how objects are, for a plan in which higher waves wait for
+	// lower ones; nil for one that writes everything at once.
+	Waits Waits
 }
 
 // Plan is what to ask for.
@@ -71,6 +74,9 @@ type Stage struct {
 	Changes []txn.Change
 	// Inventory is what the source has after this stage.
 	Inventory *Inventory
+	// After are the objects that have to be healthy before it is written, and
+	// may not be so by then.
+	After []txn.Ref
 }
 
 // Manager is the field manager of a source.
@@ -81,6 +87,7 @@ type wanted struct {
 	ref    txn.Ref
 	entry  Entry
 	object *render.Object
+	wave   int
 }
 
 // Make makes the plan.
@@ -108,7 +115,7 @@ func Make(in Input) *Plan {
 	if p.guard(&in, deletes); len(p.Problems) > 0 {
 		return p
 	}
-	p.cut(&in, applies, deletes)
+	p.cut(&in, all, applies, deletes)
 	return p
 }
 
@@ -135,6 +142,10 @@ func (p *Plan) resolve(in *Input) []wanted {
 				fail("belongs to the source %q, which applied it first; take it out of one of the two", other)
 				continue
 			}
+		}
+		if w.wave, err = wave(o.Body.GetAnnotations()); err != nil {
+			fail("%v", err)
+			continue
 		}
 		p.Desired[w.ref] = o
 		all = append(all, w)
@@ -223,39 +234,56 @@ func consented(consents []string, e *Entry) bool {
 }
 
 // cut orders the changes and cuts them into stages.
-func (p *Plan) cut(in *Input, applies []wanted, deletes []Entry) {
-	applies = sortApplies(applies)
-	have := maps.Clone(in.Inventory.Entries)
-	stage := Stage{}
-	bytes := 0
-	flush := func() {
-		stage.Inventory = &Inventory{Head: Head{Commit: in.Set.Commit.String(), Ref: in.Ref}, Entries: maps.Clone(have)}
-		p.Stages = append(p.Stages, stage)
-		stage, bytes = Stage{}, 0
-	}
-	for _, w := range applies {
-		body, size := p.body(in, w)
-		if len(stage.Changes) > 0 && (len(stage.Changes) >= MaxStageObjects || bytes+size > MaxStageBytes) {
-			flush()
+func (p *Plan) cut(in *Input, all, applies []wanted, deletes []Entry) {
+	c := cutter{plan: p, in: in, have: maps.Clone(in.Inventory.Entries)}
+	for _, g := range inWaves(in.Waits, all, sortApplies(applies)) {
+		if len(g.after) > 0 {
+			c.flush()
+			c.stage.After = g.after
 		}
-		bytes += size
-		have[w.ref] = w.entry
-		stage.Changes = append(stage.Changes, txn.Change{
-			Verb: txn.Apply, Ref: w.ref, Version: schema.FromAPIVersionAndKind(w.entry.APIVersion, "").Version, Object: body,
-			FieldManager: Manager(in.Source), Force: true, Origin: w.entry.Origin,
-		})
+		for _, w := range g.applies {
+			body, size := p.body(in, w)
+			if len(c.stage.Changes) > 0 && (len(c.stage.Changes) >= MaxStageObjects || c.bytes+size > MaxStageBytes) {
+				c.flush()
+			}
+			c.bytes += size
+			c.have[w.ref] = w.entry
+			c.stage.Changes = append(c.stage.Changes, txn.Change{
+				Verb: txn.Apply, Ref: w.ref, Version: schema.FromAPIVersionAndKind(w.entry.APIVersion, "").Version, Object: body,
+				FieldManager: Manager(in.Source), Force: true, Origin: w.entry.Origin,
+			})
+		}
 	}
 	for _, e := range deletes {
-		if len(stage.Changes) >= MaxStageObjects {
-			flush()
+		if len(c.stage.Changes) >= MaxStageObjects {
+			c.flush()
 		}
-		delete(have, e.Ref())
+		delete(c.have, e.Ref())
 		background := metav1.DeletePropagationBackground
-		stage.Changes = append(stage.Changes, txn.Change{Verb: txn.Delete, Ref: e.Ref(), Propagation: &background, FieldManager: Manager(in.Source), Origin: e.Origin})
+		c.stage.Changes = append(c.stage.Changes, txn.Change{Verb: txn.Delete, Ref: e.Ref(), Propagation: &background, FieldManager: Manager(in.Source), Origin: e.Origin})
 	}
 	p.Next.Head = Head{Commit: in.Set.Commit.String(), Ref: in.Ref, Complete: true}
-	stage.Inventory = p.Next
-	p.Stages = append(p.Stages, stage)
+	c.stage.Inventory = p.Next
+	p.Stages = append(p.Stages, c.stage)
+}
+
+// cutter makes stages of what it is given one by one.
+type cutter struct {
+	plan  *Plan
+	in    *Input
+	have  map[txn.Ref]Entry
+	stage Stage
+	bytes int
+}
+
+// flush ends a stage, if there is anything in it.
+func (c *cutter) flush() {
+	if len(c.stage.Changes) == 0 {
+		return
+	}
+	c.stage.Inventory = &Inventory{Head: Head{Commit: c.in.Set.Commit.String(), Ref: c.in.Ref}, Entries: maps.Clone(c.have)}
+	c.plan.Stages = append(c.plan.Stages, c.stage)
+	c.stage, c.bytes = Stage{}, 0
 }
 
 // body is the object as it is applied, and about how large it is.

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -102,6 +103,28 @@ type PlanImpact struct {
 	// +optional
 	// +listType=atomic
 	Irreversible []string `json:"irreversible,omitempty"`
+	// Quotas are the limits of the ResourceQuotas that count what changes, with
+	// their use before and after.
+	// +optional
+	// +listType=atomic
+	Quotas []QuotaUse `json:"quotas,omitempty"`
+}
+
+// QuotaUse is one limit of a ResourceQuota.
+type QuotaUse struct {
+	// Object, as "resourcequotas shop/compute".
+	Object string `json:"object"`
+	// Resource that is limited, as "requests.cpu" or "count/secrets".
+	Resource string `json:"resource"`
+	// Hard is the limit.
+	Hard resource.Quantity `json:"hard"`
+	// Before is what is used now.
+	Before resource.Quantity `json:"before"`
+	// After is what would be used.
+	After resource.Quantity `json:"after"`
+	// Exceeded says that the limit would be broken.
+	// +optional
+	Exceeded bool `json:"exceeded,omitempty"`
 }
 
 // Rollout is a workload whose pods are replaced.

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // +genclient
@@ -110,7 +111,10 @@ type ReleaseStatus struct {
 	// ObservedTime is when the commit was first seen.
 	// +optional
 	ObservedTime *metav1.Time `json:"observedTime,omitempty"`
-	// AppliedTime is when its transaction was committed.
+	// StartedTime is when it was begun: the source's timeout counts from then.
+	// +optional
+	StartedTime *metav1.Time `json:"startedTime,omitempty"`
+	// AppliedTime is when its last transaction was committed.
 	// +optional
 	AppliedTime *metav1.Time `json:"appliedTime,omitempty"`
 	// FinishedTime is when it became Healthy, Failed or Refused.
@@ -136,6 +140,10 @@ type ReleaseStatus struct {
 	// +optional
 	// +listType=atomic
 	Evidence []Evidence `json:"evidence,omitempty"`
+	// Hooks are those of the commit, in the order in which they are run.
+	// +optional
+	// +listType=atomic
+	Hooks []HookRun `json:"hooks,omitempty"`
 	// RolledBackTo is the commit whose objects took its place.
 	// +optional
 	RolledBackTo string `json:"rolledBackTo,omitempty"`
@@ -145,6 +153,71 @@ type ReleaseStatus struct {
 	// RevertRef is the reference that it was pushed to.
 	// +optional
 	RevertRef string `json:"revertRef,omitempty"`
+}
+
+// HookStage is when a hook is run.
+// +enum
+type HookStage string
+
+const (
+	// HookPre runs before anything of the commit is written, and has to succeed.
+	HookPre HookStage = "pre"
+	// HookSync runs when all of the commit is written, beside its becoming
+	// healthy.
+	HookSync HookStage = "sync"
+	// HookPost runs when every object is healthy.
+	HookPost HookStage = "post"
+	// HookOnFailure runs when the commit has failed, after the way back.
+	HookOnFailure HookStage = "on-failure"
+)
+
+// HookPhase is how far a hook has come.
+// +enum
+type HookPhase string
+
+const (
+	// HookPending says that it was not run yet.
+	HookPending HookPhase = "Pending"
+	// HookRunning says that its object exists and has not come to an end.
+	HookRunning HookPhase = "Running"
+	// HookSucceeded says that it has come to a good end.
+	HookSucceeded HookPhase = "Succeeded"
+	// HookFailed says that it has not.
+	HookFailed HookPhase = "Failed"
+	// HookSkipped says that it is not run for this commit.
+	HookSkipped HookPhase = "Skipped"
+)
+
+// HookRun is one hook of a commit. Each is run once.
+type HookRun struct {
+	// Object, as "jobs.batch shop/migrate".
+	Object string `json:"object"`
+	// Stage is when it is run.
+	Stage HookStage `json:"stage"`
+	// Weight orders the hooks of a stage, the lowest first.
+	// +optional
+	Weight int32 `json:"weight,omitempty"`
+	// Origin is where it is written down, as "jobs/migrate.yaml:1".
+	// +optional
+	Origin string `json:"origin,omitempty"`
+	// Phase is how far it has come.
+	Phase HookPhase `json:"phase"`
+	// UID is that of the object that was made for this run.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
+	// StartedTime is when its object was made.
+	// +optional
+	StartedTime *metav1.Time `json:"startedTime,omitempty"`
+	// FinishedTime is when it succeeded or failed.
+	// +optional
+	FinishedTime *metav1.Time `json:"finishedTime,omitempty"`
+	// Message says why it failed or was skipped.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Lines are the last ones of a failed one's containers; at most 20.
+	// +optional
+	// +listType=atomic
+	Lines []string `json:"lines,omitempty"`
 }
 
 // Evidence is what is known of an object that failed.
@@ -165,6 +238,10 @@ type OperationCounts struct {
 	Created int32 `json:"created,omitempty"`
 	// +optional
 	Changed int32 `json:"changed,omitempty"`
+	// Replaced objects are deleted and created anew, because fields change that
+	// cannot be changed.
+	// +optional
+	Replaced int32 `json:"replaced,omitempty"`
 	// +optional
 	Deleted int32 `json:"deleted,omitempty"`
 	// Moved objects are written down in another place than before; they may be
@@ -175,16 +252,22 @@ type OperationCounts struct {
 	Unchanged int32 `json:"unchanged,omitempty"`
 }
 
-// String gives "2 created, 1 changed, 0 deleted, 117 unchanged".
+// String gives "2 created, 1 changed, 0 deleted, 117 unchanged"; replaced
+// objects are named where there are any.
 func (c OperationCounts) String() string {
-	return itoa(c.Created) + " created, " + itoa(c.Changed) + " changed, " + itoa(c.Deleted) + " deleted, " + itoa(c.Unchanged) + " unchanged"
+	replaced := ""
+	if c.Replaced > 0 {
+		replaced = itoa(c.Replaced) + " replaced, "
+	}
+	return itoa(c.Created) + " created, " + itoa(c.Changed) + " changed, " + replaced + itoa(c.Deleted) + " deleted, " + itoa(c.Unchanged) + " unchanged"
 }
 
 // ObjectOutcome is what a commit does to one object.
 type ObjectOutcome struct {
 	// Object, as "deployments.apps shop/web".
 	Object string `json:"object"`
-	// Operation is created, updated, deleted, terminating or unchanged.
+	// Operation is created, updated, replaced, deleted, terminating, released
+	// (left to another source) or unchanged.
 	Operation string `json:"operation"`
 	// Origin is where it is written down, as "apps/web.yaml:12".
 	// +optional

@@ -81,6 +81,11 @@ func (in HelmSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HookRun) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.HookRun"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ObjectOutcome) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ObjectOutcome"
 }
@@ -128,6 +133,11 @@ func (in PreviewsSpec) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Problem) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.Problem"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in QuotaUse) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.QuotaUse"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
