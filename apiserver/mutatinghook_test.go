@@ -140,7 +140,7 @@ func TestWebhooksSeeSubresources(t *testing.T) {
 	}
 
 	hook.forget()
-	hpa := `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":3,"scaleTargetRef":{"kind":"Deployment","name":"web"}}}`
+	hpa := `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":3,"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"web"}}}`
 	check(t, client.AutoscalingV2().RESTClient().Post().Namespace("shop").Resource("horizontalpodautoscalers").Body([]byte(hpa)).SetHeader("Content-Type", "application/json").Do(t.Context()).Error())
 	q = hook.questions()[0]
 	var object metav1.TypeMeta

@@ -59,6 +59,9 @@ type Kind struct {
 	// Name tells what is wrong with a name; prefix: with a generateName. Nil
 	// means that names are DNS subdomains.
 	Name func(name string, prefix bool) []string
+	// PlainFinalizers lets finalizers have names without a domain, as kinds do
+	// that are younger than that rule.
+	PlainFinalizers bool
 
 	// Accept brings what a writer has sent into the kind's shape, before
 	// anything else sees it, and names the fields that the kind does not have

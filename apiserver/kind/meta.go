@@ -21,7 +21,7 @@ func (k *Kind) ValidateMeta(o, old txn.Object) field.ErrorList {
 		name = apivalidation.NameIsDNSSubdomain
 	}
 	errs := apivalidation.ValidateObjectMeta(meta, k.Namespaced, name, path)
-	if _, typed := o.(metav1.ObjectMetaAccessor); typed {
+	if _, typed := o.(metav1.ObjectMetaAccessor); typed && !k.PlainFinalizers {
 		errs = append(errs, validateFinalizers(meta.Finalizers, path.Child("finalizers"))...)
 	}
 	if old != nil {

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"cmp"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -33,9 +34,10 @@ func validatingAdmissionPolicyKind() *kind.Kind {
 			setDefaultPtr(&o.Spec.FailurePolicy, admissionv1.Fail)
 			defaultMatchResources(o.Spec.MatchConstraints)
 		}),
-		Prepare:      p.main,
-		Subresources: map[string]kind.Subresource{"status": p.bareStatusSubresource(checkPolicyStatus)},
-		Validate:     validate(checkAdmissionPolicy),
+		Prepare:         p.main,
+		Subresources:    map[string]kind.Subresource{"status": p.bareStatusSubresource(checkPolicyStatus)},
+		PlainFinalizers: true,
+		Validate:        validate(checkAdmissionPolicy),
 		Columns: []column{
 			nameColumn(), integer("Validations", "Validations indicates the number of validation rules defined in this configuration"),
 			str("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"), ageColumn(),
@@ -65,7 +67,8 @@ func validatingAdmissionPolicyBindingKind() *kind.Kind {
 		Prepare: prepare(func(o, old *admissionv1.ValidatingAdmissionPolicyBinding) {
 			countSpecs(o, untyped(old), &o.Spec, func() any { return &old.Spec })
 		}),
-		Validate: validate(checkPolicyBinding),
+		PlainFinalizers: true,
+		Validate:        validate(checkPolicyBinding),
 		Indexes: map[string]func(txn.Object) []string{
 			IndexPolicy: values(func(o *admissionv1.ValidatingAdmissionPolicyBinding) []string { return []string{o.Spec.PolicyName} }),
 		},
@@ -85,10 +88,8 @@ func paramText(ref *admissionv1.ParamRef) string {
 		return unset
 	case ref.Selector != nil:
 		return selectorText(ref.Selector)
-	case ref.Namespace != "":
-		return ref.Namespace + "/" + ref.Name
 	}
-	return ref.Name
+	return cmp.Or(ref.Namespace, "*") + "/" + ref.Name
 }
 
 func defaultMatchResources(m *admissionv1.MatchResources) {

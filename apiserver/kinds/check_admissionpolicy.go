@@ -127,7 +127,7 @@ func (c *policyChecker) variable(p *path, v *admissionv1.Variable) {
 	if strings.TrimSpace(v.Name) == "" {
 		c.required(p.Child("name"), "name is not specified")
 	} else if !isIdentifier(v.Name) {
-		c.invalid(p.Child("name"), v.Name, "name is not a valid CEL identifier")
+		c.invalid(p.Child("name"), v.Name, "must be a valid CEL identifier")
 	}
 	if strings.TrimSpace(v.Expression) == "" {
 		c.required(p.Child("expression"), "expression is not specified")
@@ -248,7 +248,7 @@ func checkPolicyBinding(o, _ *admissionv1.ValidatingAdmissionPolicyBinding) fiel
 		c.invalid(at, s.ValidationActions, "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)")
 	}
 	if len(s.ValidationActions) == 0 {
-		c.required(at, "at least one validation action is required")
+		c.required(at, "")
 	}
 	return c.errs
 }
@@ -270,5 +270,5 @@ func (c *checker) paramRef(p *path, r *admissionv1.ParamRef) {
 		c.required(p.Child("parameterNotFoundAction"), "")
 		return
 	}
-	oneOfPtr(c, p, "parameterNotFoundAction", r.ParameterNotFoundAction, admissionv1.AllowAction, admissionv1.DenyAction)
+	oneOfPtr(c, p, "parameterNotFoundAction", r.ParameterNotFoundAction, admissionv1.DenyAction, admissionv1.AllowAction)
 }

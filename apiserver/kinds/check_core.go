@@ -12,14 +12,25 @@ import (
 
 func checkNamespace(o, _ *corev1.Namespace) fieldErrors {
 	c := &checker{}
-	for i, f := range o.Spec.Finalizers {
-		at := field.NewPath("spec", "finalizers").Index(i)
+	at := field.NewPath("spec", "finalizers")
+	for _, f := range o.Spec.Finalizers {
 		for _, m := range validation.IsQualifiedName(string(f)) {
 			c.invalid(at, f, m)
 		}
 		if !strings.Contains(string(f), "/") && f != corev1.FinalizerKubernetes {
 			c.invalid(at, f, "name is neither a standard finalizer name nor is it fully qualified")
 		}
+	}
+	return c.errs
+}
+
+func checkNamespaceStatus(o, _ *corev1.Namespace) fieldErrors {
+	c, at := &checker{}, field.NewPath("status", "Phase")
+	switch phase := o.Status.Phase; {
+	case o.DeletionTimestamp == nil && phase != corev1.NamespaceActive:
+		c.invalid(at, phase, "may only be 'Active' if `deletionTimestamp` is empty")
+	case o.DeletionTimestamp != nil && phase != corev1.NamespaceTerminating:
+		c.invalid(at, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")
 	}
 	return c.errs
 }

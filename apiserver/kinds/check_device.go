@@ -264,3 +264,10 @@ func (c *checker) object(p *path, raw []byte, most int, stored bool) {
 		}
 	}
 }
+
+func driverNameMessages(name string) []string {
+	if len(name) > maxDriverName {
+		return []string{validation.MaxLenError(maxDriverName)}
+	}
+	return validation.IsDNS1123Subdomain(strings.ToLower(name))
+}

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	segment "k8s.io/apimachinery/pkg/api/validation/path"
@@ -15,19 +16,28 @@ const (
 	maxStabilization = 3600
 )
 
-func checkHPA(o, _ *autoscalingv2.HorizontalPodAutoscaler) fieldErrors {
+func checkHPA(o, old *autoscalingv2.HorizontalPodAutoscaler) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
-	if s.MinReplicas != nil && *s.MinReplicas < 1 {
-		c.invalid(p.Child("minReplicas"), *s.MinReplicas, "must be greater than or equal to 1")
+	c.nonNegativePtr(p, "minReplicas", s.MinReplicas)
+	if s.MinReplicas != nil && *s.MinReplicas == 0 && !slices.ContainsFunc(s.Metrics, outside) {
+		c.forbidden(p.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas")
 	}
-	if s.MaxReplicas < 1 {
-		c.invalid(p.Child("maxReplicas"), s.MaxReplicas, "must be greater than 0")
+	switch {
+	case s.MaxReplicas == 0:
+		c.required(p.Child("maxReplicas"), "")
+	case s.MaxReplicas < 0:
+		c.invalid(p.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to 1")
 	}
 	if s.MinReplicas != nil && s.MaxReplicas < *s.MinReplicas {
 		c.invalid(p.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`")
 	}
-	c.scaled(p.Child("scaleTargetRef"), s.ScaleTargetRef)
+	target := s.ScaleTargetRef
+	c.someResource(p.Child("scaleTargetRef"), nil, target.Kind, target.Name)
+	// What was taken once, without a group, stays good.
+	if was := old; was == nil || was.Spec.ScaleTargetRef.APIVersion != target.APIVersion || was.Spec.ScaleTargetRef.Kind != target.Kind {
+		c.apiVersion(p.Child("scaleTargetRef"), target.APIVersion, target.Kind == "ReplicationController")
+	}
 	for i := range s.Metrics {
 		c.metric(p.Child("metrics").Index(i), &s.Metrics[i])
 	}
@@ -38,24 +48,35 @@ func checkHPA(o, _ *autoscalingv2.HorizontalPodAutoscaler) fieldErrors {
 	return c.errs
 }
 
+// outside tells a metric that can be measured where no pod runs.
+func outside(m autoscalingv2.MetricSpec) bool {
+	return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
+}
+
 func checkHPAStatus(o, _ *autoscalingv2.HorizontalPodAutoscaler) fieldErrors {
 	c, p := &checker{}, field.NewPath("status")
 	c.nonNegative(p, "currentReplicas", int64(o.Status.CurrentReplicas))
 	c.nonNegative(p, "desiredReplicas", int64(o.Status.DesiredReplicas))
+	for i := range o.Status.Conditions {
+		c.nonNegative(p.Child("conditions").Index(i), "observedGeneration", deref(o.Status.Conditions[i].ObservedGeneration, 0))
+	}
 	return c.errs
 }
 
 // scaled checks a reference to an object of any group.
 func (c *checker) scaled(p *path, ref autoscalingv2.CrossVersionObjectReference) {
-	for _, part := range [...][2]string{{"kind", ref.Kind}, {"name", ref.Name}} {
-		if part[1] == "" {
-			c.required(p.Child(part[0]), "")
-			continue
-		}
-		c.messages(p, part[0], part[1], segment.IsValidPathSegmentName(part[1]))
-	}
-	if _, err := schema.ParseGroupVersion(ref.APIVersion); err != nil {
-		c.invalid(p.Child("apiVersion"), ref.APIVersion, err.Error())
+	c.someResource(p, nil, ref.Kind, ref.Name)
+	c.apiVersion(p, ref.APIVersion, true)
+}
+
+// apiVersion checks one; core tells whether the core group is fine.
+func (c *checker) apiVersion(p *path, version string, core bool) {
+	gv, err := schema.ParseGroupVersion(version)
+	switch {
+	case err != nil:
+		c.invalid(p.Child("apiVersion"), version, err.Error())
+	case gv.Group == "" && !core:
+		c.invalid(p.Child("apiVersion"), version, "apiVersion must specify API group")
 	}
 }
 
@@ -74,7 +95,7 @@ func (c *checker) scalingRules(p *path, r *autoscalingv2.HPAScalingRules) {
 	}
 	for i := range r.Policies {
 		at, policy := p.Child("policies").Index(i), &r.Policies[i]
-		oneOf(c, at, "type", policy.Type, autoscalingv2.PercentScalingPolicy, autoscalingv2.PodsScalingPolicy)
+		oneOfPtr(c, at, "type", &policy.Type, autoscalingv2.PercentScalingPolicy, autoscalingv2.PodsScalingPolicy)
 		if policy.Value <= 0 {
 			c.invalid(at.Child("value"), policy.Value, "must be greater than zero")
 		}
@@ -153,7 +174,7 @@ func (c *checker) metricSource(p *path, m *autoscalingv2.MetricSpec) {
 		s, at := m.Pods, p.Child("pods")
 		c.identified(at.Child("metric"), &s.Metric)
 		c.target(at.Child("target"), &s.Target)
-		if s.Target.AverageValue == nil || s.Target.AverageValue.Sign() != 1 {
+		if s.Target.AverageValue == nil {
 			c.required(at.Child("target", "averageValue"), "must specify a positive target averageValue")
 		}
 	case m.Resource != nil:

@@ -2,15 +2,15 @@ package kinds
 
 import (
 	"net/netip"
-	"strings"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 func checkEndpointSlice(o, old *discoveryv1.EndpointSlice) fieldErrors {
 	c := &checker{}
-	oneOf(c, nil, "addressType", o.AddressType, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
+	oneOf(c, nil, "addressType", o.AddressType, discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
 	endpoints := field.NewPath("endpoints")
 	if len(o.Endpoints) > maxSliceEndpoints {
 		c.add(field.TooMany(endpoints, len(o.Endpoints), maxSliceEndpoints))
@@ -46,7 +46,11 @@ func checkEndpointSlice(o, old *discoveryv1.EndpointSlice) fieldErrors {
 		if !names.add(name) {
 			c.add(field.Duplicate(at.Child("name"), name))
 		}
-		protocol(c, at, deref(port.Protocol, ""))
+		switch proto := deref(port.Protocol, corev1.ProtocolTCP); proto {
+		case corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP:
+		default:
+			c.add(field.NotSupported(at.Child("protocol"), proto, []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}))
+		}
 		if port.Port != nil {
 			c.port(at, "port", *port.Port)
 		}
@@ -54,8 +58,8 @@ func checkEndpointSlice(o, old *discoveryv1.EndpointSlice) fieldErrors {
 			c.messages(at, "appProtocol", *a, validation.IsQualifiedName(*a))
 		}
 	}
-	if old != nil {
-		same(c, nil, "addressType", o.AddressType, old.AddressType)
+	if old != nil && o.AddressType != old.AddressType {
+		c.invalid(field.NewPath("addressType"), nil, immutable)
 	}
 	return c.errs
 }
@@ -63,7 +67,7 @@ func checkEndpointSlice(o, old *discoveryv1.EndpointSlice) fieldErrors {
 func (c *checker) endpoint(p *path, e *discoveryv1.Endpoint, t discoveryv1.AddressType) {
 	at := p.Child("addresses")
 	if len(e.Addresses) == 0 {
-		c.required(at, "must contain at least 1 address")
+		c.required(at, "")
 	} else if len(e.Addresses) > maxSliceAddresses {
 		c.add(field.TooMany(at, len(e.Addresses), maxSliceAddresses))
 	}
@@ -75,159 +79,41 @@ func (c *checker) endpoint(p *path, e *discoveryv1.Endpoint, t discoveryv1.Addre
 		case err != nil:
 			c.ip(at.Index(i), a)
 		case t == discoveryv1.AddressTypeIPv4 && !ip.Is4():
-			c.invalid(at.Index(i), a, "must be an IPv4 address")
+			c.invalid(at, a, "must be an IPv4 address")
 		case t == discoveryv1.AddressTypeIPv6 && !ip.Is6():
-			c.invalid(at.Index(i), a, "must be an IPv6 address")
+			c.invalid(at, a, "must be an IPv6 address")
 		default:
 			c.externalIP(at.Index(i), a)
 		}
 	}
 	if e.NodeName != nil {
-		c.dnsSubdomain(p, "nodeName", *e.NodeName)
+		c.messages(p, "nodeName", *e.NodeName, validation.IsDNS1123Subdomain(*e.NodeName))
 	}
 	if h := e.Hostname; h != nil {
-		c.dnsLabel(p, "hostname", *h)
+		c.messages(p, "hostname", *h, validation.IsDNS1123Label(*h))
 	}
 	if e.Hints == nil {
 		return
 	}
+	var zones, nodes nameSet
 	for i := range e.Hints.ForZones {
-		if z := e.Hints.ForZones[i].Name; !plainLabel(z) {
-			c.messages(p.Child("hints", "forZones").Index(i), "name", z, validation.IsValidLabelValue(z))
+		z, at := e.Hints.ForZones[i].Name, p.Child("hints", "forZones").Index(i)
+		if !zones.add(z) {
+			c.add(field.Duplicate(at.Child("name"), z))
+		}
+		if !plainLabel(z) {
+			c.messages(at, "name", z, validation.IsValidLabelValue(z))
 		}
 	}
 	for i := range e.Hints.ForNodes {
-		if n := e.Hints.ForNodes[i].Name; !plainLabel(n) {
-			c.messages(p.Child("hints", "forNodes").Index(i), "name", n, validation.IsDNS1123Subdomain(n))
+		n, at := e.Hints.ForNodes[i].Name, p.Child("hints", "forNodes").Index(i)
+		if !nodes.add(n) {
+			c.add(field.Duplicate(at.Child("name"), n))
+		}
+		if !plainLabel(n) {
+			c.messages(at, "name", n, validation.IsDNS1123Subdomain(n))
 		}
 	}
-}
-
-func checkIngress(o, _ *networkingv1.Ingress) fieldErrors {
-	c := &checker{}
-	p, s := field.NewPath("spec"), &o.Spec
-	if len(s.Rules) == 0 && s.DefaultBackend == nil {
-		c.invalid(p, s.Rules, "either `defaultBackend` or `rules` must be specified")
-	}
-	if s.DefaultBackend != nil {
-		c.ingressBackend(p.Child("defaultBackend"), s.DefaultBackend)
-	}
-	for i := range s.Rules {
-		r := &s.Rules[i]
-		at := p.Child("rules").Index(i)
-		c.ingressHost(at.Child("host"), r.Host)
-		if r.HTTP == nil {
-			continue
-		}
-		if len(r.HTTP.Paths) == 0 {
-			c.required(at.Child("http", "paths"), "")
-		}
-		for j := range r.HTTP.Paths {
-			c.ingressPath(at.Child("http", "paths").Index(j), &r.HTTP.Paths[j])
-		}
-	}
-	for i := range s.TLS {
-		for j, h := range s.TLS[i].Hosts {
-			c.ingressHost(p.Child("tls").Index(i).Child("hosts").Index(j), h)
-		}
-	}
-	if s.IngressClassName != nil {
-		c.dnsSubdomain(p, "ingressClassName", *s.IngressClassName)
-	}
-	return c.errs
-}
-
-func (c *checker) ingressHost(p *path, host string) {
-	if host == "" {
-		return
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		c.invalid(p, host, "must be a DNS name, not an IP address")
-		return
-	}
-	check := validation.IsDNS1123Subdomain
-	if strings.Contains(host, "*") {
-		check = validation.IsWildcardDNS1123Subdomain
-	}
-	for _, m := range check(host) {
-		c.invalid(p, host, m)
-	}
-}
-
-func (c *checker) ingressPath(p *path, o *networkingv1.HTTPIngressPath) {
-	types := []networkingv1.PathType{networkingv1.PathTypeExact, networkingv1.PathTypePrefix, networkingv1.PathTypeImplementationSpecific}
-	if o.PathType == nil {
-		c.required(p.Child("pathType"), "pathType must be specified")
-	} else {
-		oneOf(c, p, "pathType", *o.PathType, types...)
-	}
-	if t := deref(o.PathType, ""); t == networkingv1.PathTypeExact || t == networkingv1.PathTypePrefix || o.Path != "" {
-		if !strings.HasPrefix(o.Path, "/") {
-			c.invalid(p.Child("path"), o.Path, "must be an absolute path")
-		}
-		if t != networkingv1.PathTypeImplementationSpecific {
-			for _, s := range []string{"//", "/./", "/../", "%2f", "%2F"} {
-				if strings.Contains(o.Path, s) {
-					c.invalid(p.Child("path"), o.Path, "must not contain '"+s+"'")
-				}
-			}
-		}
-	}
-	c.ingressBackend(p.Child("backend"), &o.Backend)
-}
-
-func (c *checker) ingressBackend(p *path, b *networkingv1.IngressBackend) {
-	switch {
-	case b.Service != nil && b.Resource != nil:
-		c.invalid(p, "", "cannot set both resource and service backends")
-	case b.Service == nil && b.Resource == nil:
-		c.invalid(p, "", "resource or service backend is required")
-	case b.Resource != nil:
-		c.dataSource(p.Child("resource"), b.Resource.Kind, b.Resource.Name)
-	default:
-		at := p.Child("service")
-		c.dnsLabel(at, "name", b.Service.Name)
-		port := b.Service.Port
-		switch {
-		case port.Name != "" && port.Number != 0:
-			c.invalid(p, "", "cannot set both port name & port number")
-		case port.Name != "":
-			c.messages(at.Child("port"), "name", port.Name, validation.IsValidPortName(port.Name))
-		case port.Number != 0:
-			c.port(at.Child("port"), "number", port.Number)
-		default:
-			c.required(p, "port name or number is required")
-		}
-	}
-}
-
-func checkIngressClass(o, old *networkingv1.IngressClass) fieldErrors {
-	c := &checker{}
-	p := field.NewPath("spec")
-	if o.Spec.Controller == "" {
-		c.required(p.Child("controller"), "")
-	} else {
-		c.add(validation.IsDomainPrefixedPath(p.Child("controller"), o.Spec.Controller)...)
-	}
-	if r := o.Spec.Parameters; r != nil {
-		at := p.Child("parameters")
-		c.dataSource(at, r.Kind, r.Name)
-		oneOfPtr(c, at, "scope", r.Scope, networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)
-		switch deref(r.Scope, "") {
-		case networkingv1.IngressClassParametersReferenceScopeNamespace:
-			if deref(r.Namespace, "") == "" {
-				c.required(at.Child("namespace"), "`parameters.scope` is set to 'Namespace'")
-			}
-		case networkingv1.IngressClassParametersReferenceScopeCluster:
-			if r.Namespace != nil {
-				c.forbidden(at.Child("namespace"), "`parameters.scope` is set to 'Cluster'")
-			}
-		}
-	}
-	if old != nil {
-		same(c, p, "controller", o.Spec.Controller, old.Spec.Controller)
-	}
-	return c.errs
 }
 
 func checkNetworkPolicy(o, _ *networkingv1.NetworkPolicy) fieldErrors {
@@ -247,10 +133,12 @@ func checkNetworkPolicy(o, _ *networkingv1.NetworkPolicy) fieldErrors {
 	if len(s.PolicyTypes) > 2 {
 		c.invalid(p.Child("policyTypes"), s.PolicyTypes, "may not specify more than two policyTypes")
 	}
-	for i, t := range s.PolicyTypes {
-		if t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress {
-			c.add(field.NotSupported(p.Child("policyTypes").Index(i), t,
-				[]networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}))
+	if len(s.PolicyTypes) <= 2 {
+		for i, t := range s.PolicyTypes {
+			if t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress {
+				c.add(field.NotSupported(p.Child("policyTypes").Index(i), t,
+					[]networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}))
+			}
 		}
 	}
 	return c.errs
@@ -259,7 +147,11 @@ func checkNetworkPolicy(o, _ *networkingv1.NetworkPolicy) fieldErrors {
 func (c *checker) policyPorts(p *path, ports []networkingv1.NetworkPolicyPort) {
 	for i := range ports {
 		at := p.Index(i)
-		protocol(c, at, deref(ports[i].Protocol, ""))
+		switch proto := deref(ports[i].Protocol, corev1.ProtocolTCP); proto {
+		case corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP:
+		default:
+			c.add(field.NotSupported(at.Child("protocol"), proto, []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}))
+		}
 		port, end := ports[i].Port, ports[i].EndPort
 		if port != nil {
 			c.portNameOrNumber(at, "port", *port)
@@ -267,12 +159,13 @@ func (c *checker) policyPorts(p *path, ports []networkingv1.NetworkPolicyPort) {
 		switch {
 		case end == nil:
 		case port == nil:
-			c.required(at.Child("port"), "must be specified when `endPort` is specified")
+			c.invalid(at.Child("endPort"), *end, "may not be specified when `port` is not specified")
 		case port.Type == intstr.String:
 			c.invalid(at.Child("endPort"), *end, "may not be specified when `port` is non-numeric")
-		case *end < port.IntVal:
-			c.invalid(at.Child("endPort"), *end, "must be greater than or equal to `port`")
 		default:
+			if *end < port.IntVal {
+				c.invalid(at.Child("endPort"), *end, "must be greater than or equal to `port`")
+			}
 			c.port(at, "endPort", *end)
 		}
 	}
@@ -288,13 +181,18 @@ func (c *checker) policyPeers(p *path, peers []networkingv1.NetworkPolicyPeer) {
 			c.required(at, "must specify a peer")
 		case peer.IPBlock != nil && (peer.PodSelector != nil || peer.NamespaceSelector != nil):
 			c.forbidden(at, "may not specify both ipBlock and another peer")
-		case peer.IPBlock != nil:
+		}
+		if peer.IPBlock != nil {
 			c.ipBlock(at.Child("ipBlock"), peer.IPBlock)
 		}
 	}
 }
 
 func (c *checker) ipBlock(p *path, b *networkingv1.IPBlock) {
+	if b.CIDR == "" {
+		c.required(p.Child("cidr"), "")
+		return
+	}
 	outer, err := netip.ParsePrefix(b.CIDR)
 	if err != nil {
 		c.cidr(p.Child("cidr"), b.CIDR)
@@ -310,14 +208,50 @@ func (c *checker) ipBlock(p *path, b *networkingv1.IPBlock) {
 	}
 }
 
+// networkPolicyWarnings tells of ranges that are written in an unusual way.
 func networkPolicyWarnings(o, _ *networkingv1.NetworkPolicy) []string {
-	if equality.Semantic.DeepEqual(o.Spec.PolicyTypes, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}) && len(o.Spec.Egress) > 0 {
-		return []string{"spec.egress has no effect: spec.policyTypes does not contain Egress"}
+	var all []string
+	peers := func(p *path, peers []networkingv1.NetworkPolicyPeer) {
+		for i := range peers {
+			b, at := peers[i].IPBlock, p.Index(i).Child("ipBlock")
+			if b == nil {
+				continue
+			}
+			all = append(all, rangeWarnings(at.Child("cidr"), b.CIDR)...)
+			for j, e := range b.Except {
+				all = append(all, rangeWarnings(at.Child("except").Index(j), e)...)
+			}
+		}
 	}
-	return nil
+	for i := range o.Spec.Ingress {
+		peers(field.NewPath("spec", "ingress").Index(i).Child("from"), o.Spec.Ingress[i].From)
+	}
+	for i := range o.Spec.Egress {
+		peers(field.NewPath("spec", "egress").Index(i).Child("to"), o.Spec.Egress[i].To)
+	}
+	return all
 }
 
-// endpointsDeprecated is what writers of the old API are told.
-func endpointsDeprecated(_, _ *corev1.Endpoints) []string {
-	return []string{"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
+func rangeWarnings(p *path, cidr string) []string {
+	if _, _, err := netutils.ParseCIDRSloppy(cidr); err != nil {
+		return nil
+	}
+	return validation.GetWarningsForCIDR(p, cidr)
+}
+
+// endpointsWarnings tells of addresses that are written in an unusual way.
+func endpointsWarnings(o, _ *corev1.Endpoints) []string {
+	var all []string
+	for i := range o.Subsets {
+		for name, addresses := range map[string][]corev1.EndpointAddress{"addresses": o.Subsets[i].Addresses, "notReadyAddresses": o.Subsets[i].NotReadyAddresses} {
+			for j := range addresses {
+				at := field.NewPath("subsets").Index(i).Child(name).Index(j).Child("ip")
+				if netutils.ParseIPSloppy(addresses[j].IP) != nil {
+					all = append(all, validation.GetWarningsForIP(at, addresses[j].IP)...)
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
 }

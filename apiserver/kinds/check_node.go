@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"regexp"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -29,6 +30,7 @@ func checkNode(o, old *corev1.Node) fieldErrors {
 	c.podRanges(spec.Child("podCIDRs"), o.Spec.PodCIDRs)
 	c.nodeAmounts(status.Child("capacity"), o.Status.Capacity)
 	c.nodeAmounts(status.Child("allocatable"), o.Status.Allocatable)
+	c.declaredFeatures(status.Child("declaredFeatures"), o.Status.DeclaredFeatures)
 	var addresses nameSet
 	for i, a := range o.Status.Addresses {
 		if !addresses.add(string(a.Type) + "/" + a.Address) {
@@ -39,6 +41,25 @@ func checkNode(o, old *corev1.Node) fieldErrors {
 		c.nodeUpdate(spec, &o.Spec, &old.Spec)
 	}
 	return c.errs
+}
+
+var featureName = regexp.MustCompile(`^[A-Z][[:alnum:]]*(/[[:alpha:]][[:alnum:]]*)*$`)
+
+// declaredFeatures checks the sorted names of what a node's agent can do.
+func (c *checker) declaredFeatures(p *path, features []string) {
+	for i, f := range features {
+		if len(f) > validation.DNS1123SubdomainMaxLength {
+			c.invalid(p.Index(i), f, fmt.Sprintf("invalid feature name %q: must be no more than %d characters", f, validation.DNS1123SubdomainMaxLength))
+		} else if !featureName.MatchString(f) {
+			c.invalid(p.Index(i), f, fmt.Sprintf("invalid feature name %q: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes", f))
+		}
+		switch {
+		case i > 0 && features[i-1] == f:
+			c.add(field.Duplicate(p.Index(i), f))
+		case i > 0 && features[i-1] > f:
+			c.invalid(p.Index(i), f, "list must be sorted alphabetically")
+		}
+	}
 }
 
 // podRanges checks a node's ranges: one, or one of each family.

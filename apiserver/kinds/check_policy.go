@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"slices"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -8,6 +9,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -36,10 +38,12 @@ func checkPriorityClass(o, old *schedulingv1.PriorityClass) fieldErrors {
 		} else if value != o.Value {
 			c.forbidden(field.NewPath("value"), "value of a system priority class cannot be changed")
 		}
-	} else if o.Value > highestUserPriority {
+	} else if old == nil && o.Value > highestUserPriority {
 		c.forbidden(field.NewPath("value"), "maximum allowed value of a user defined priority is 1000000000")
 	}
-	oneOfPtr(c, nil, "preemptionPolicy", o.PreemptionPolicy, corev1.PreemptLowerPriority, corev1.PreemptNever)
+	if o.PreemptionPolicy != nil {
+		oneOf(c, nil, "preemptionPolicy", *o.PreemptionPolicy, corev1.PreemptLowerPriority, corev1.PreemptNever)
+	}
 	if old != nil {
 		if o.Value != old.Value {
 			c.forbidden(field.NewPath("value"), "may not be changed in an update.")
@@ -53,18 +57,27 @@ func checkPriorityClass(o, old *schedulingv1.PriorityClass) fieldErrors {
 
 func checkRuntimeClass(o, old *nodev1.RuntimeClass) fieldErrors {
 	c := &checker{}
-	c.dnsLabel(nil, "handler", o.Handler)
+	if o.Handler == "" {
+		c.required(field.NewPath("handler"), "")
+	} else {
+		c.messages(nil, "handler", o.Handler, content.IsDNS1123Label(o.Handler))
+	}
 	if o.Overhead != nil {
-		c.resourceList(field.NewPath("overhead", "podFixed"), o.Overhead.PodFixed)
+		// What a pod costs more is checked, and told of, as limits are.
+		c.requirements(field.NewPath("overhead"), &corev1.ResourceRequirements{Limits: o.Overhead.PodFixed}, nil, containerResource)
 	}
 	if s := o.Scheduling; s != nil {
 		c.labels(field.NewPath("scheduling", "nodeSelector"), s.NodeSelector)
 		for i := range s.Tolerations {
-			c.toleration(field.NewPath("scheduling", "tolerations").Index(i), &s.Tolerations[i])
+			at := field.NewPath("scheduling", "tolerations").Index(i)
+			c.toleration(at, &s.Tolerations[i])
+			if slices.ContainsFunc(s.Tolerations[:i], func(t corev1.Toleration) bool { return t.MatchToleration(&s.Tolerations[i]) }) {
+				c.add(field.Duplicate(at, s.Tolerations[i]))
+			}
 		}
 	}
-	if old != nil {
-		same(c, nil, "handler", o.Handler, old.Handler)
+	if old != nil && o.Handler != old.Handler {
+		c.invalid(field.NewPath("handler"), nil, immutable)
 	}
 	return c.errs
 }

@@ -147,7 +147,7 @@ func checkLimitRange(o, _ *corev1.LimitRange) fieldErrors {
 	for i := range o.Spec.Limits {
 		l := &o.Spec.Limits[i]
 		p := field.NewPath("spec", "limits").Index(i)
-		c.messages(p, "type", l.Type, validation.IsQualifiedName(string(l.Type)))
+		c.limitType(p, l.Type)
 		if !types.add(string(l.Type)) {
 			c.add(field.Duplicate(p.Child("type"), l.Type))
 		}
@@ -172,35 +172,50 @@ func checkLimitRange(o, _ *corev1.LimitRange) fieldErrors {
 // bounds are the lists of an item: the first name is the field's, the second
 // one what messages call it.
 func (c *checker) limits(p *path, l *corev1.LimitRangeItem) {
+	named := plainResource
+	if l.Type == corev1.LimitTypePod || l.Type == corev1.LimitTypeContainer {
+		named = containerResource
+	}
 	for _, list := range []struct {
 		name string
 		list corev1.ResourceList
 	}{{"max", l.Max}, {"min", l.Min}, {"default", l.Default}, {"defaultRequest", l.DefaultRequest}, {"maxLimitRequestRatio", l.MaxLimitRequestRatio}} {
 		for _, name := range slices.Sorted(maps.Keys(list.list)) {
-			for _, m := range validation.IsQualifiedName(string(name)) {
-				c.invalid(p.Child(list.name).Key(string(name)), name, m)
-			}
+			c.add(named(p.Child(list.name).Key(string(name)), name)...)
 		}
 	}
 	for _, rule := range []struct {
-		at, low, high string
-		lows, highs   corev1.ResourceList
+		at, low, high    string
+		lows, highs, bad corev1.ResourceList
 	}{
-		{"min", "min", "max", l.Min, l.Max},
-		{"defaultRequest", "min", "default request", l.Min, l.DefaultRequest},
-		{"defaultRequest", "default request", "max", l.DefaultRequest, l.Max},
-		{"defaultRequest", "default request", "default limit", l.DefaultRequest, l.Default},
-		{"default", "min", "default", l.Min, l.Default},
-		{"default", "default", "max", l.Default, l.Max},
+		{"min", "min", "max", l.Min, l.Max, l.Min},
+		{"defaultRequest", "min", "default request", l.Min, l.DefaultRequest, l.DefaultRequest},
+		{"defaultRequest", "default request", "max", l.DefaultRequest, l.Max, l.DefaultRequest},
+		{"defaultRequest", "default request", "default limit", l.DefaultRequest, l.Default, l.DefaultRequest},
+		{"default", "min", "default", l.Min, l.Default, l.Min},
+		{"default", "default", "max", l.Default, l.Max, l.Max},
 	} {
 		for _, name := range slices.Sorted(maps.Keys(rule.lows)) {
-			low := rule.lows[name]
+			low, bad := rule.lows[name], rule.bad[name]
 			if high, ok := rule.highs[name]; ok && low.Cmp(high) > 0 {
-				c.invalid(p.Child(rule.at).Key(string(name)), low.String(), fmt.Sprintf("%s value %s is greater than %s value %s", rule.low, low.String(), rule.high, high.String()))
+				c.invalid(p.Child(rule.at).Key(string(name)), bad.String(), fmt.Sprintf("%s value %s is greater than %s value %s", rule.low, low.String(), rule.high, high.String()))
 			}
 		}
 	}
 	c.ratios(p.Child("maxLimitRequestRatio"), l)
+}
+
+// limitType allows what Kubernetes limits, and kinds of somebody else's domain.
+func (c *checker) limitType(p *path, t corev1.LimitType) {
+	wrong := validation.IsQualifiedName(string(t))
+	c.messages(p, "type", t, wrong)
+	switch t {
+	case corev1.LimitTypePod, corev1.LimitTypeContainer, corev1.LimitTypePersistentVolumeClaim:
+	default:
+		if len(wrong) == 0 && !strings.Contains(string(t), "/") {
+			c.invalid(p.Child("type"), t, "must be a standard limit type or fully qualified")
+		}
+	}
 }
 
 func (c *checker) ratios(p *path, l *corev1.LimitRangeItem) {

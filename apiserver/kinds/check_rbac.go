@@ -3,6 +3,7 @@ package kinds
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apipath "k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -29,7 +30,11 @@ func checkClusterRole(o, _ *rbacv1.ClusterRole) fieldErrors {
 			c.required(p, "at least one clusterRoleSelector required if aggregationRule is non-nil")
 		}
 		for i := range o.AggregationRule.ClusterRoleSelectors {
-			c.selector(p.Index(i), &o.AggregationRule.ClusterRoleSelectors[i])
+			s := &o.AggregationRule.ClusterRoleSelectors[i]
+			c.selector(p.Index(i), s)
+			if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+				c.invalid(p.Index(i), nil, "invalid label selector.")
+			}
 		}
 	}
 	return c.errs
@@ -40,7 +45,7 @@ func (c *checker) rules(rules []rbacv1.PolicyRule, namespaced bool) {
 		r := &rules[i]
 		p := field.NewPath("rules").Index(i)
 		if len(r.Verbs) == 0 {
-			c.required(p.Child("verbs"), "verbs must contain at least one value")
+			c.required(p.Child("verbs"), "")
 		}
 		if len(r.NonResourceURLs) > 0 {
 			if namespaced {

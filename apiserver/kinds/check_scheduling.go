@@ -55,7 +55,9 @@ func (c *checker) toleration(p *path, t *corev1.Toleration) {
 			c.invalid(p.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'")
 		}
 	default:
-		c.add(field.NotSupported(p.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
+		c.add(field.NotSupported(p.Child("operator"), t.Operator, []corev1.TolerationOperator{
+			corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt,
+		}))
 	}
 	if t.Effect != "" {
 		c.taintEffect(p.Child("effect"), t.Effect)

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -110,26 +111,106 @@ func checkPersistentVolumeClaim(o, old *corev1.PersistentVolumeClaim) fieldError
 	if old == nil {
 		return c.errs
 	}
-	may, was := o.Spec, old.Spec
+	c.claimUpdate(p, o, old)
+	return c.errs
+}
+
+// claimUpdate keeps a claim as it is, but for its volume and class when it had
+// none; a bound claim can grow, and have other attributes.
+func (c *checker) claimUpdate(p *path, o, old *corev1.PersistentVolumeClaim) {
+	may, was := o.Spec.DeepCopy(), old.Spec.DeepCopy()
+	// What was stored before both names of a source were kept has one.
+	normalizeSources(was, was)
 	if was.VolumeName == "" {
 		may.VolumeName = ""
 	}
+	beta, annotated := old.Annotations[corev1.BetaStorageClassAnnotation]
+	if o.Annotations[corev1.BetaStorageClassAnnotation] != beta {
+		c.invalid(field.NewPath("metadata", "annotations").Key(corev1.BetaStorageClassAnnotation), o.Annotations[corev1.BetaStorageClassAnnotation], immutable)
+	}
+	if was.StorageClassName == nil && (!annotated || deref(may.StorageClassName, beta) == beta) {
+		may.StorageClassName = nil
+	}
 	now, before := may.Resources.Requests[corev1.ResourceStorage], was.Resources.Requests[corev1.ResourceStorage]
-	if now.Cmp(before) < 0 {
-		capacity := old.Status.Capacity[corev1.ResourceStorage]
-		if old.Status.Phase != corev1.ClaimBound || now.Cmp(capacity) < 0 {
-			c.forbidden(p.Child("resources", "requests", "storage"), "field can not be less than previous value")
-		}
-	}
 	if old.Status.Phase == corev1.ClaimBound {
-		// A bound claim can grow.
-		may.Resources = was.Resources
+		if may.Resources.Requests != nil {
+			may.Resources.Requests[corev1.ResourceStorage] = before
+		}
+		may.VolumeAttributesClassName = was.VolumeAttributesClassName
 	}
-	may.VolumeAttributesClassName = was.VolumeAttributesClassName
-	if !equality.Semantic.DeepEqual(&may, &was) {
+	if !equality.Semantic.DeepEqual(may, was) {
 		c.forbidden(p, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")
 	}
+	if capacity := old.Status.Capacity[corev1.ResourceStorage]; now.Cmp(before) < 0 && now.Cmp(capacity) <= 0 {
+		c.forbidden(p.Child("resources", "requests", "storage"), "field can not be less than status.capacity")
+	}
+	if !equality.Semantic.DeepEqual(o.Spec.VolumeMode, old.Spec.VolumeMode) {
+		c.invalid(field.NewPath("volumeMode"), o.Spec.VolumeMode, immutable)
+	}
+	if old.Status.CurrentVolumeAttributesClassName == nil || deref(o.Spec.VolumeAttributesClassName, "") == deref(old.Spec.VolumeAttributesClassName, "") {
+		return
+	}
+	switch at := p.Child("volumeAttributesClassName"); deref(o.Spec.VolumeAttributesClassName, unset) {
+	case unset:
+		c.forbidden(at, "update to nil is forbidden when status.currentVolumeAttributesClassName is not nil")
+	case "":
+		c.forbidden(at, "update to empty string is forbidden when status.currentVolumeAttributesClassName is not nil")
+	}
+}
+
+var resizeStatuses = []corev1.ClaimResourceStatus{
+	corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+	corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending,
+}
+
+func checkClaimStatus(o, _ *corev1.PersistentVolumeClaim) fieldErrors {
+	c, p := &checker{}, field.NewPath("status")
+	c.basicAmounts(p.Child("capacity"), o.Status.Capacity)
+	at := p.Child("allocatedResourceStatuses")
+	for name, status := range o.Status.AllocatedResourceStatuses {
+		c.claimResource(at, name)
+		if !slices.Contains(resizeStatuses, status) {
+			c.add(field.NotSupported(at, name, statusNames(resizeStatuses)))
+		}
+	}
+	at = p.Child("allocatedResources")
+	for name, q := range o.Status.AllocatedResources {
+		if c.claimResource(at, name) {
+			c.basicAmounts(at, corev1.ResourceList{name: q})
+		}
+	}
 	return c.errs
+}
+
+func statusNames(all []corev1.ClaimResourceStatus) []corev1.ResourceName {
+	names := make([]corev1.ResourceName, len(all))
+	for i, s := range all {
+		names[i] = corev1.ResourceName(s)
+	}
+	return names
+}
+
+func (c *checker) basicAmounts(p *path, list corev1.ResourceList) {
+	for name, q := range list {
+		if q.Value() < 0 {
+			c.invalid(p.Key(string(name)), q.Value(), "must be a valid resource quantity")
+		}
+	}
+}
+
+// claimResource checks the name of what a claim has of a volume: storage, or
+// something of somebody else's domain.
+func (c *checker) claimResource(p *path, name corev1.ResourceName) bool {
+	wrong := validation.IsQualifiedName(string(name))
+	for _, m := range wrong {
+		c.invalid(p, name, m)
+	}
+	native := !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
+	if len(wrong) == 0 && native && name != corev1.ResourceStorage {
+		c.add(field.NotSupported(p, name, []corev1.ResourceName{corev1.ResourceStorage}))
+		return false
+	}
+	return len(wrong) == 0
 }
 
 func checkPersistentVolume(o, old *corev1.PersistentVolume) fieldErrors {
@@ -174,15 +255,22 @@ func checkPersistentVolume(o, old *corev1.PersistentVolume) fieldErrors {
 	return c.errs
 }
 
+// provisioner checks the name of who makes volumes of a class.
+func (c *checker) provisioner(name, value string) {
+	if value == "" {
+		c.required(field.NewPath(name), "")
+		return
+	}
+	value = strings.ToLower(value)
+	c.messages(nil, name, value, validation.IsQualifiedName(value))
+}
+
 func checkStorageClass(o, old *storagev1.StorageClass) fieldErrors {
 	c := &checker{}
-	if o.Provisioner == "" {
-		c.required(field.NewPath("provisioner"), "")
-	} else {
-		name := strings.ToLower(o.Provisioner)
-		c.messages(nil, "provisioner", name, validation.IsQualifiedName(name))
+	c.provisioner("provisioner", o.Provisioner)
+	if deref(o.ReclaimPolicy, "") != "" {
+		oneOfPtr(c, nil, "reclaimPolicy", o.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)
 	}
-	oneOfPtr(c, nil, "reclaimPolicy", o.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)
 	oneOfPtr(c, nil, "volumeBindingMode", o.VolumeBindingMode, storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
 	if _, nameless := o.Parameters[""]; nameless {
 		c.invalid(field.NewPath("parameters"), "", "field can not be empty.")

@@ -21,6 +21,7 @@ func componentStatusKind() *kind.Kind {
 		Singular:      "componentstatus",
 		ShortNames:    []string{"cs"},
 		StoragePrefix: "componentstatuses",
+		Deprecated:    "v1 ComponentStatus is deprecated in v1.19+",
 		Verbs:         []string{"get", "list"},
 		New:           func() txn.Object { return &corev1.ComponentStatus{} },         //nolint:staticcheck // deprecated, and served
 		NewList:       func() runtime.Object { return &corev1.ComponentStatusList{} }, //nolint:staticcheck // as above

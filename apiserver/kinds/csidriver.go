@@ -44,7 +44,6 @@ func csiDriverKind() *kind.Kind {
 			}
 		}),
 		Warnings: warnings(csiDriverWarnings),
-		Name:     func(name string, _ bool) []string { return driverNameMessages(name) },
 		Validate: validate(checkCSIDriver),
 		Columns: []column{
 			nameColumn(), boolean("AttachRequired", doc["attachRequired"]), boolean("PodInfoOnMount", doc["podInfoOnMount"]),
@@ -133,12 +132,11 @@ func (c *checker) driverName(p *path, name, value string) {
 		c.required(p.Child(name), "")
 		return
 	}
-	c.messages(p, name, value, driverNameMessages(value))
+	if len(value) > maxDriverName {
+		c.add(field.TooLong(p.Child(name), "", maxDriverName))
+	}
+	c.messages(p, name, value, validation.IsDNS1123Subdomain(strings.ToLower(value)))
 }
 
-func driverNameMessages(name string) []string {
-	if len(name) > 63 {
-		return []string{validation.MaxLenError(63)}
-	}
-	return validation.IsDNS1123Subdomain(strings.ToLower(name))
-}
+// maxDriverName is how long the name of a driver may be.
+const maxDriverName = 63

@@ -29,9 +29,10 @@ func endpointsKind() *kind.Kind {
 				}
 			}
 		}),
-		Validate: validate(checkEndpoints),
-		Warnings: warnings(endpointsDeprecated),
-		Columns:  []column{nameColumn(), str("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"]), ageColumn()},
+		Validate:   validate(checkEndpoints),
+		Deprecated: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+		Warnings:   warnings(endpointsWarnings),
+		Columns:    []column{nameColumn(), str("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"]), ageColumn()},
 		Row: row(func(o *corev1.Endpoints, now time.Time) []any {
 			return []any{o.Name, endpointsText(o.Subsets), age(o, now)}
 		}),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -35,6 +36,12 @@ func endpointSliceKind() *kind.Kind {
 				Labels    map[string]string
 			}
 			countSpecs(o, untyped(old), spec{o.Endpoints, o.Ports, o.Labels}, func() any { return spec{old.Endpoints, old.Ports, old.Labels} })
+			if old == nil || !equality.Semantic.DeepEqual(o.Endpoints, old.Endpoints) {
+				// Older versions of the API wrote it.
+				for i := range o.Endpoints {
+					o.Endpoints[i].DeprecatedTopology = nil
+				}
+			}
 		}),
 		Indexes: map[string]func(txn.Object) []string{
 			IndexService: values(func(o *discoveryv1.EndpointSlice) []string { return labelValue(o, discoveryv1.LabelServiceName) }),
@@ -53,7 +60,7 @@ func endpointSliceRow(o *discoveryv1.EndpointSlice, now time.Time) []any {
 	for i, p := range o.Ports {
 		if ports[i] = "*"; p.Port != nil {
 			ports[i] = strconv.Itoa(int(*p.Port))
-		} else if p.Name != nil && *p.Name != "" {
+		} else if p.Name != nil {
 			ports[i] = *p.Name
 		}
 	}

@@ -26,9 +26,11 @@ func eventKind() *kind.Kind {
 		Indexes: map[string]func(txn.Object) []string{
 			IndexInvolvedUID: values(func(o *corev1.Event) []string { return []string{string(o.InvolvedObject.UID)} }),
 		},
-		Validate: validate(checkEvent),
-		Columns:  eventColumns(),
-		Row:      row(eventRow),
+		Name:            rbacName,
+		PlainFinalizers: true,
+		Validate:        validate(checkEvent),
+		Columns:         eventColumns(),
+		Row:             row(eventRow),
 	}
 	serveEventsV1(k)
 	return k

@@ -25,7 +25,7 @@ func ingressKind() *kind.Kind {
 		New:           func() txn.Object { return &networkingv1.Ingress{} },
 		NewList:       func() runtime.Object { return &networkingv1.IngressList{} },
 		Prepare:       p.main,
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(checkIngressStatus)},
 		Validate:      validate(checkIngress),
 		Columns: []column{
 			nameColumn(), str("Class", doc["ingressClassName"]), str("Hosts", "Hosts that incoming requests are matched against before the ingress rule"),

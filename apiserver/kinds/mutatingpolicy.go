@@ -27,7 +27,8 @@ func mutatingAdmissionPolicyKind() *kind.Kind {
 		Prepare: prepare(func(o, old *admissionv1.MutatingAdmissionPolicy) {
 			countSpecs(o, untyped(old), &o.Spec, func() any { return &old.Spec })
 		}),
-		Validate: validate(checkMutatingPolicy),
+		PlainFinalizers: true,
+		Validate:        validate(checkMutatingPolicy),
 		Columns: []column{
 			nameColumn(), integer("Mutations", "Mutations indicates the number of mutation rules defined in this configuration"),
 			str("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"), ageColumn(),
@@ -57,7 +58,8 @@ func mutatingAdmissionPolicyBindingKind() *kind.Kind {
 		Prepare: prepare(func(o, old *admissionv1.MutatingAdmissionPolicyBinding) {
 			countSpecs(o, untyped(old), &o.Spec, func() any { return &old.Spec })
 		}),
-		Validate: validate(checkMutatingBinding),
+		PlainFinalizers: true,
+		Validate:        validate(checkMutatingBinding),
 		Indexes: map[string]func(txn.Object) []string{
 			IndexPolicy: values(func(o *admissionv1.MutatingAdmissionPolicyBinding) []string { return []string{o.Spec.PolicyName} }),
 		},

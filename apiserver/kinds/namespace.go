@@ -30,7 +30,7 @@ func namespaceKind() *kind.Kind {
 		Delete:        deleteNamespace,
 		Held:          func(o txn.Object) bool { return len(o.(*corev1.Namespace).Spec.Finalizers) > 0 },
 		Subresources: map[string]kind.Subresource{
-			"status":   p.statusSubresource(nil),
+			"status":   p.statusSubresource(checkNamespaceStatus),
 			"finalize": {Verbs: []string{"update"}, Prepare: prepare(finalizeNamespace), Validate: validate(checkNamespace)},
 		},
 		Fields: map[string]func(txn.Object) string{

@@ -29,10 +29,18 @@ func nodeKind() *kind.Kind {
 			if old == nil || old.Spec.ConfigSource == nil {
 				o.Spec.ConfigSource = nil
 			}
+			if old == nil || old.Spec.PodPreemptionPolicy == nil {
+				o.Spec.PodPreemptionPolicy = nil
+			}
 		}),
 		Subresources: map[string]kind.Subresource{
-			"status": p.statusSubresource(checkNode),
-			"proxy":  proxySubresource("NodeProxyOptions"),
+			"status": {Verbs: []string{"get", "patch", "update"}, Validate: validate(checkNode), Prepare: prepare(func(o, old *corev1.Node) {
+				p.onlyStatus(o, old)
+				if old.Status.Config == nil {
+					o.Status.Config = nil
+				}
+			})},
+			"proxy": proxySubresource("NodeProxyOptions"),
 		},
 		Fields: map[string]func(txn.Object) string{
 			"spec.unschedulable": text(func(o *corev1.Node) string { return strconv.FormatBool(o.Spec.Unschedulable) }),

@@ -31,10 +31,10 @@ func nodeRow(o *corev1.Node, now time.Time) []any {
 }
 
 func kernelText(info *corev1.NodeSystemInfo) string {
-	if info.KernelVersion == "" || info.Architecture == "" {
+	if info.Architecture == "" {
 		return orUnknown(info.KernelVersion)
 	}
-	return info.KernelVersion + " (" + info.Architecture + ")"
+	return orUnknown(info.KernelVersion) + " (" + info.Architecture + ")"
 }
 
 func nodeStatusText(o *corev1.Node) string {

@@ -26,12 +26,16 @@ func persistentVolumeClaimKind() *kind.Kind {
 		Default:       defaults(defaultPersistentVolumeClaim),
 		Prepare: prepare(func(o, old *corev1.PersistentVolumeClaim) {
 			p.withoutStatus(o, untyped(old))
-			normalizeSources(&o.Spec)
+			var was *corev1.PersistentVolumeClaimSpec
+			if old != nil {
+				was = &old.Spec
+			}
+			normalizeSources(&o.Spec, was)
 			if old == nil {
 				o.Status.Phase = corev1.ClaimPending
 			}
 		}),
-		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources: map[string]kind.Subresource{"status": claimStatus(p.statusSubresource(checkClaimStatus))},
 		Validate:     validate(checkPersistentVolumeClaim),
 		Columns: append([]column{
 			nameColumn(), str("Status", status["phase"]), str("Volume", doc["volumeName"]), str("Capacity", status["capacity"]),
@@ -40,6 +44,19 @@ func persistentVolumeClaimKind() *kind.Kind {
 		}, wide(str("VolumeMode", doc["volumeMode"]))...),
 		Row: row(persistentVolumeClaimRow),
 	}
+}
+
+// claimStatus drops what drivers would tell of a volume's health: only a claim
+// that has it already keeps it.
+func claimStatus(s kind.Subresource) kind.Subresource {
+	main := s.Prepare
+	s.Prepare = func(o, old txn.Object) {
+		main(o, old)
+		if old.(*corev1.PersistentVolumeClaim).Status.HealthStatus == nil {
+			o.(*corev1.PersistentVolumeClaim).Status.HealthStatus = nil
+		}
+	}
+	return s
 }
 
 func persistentVolumeClaimRow(o *corev1.PersistentVolumeClaim, now time.Time) []any {
@@ -65,9 +82,14 @@ func defaultPersistentVolumeClaim(o *corev1.PersistentVolumeClaim) {
 
 // normalizeSources brings the two names of what a claim is filled from
 // together. The old one takes claims and snapshots alone: others, which it let
-// pass once, are dropped.
-func normalizeSources(s *corev1.PersistentVolumeClaimSpec) {
-	if r := s.DataSource; r != nil && s.DataSourceRef == nil {
+// pass once, are dropped, but for claims (old, nil on create) that have one. So
+// are sources in other namespaces.
+func normalizeSources(s, old *corev1.PersistentVolumeClaimSpec) {
+	if r := s.DataSourceRef; r != nil && deref(r.Namespace, "") != "" && (old == nil || old.DataSourceRef == nil) {
+		s.DataSourceRef = nil
+	}
+	has := old != nil && (old.DataSource != nil || old.DataSourceRef != nil)
+	if r := s.DataSource; r != nil && s.DataSourceRef == nil && !has {
 		group := deref(r.APIGroup, "")
 		if (r.Kind != "PersistentVolumeClaim" || group != "") && (r.Kind != "VolumeSnapshot" || group != "snapshot.storage.k8s.io") {
 			s.DataSource = nil

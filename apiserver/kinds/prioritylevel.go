@@ -2,12 +2,14 @@ package kinds
 
 import (
 	"cmp"
+	"fmt"
 	"strconv"
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/util/shufflesharding"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
@@ -79,44 +81,65 @@ func number(n int32) string { return strconv.Itoa(int(n)) }
 func checkPriorityLevel(o, _ *flowcontrolv1.PriorityLevelConfiguration) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
+	if (o.Name == flowcontrolv1.PriorityLevelConfigurationNameExempt) != (s.Type == flowcontrolv1.PriorityLevelEnablementExempt) {
+		c.invalid(p.Child("type"), s.Type, "must be 'Exempt' if and only if `name` is 'exempt'")
+	}
 	oneOf(c, p, "type", s.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)
 	switch {
-	case s.Type == flowcontrolv1.PriorityLevelEnablementExempt && s.Limited != nil:
-		c.forbidden(p.Child("limited"), "must be nil if the type is not Limited")
-	case s.Type == flowcontrolv1.PriorityLevelEnablementLimited && s.Exempt != nil:
-		c.forbidden(p.Child("exempt"), "must be nil if the type is Limited")
+	case s.Type != flowcontrolv1.PriorityLevelEnablementLimited && s.Limited != nil:
+		c.forbidden(p.Child("limited"), "")
 	case s.Type == flowcontrolv1.PriorityLevelEnablementLimited && s.Limited == nil:
-		c.required(p.Child("limited"), "must not be empty when type is Limited")
+		c.required(p.Child("limited"), "")
 	case s.Limited != nil:
 		c.limited(p.Child("limited"), s.Limited)
+	}
+	if s.Type == flowcontrolv1.PriorityLevelEnablementLimited && s.Exempt != nil {
+		c.forbidden(p.Child("exempt"), "")
 	}
 	return c.errs
 }
 
 func (c *checker) limited(p *path, l *flowcontrolv1.LimitedPriorityLevelConfiguration) {
-	c.nonNegativePtr(p, "nominalConcurrencyShares", l.NominalConcurrencyShares)
+	if n := deref(l.NominalConcurrencyShares, 0); n < 0 {
+		c.invalid(p.Child("nominalConcurrencyShares"), n, "must be a non-negative integer")
+	}
 	if n := deref(l.LendablePercent, 0); n < 0 || n > 100 {
 		c.invalid(p.Child("lendablePercent"), n, "must be between 0 and 100, inclusive")
 	}
-	c.nonNegativePtr(p, "borrowingLimitPercent", l.BorrowingLimitPercent)
+	if n := deref(l.BorrowingLimitPercent, 0); n < 0 {
+		c.invalid(p.Child("borrowingLimitPercent"), n, "if specified, must be a non-negative integer")
+	}
 	at, r := p.Child("limitResponse"), &l.LimitResponse
 	oneOf(c, at, "type", r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
 	switch q := r.Queuing; {
-	case r.Type == flowcontrolv1.LimitResponseTypeReject && q != nil:
-		c.forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")
+	case r.Type != flowcontrolv1.LimitResponseTypeQueue && q != nil:
+		c.forbidden(at.Child("queuing"), "")
 	case r.Type == flowcontrolv1.LimitResponseTypeQueue && q == nil:
-		c.required(at.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited")
+		c.required(at.Child("queuing"), "")
 	case q != nil:
-		for _, part := range []struct {
-			name string
-			n    int32
-		}{{"queues", q.Queues}, {"handSize", q.HandSize}, {"queueLengthLimit", q.QueueLengthLimit}} {
-			if part.n <= 0 {
-				c.invalid(at.Child("queuing", part.name), part.n, "must be positive")
-			}
-		}
-		if q.HandSize > q.Queues {
-			c.invalid(at.Child("queuing", "handSize"), q.HandSize, "should not be greater than queues ("+number(q.Queues)+")")
-		}
+		c.queuing(at.Child("queuing"), q)
+	}
+}
+
+// maxQueues is as many as a level may have: every one takes memory.
+const maxQueues = 10_000_000
+
+func (c *checker) queuing(p *path, q *flowcontrolv1.QueuingConfiguration) {
+	if q.QueueLengthLimit <= 0 {
+		c.invalid(p.Child("queueLengthLimit"), q.QueueLengthLimit, "must be positive")
+	}
+	switch {
+	case q.Queues <= 0:
+		c.invalid(p.Child("queues"), q.Queues, "must be positive")
+	case q.Queues > maxQueues:
+		c.invalid(p.Child("queues"), q.Queues, "must not be greater than "+number(maxQueues))
+	}
+	switch at := p.Child("handSize"); {
+	case q.HandSize <= 0:
+		c.invalid(at, q.HandSize, "must be positive")
+	case q.HandSize > q.Queues:
+		c.invalid(at, q.HandSize, "should not be greater than queues ("+number(q.Queues)+")")
+	case shufflesharding.RequiredEntropyBits(int(q.Queues), int(q.HandSize)) > shufflesharding.MaxHashBits:
+		c.invalid(at, q.HandSize, fmt.Sprintf("required entropy bits of deckSize %d and handSize %d should not be greater than %d", q.Queues, q.HandSize, shufflesharding.MaxHashBits))
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -38,16 +37,28 @@ func checkServiceCIDR(o, old *networkingv1.ServiceCIDR) fieldErrors {
 	c := &checker{}
 	p := field.NewPath("spec", "cidrs")
 	if old != nil {
-		if !equality.Semantic.DeepEqual(o.Spec.CIDRs, old.Spec.CIDRs) {
-			c.invalid(p.Index(0), o.Spec.CIDRs, immutable)
+		was, now := old.Spec.CIDRs, o.Spec.CIDRs
+		second := len(was) == 1 && len(now) == 2
+		if len(was) != len(now) && !second {
+			c.invalid(p, now, immutable)
+			return c.errs
 		}
-		return c.errs
+		for i := range was {
+			if was[i] != now[i] {
+				c.invalid(p.Index(i), now[i], immutable)
+			}
+		}
+		if !second {
+			return c.errs
+		}
+		// A second family may come to the first one.
 	}
 	switch n := len(o.Spec.CIDRs); {
 	case n == 0:
 		c.required(p, "at least one CIDR required")
 	case n > 2:
-		c.invalid(p, o.Spec.CIDRs, "may only hold up to 2 values")
+		c.invalid(p, o.Spec, "may only hold up to 2 values")
+		return c.errs
 	}
 	families := map[bool]bool{}
 	for i, text := range o.Spec.CIDRs {

@@ -145,7 +145,7 @@ func TestAdmissionPolicyValidation(t *testing.T) {
 		with("variable's name", func(s *admissionv1.ValidatingAdmissionPolicySpec) {
 			s.Variables = append(s.Variables, admissionv1.Variable{Name: "in", Expression: "1"})
 		},
-			`spec.variables[2].name: Invalid value: "in": name is not a valid CEL identifier`),
+			`spec.variables[2].name: Invalid value: "in": must be a valid CEL identifier`),
 		with("nothing to do", func(s *admissionv1.ValidatingAdmissionPolicySpec) { s.Validations = nil }, ""),
 		with("annotation key", func(s *admissionv1.ValidatingAdmissionPolicySpec) { s.AuditAnnotations[0].Key = "a b" },
 			`spec.auditAnnotations[0].key: Invalid value: "replicas/a b"`),
@@ -159,7 +159,7 @@ func TestAdmissionPolicyValidation(t *testing.T) {
 			b.Spec.ValidationActions = []admissionv1.ValidationAction{"Deny", "Warn"}
 		}, `spec.validationActions: Invalid value: ["Deny","Warn"]: must not contain both Deny and Warn`),
 		on("validatingadmissionpolicybinding", "no action", func(b *admissionv1.ValidatingAdmissionPolicyBinding) { b.Spec.ValidationActions = nil },
-			"spec.validationActions: Required value: at least one validation action is required"),
+			"spec.validationActions: Required value"),
 		on("validatingadmissionpolicybinding", "no param", func(b *admissionv1.ValidatingAdmissionPolicyBinding) { b.Spec.ParamRef.Name = "" },
 			"spec.paramRef: Required value: one of name or selector must be specified"),
 		on("validatingadmissionpolicybinding", "not found action", func(b *admissionv1.ValidatingAdmissionPolicyBinding) { b.Spec.ParamRef.ParameterNotFoundAction = nil },

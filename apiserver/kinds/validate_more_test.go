@@ -53,6 +53,11 @@ func TestQuotaValidation(t *testing.T) {
 			`spec.limits[0].defaultRequest[cpu]: Invalid value: "2": default request value 2 is greater than default limit value 1`),
 		on("limitrange", "defaults of pods", func(o limit) { item(o).Type, item(o).DefaultRequest = "Pod", nil }, "spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'"),
 		on("limitrange", "claims without bounds", func(o limit) { *item(o) = corev1.LimitRangeItem{Type: "PersistentVolumeClaim"} }, "spec.limits[0].limits: Required value: either minimum or maximum storage value is required"),
+		on("limitrange", "type", func(o limit) { item(o).Type = "Lunch" }, `spec.limits[0].type: Invalid value: "Lunch": must be a standard limit type or fully qualified`),
+		on("limitrange", "no resource of containers", func(o limit) {
+			*item(o) = corev1.LimitRangeItem{Type: "Container", MaxLimitRequestRatio: list("pods", "2")}
+		}, `spec.limits[0].maxLimitRequestRatio[pods]: Invalid value: "pods": must be a standard resource for containers`),
+		on("limitrange", "default over max", func(o limit) { item(o).Default = list("cpu", "1500m") }, `spec.limits[0].default[cpu]: Invalid value: "1": default value 1500m is greater than max value 1`),
 		on("limitrange", "small ratio", func(o limit) { item(o).MaxLimitRequestRatio = list("cpu", "500m") }, `spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "500m": ratio 500m is less than 1`),
 		on("limitrange", "ratio beyond max/min", func(o limit) {
 			*item(o) = corev1.LimitRangeItem{Type: "Container", Min: list("cpu", "1"), Max: list("cpu", "2"), MaxLimitRequestRatio: list("cpu", "3")}
@@ -73,6 +78,15 @@ func TestAutoscalerValidation(t *testing.T) {
 	one := ptr.To(resource.MustParse("1"))
 	runMutations(t, []mutation{
 		on("horizontalpodautoscaler", "target's version", func(o hpa) { o.Spec.ScaleTargetRef.APIVersion = "a/b/c" }, `spec.scaleTargetRef.apiVersion: Invalid value: "a/b/c"`),
+		on("horizontalpodautoscaler", "target without group", func(o hpa) { o.Spec.ScaleTargetRef.APIVersion = "v1" }, `spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group`),
+		on("horizontalpodautoscaler", "target of the core group", func(o hpa) {
+			o.Spec.ScaleTargetRef.APIVersion, o.Spec.ScaleTargetRef.Kind = "v1", "ReplicationController"
+		}, ""),
+		on("horizontalpodautoscaler", "to zero by nothing outside", func(o hpa) { o.Spec.MinReplicas = ptr.To[int32](0) }, "spec.metrics: Forbidden: must specify at least one Object or External metric"),
+		on("horizontalpodautoscaler", "to zero", func(o hpa) {
+			o.Spec.MinReplicas, *metric(o) = ptr.To[int32](0), external(autoscalingv2.MetricTarget{Type: "Value", Value: one})
+		}, ""),
+		on("horizontalpodautoscaler", "no most", func(o hpa) { o.Spec.MaxReplicas, o.Spec.MinReplicas = 0, nil }, "spec.maxReplicas: Required value"),
 		on("horizontalpodautoscaler", "target's name", func(o hpa) { o.Spec.ScaleTargetRef.Name = "../x" }, `spec.scaleTargetRef.name: Invalid value: "../x"`),
 		on("horizontalpodautoscaler", "window", func(o hpa) { down(o).StabilizationWindowSeconds = ptr.To[int32](3601) }, "spec.behavior.scaleDown.stabilizationWindowSeconds: Invalid value: 3601: must be less than or equal to 3600"),
 		on("horizontalpodautoscaler", "choice", func(o hpa) { down(o).SelectPolicy = ptr.To(autoscalingv2.ScalingPolicySelect("Any")) }, `spec.behavior.scaleDown.selectPolicy: Unsupported value: "Any"`),

@@ -6,6 +6,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -44,8 +45,9 @@ func checkVolumeAttachment(o, old *storagev1.VolumeAttachment) fieldErrors {
 		c.invalid(p, nil, immutable)
 	}
 	c.driverName(p, "attacher", s.Attacher)
-	if s.NodeName == "" {
-		c.required(p.Child("nodeName"), "")
+	c.messages(p, "nodeName", s.NodeName, validation.IsDNS1123Subdomain(s.NodeName))
+	if n := s.Source.PersistentVolumeName; n != nil {
+		c.messages(p.Child("source"), "persistentVolumeName", *n, validation.IsDNS1123Subdomain(*n))
 	}
 	switch source := s.Source; {
 	case source.PersistentVolumeName == nil && source.InlineVolumeSpec == nil:

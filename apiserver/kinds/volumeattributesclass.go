@@ -35,7 +35,7 @@ const maxAttributes = 512
 func checkVolumeAttributesClass(o, old *storagev1.VolumeAttributesClass) fieldErrors {
 	c := &checker{}
 	at := field.NewPath("parameters")
-	c.driverName(nil, "driverName", o.DriverName)
+	c.provisioner("driverName", o.DriverName)
 	switch {
 	case len(o.Parameters) == 0:
 		c.required(at, "must contain at least one key/value pair")
@@ -43,7 +43,7 @@ func checkVolumeAttributesClass(o, old *storagev1.VolumeAttributesClass) fieldEr
 		c.add(field.TooMany(at, len(o.Parameters), maxAttributes))
 	}
 	if _, ok := o.Parameters[""]; ok {
-		c.invalid(at, "", "field must not be empty.")
+		c.invalid(at, "", "field can not be empty.")
 	}
 	if old == nil {
 		return c.errs

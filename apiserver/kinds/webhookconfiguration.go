@@ -34,6 +34,7 @@ func validatingWebhookConfigurationKind() *kind.Kind {
 		Prepare: prepare(func(o, old *admissionv1.ValidatingWebhookConfiguration) {
 			countSpecs(o, untyped(old), o.Webhooks, func() any { return old.Webhooks })
 		}),
+		PlainFinalizers: true,
 		Validate: validate(func(o, old *admissionv1.ValidatingWebhookConfiguration) fieldErrors {
 			if old == nil {
 				return checkHooks(hooksOf(o.Webhooks, validatingHook), nil)
@@ -64,6 +65,7 @@ func mutatingWebhookConfigurationKind() *kind.Kind {
 		Prepare: prepare(func(o, old *admissionv1.MutatingWebhookConfiguration) {
 			countSpecs(o, untyped(old), o.Webhooks, func() any { return old.Webhooks })
 		}),
+		PlainFinalizers: true,
 		Validate: validate(func(o, old *admissionv1.MutatingWebhookConfiguration) fieldErrors {
 			if old == nil {
 				return checkHooks(hooksOf(o.Webhooks, mutatingHook), nil)
