@@ -97,13 +97,13 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return out, nil
 	}
 	out.Digest = p.Digest(s.engine.cfg.Key, view)
-	var changes []txn.Change // later stages stand on earlier ones
-	for _, stage := range p.Stages {
-		changes = append(changes, stage.Changes...)
-	}
+	changes, refs := apply.WithHooks(view, s.name, p) // later stages stand on earlier ones
 	result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(changes))
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
+	}
+	for i := range result.Outcomes {
+		result.Outcomes[i].Change.Ref = refs[i]
 	}
 	s.judge(out, p, set, result)
 	s.moves(out, p)
@@ -114,7 +114,14 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 
 // judge adds the API server's outcomes to a preview.
 func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, result *txn.Result) {
+	hooks := map[txn.Ref]bool{}
+	for _, h := range p.Hooks {
+		hooks[h.Ref] = true
+	}
 	for _, o := range result.Outcomes {
+		if hooks[o.Change.Ref] && o.Err == nil {
+			continue // is run, and no part of what the source has
+		}
 		one := v1alpha1.ObjectOutcome{Object: o.Change.Ref.String(), Operation: string(o.Operation), Origin: o.Change.Origin}
 		e := p.Next.Entries[o.Change.Ref]
 		one.MovedFrom = movedFrom(s.inventory.Entries[o.Change.Ref].Origin, e.Origin)

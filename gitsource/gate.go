@@ -87,6 +87,7 @@ func (s *source) fail(ctx context.Context, problems []v1alpha1.Problem, message 
 	to := s.fallback(s.release.Spec.Commit)
 	if to == "" {
 		s.finish(v1alpha1.ReleaseFailed, message)
+		s.tell(func(*pending) {}) // its hooks for that
 		return
 	}
 	st.RolledBackTo = to

@@ -14,6 +14,7 @@ type owners struct {
 	mu      sync.RWMutex // guards all below
 	entries map[txn.Ref]owner
 	rules   map[string]*drift.Rules // by source
+	watched map[string]map[txn.Ref]bool
 }
 
 type owner struct {
@@ -24,7 +25,7 @@ type owner struct {
 var _ drift.Inventories = (*owners)(nil)
 
 func newOwners() *owners {
-	return &owners{entries: map[txn.Ref]owner{}, rules: map[string]*drift.Rules{}}
+	return &owners{entries: map[txn.Ref]owner{}, rules: map[string]*drift.Rules{}, watched: map[string]map[txn.Ref]bool{}}
 }
 
 // Lookup implements drift.Inventories.
@@ -53,6 +54,30 @@ func (o *owners) rule(source string, r *drift.Rules) {
 func (o *owners) source(ref txn.Ref) (string, bool) {
 	source, _, ok := o.Lookup(ref)
 	return source, ok
+}
+
+// watch sets what else a source wants to be told of.
+func (o *owners) watch(source string, refs map[txn.Ref]bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(refs) == 0 {
+		delete(o.watched, source)
+		return
+	}
+	o.watched[source] = refs
+}
+
+// watchers are the sources that want to be told of an object beside its owner.
+func (o *owners) watchers(ref txn.Ref) []string {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	var out []string
+	for source, refs := range o.watched {
+		if refs[ref] {
+			out = append(out, source)
+		}
+	}
+	return out
 }
 
 // replace turns a source's inventory from old into next.

@@ -16,6 +16,7 @@ type pending struct {
 	opened bool                // the repository may have come or gone
 	all    bool                // every object must be compared with git
 	writes []txn.Write         // of objects in the inventory
+	hooks  []txn.Write         // of objects that are watched for hooks
 	plans  []string            // Plans that were asked for
 	// forgiven are Releases that somebody has deleted: their commits are no
 	// longer quarantined.

@@ -62,7 +62,8 @@ type source struct {
 	reverting reverting
 
 	waiting *apply.Waiting // nil while no wave waits
-	owed    bool           // everything is to be compared once the commit is applied
+	hooks   hooks
+	owed    bool // everything is to be compared once the commit is applied
 
 	status  v1alpha1.GitSourceStatus
 	release *v1alpha1.Release // of the newest commit that was tried
@@ -207,6 +208,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		s.retryAt = time.Time{}
 	}
 	s.observe(ctx, p.writes)
+	s.observeHooks(p.hooks)
 	var err error
 	woken := s.slept && !s.suspended()
 	if woken {
@@ -217,7 +219,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		p.all = true
 	}
 	s.ruled = now
-	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable() {
+	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable() || s.hooksDue(p.hooks) {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -233,6 +235,9 @@ func (s *source) step(ctx context.Context, p pending) error {
 	s.previews.note(p.writes, p.all)
 	if err == nil && (p.refs || p.opened || p.object != nil || p.all || due || s.previews.isDue(now)) {
 		err = s.lookAtPreviews(ctx)
+	}
+	if err == nil {
+		err = s.runHooks(ctx)
 	}
 	s.settle(ctx)
 	s.revert()
@@ -297,6 +302,11 @@ func (s *source) next() time.Duration {
 	if s.object != nil {
 		if s.release != nil && (s.release.Status.Phase == v1alpha1.ReleaseProgressing || s.release.Status.Phase == v1alpha1.ReleaseApplying) {
 			sooner(s.deadline())
+		}
+		if s.release != nil && over(s.release.Status.Phase) {
+			if r := unfinishedRun(s.release.Status.Hooks, v1alpha1.HookOnFailure); r != nil && r.Phase == v1alpha1.HookRunning {
+				sooner(s.hookDeadline(r))
+			}
 		}
 		if p := s.object.Spec.Suspend; p != nil && p.Until != nil && s.suspended() {
 			sooner(p.Until.Time)

@@ -58,6 +58,9 @@ func (s *source) settle(ctx context.Context) {
 	health := s.tracker.Health()
 	open := s.release != nil && s.release.Spec.Commit == s.inventory.Head.Commit && s.inventory.Head.Complete &&
 		(s.release.Status.Phase == v1alpha1.ReleaseProgressing || s.release.Status.Phase == v1alpha1.ReleaseFailed)
+	if open && s.settleHooks(ctx) {
+		return
+	}
 	if health == v1alpha1.HealthHealthy {
 		if open {
 			s.finish(v1alpha1.ReleaseHealthy, "")
@@ -82,10 +85,38 @@ func (s *source) settle(ctx context.Context) {
 	}
 }
 
+// settleHooks looks at the hooks after a commit that is written. It tells
+// whether the commit's end is up to them.
+func (s *source) settleHooks(ctx context.Context) bool {
+	st := &s.release.Status
+	if r := failedRun(st.Hooks, afterHooks...); r != nil {
+		failure := &hookFailure{*r}
+		if st.Phase == v1alpha1.ReleaseProgressing {
+			s.fail(ctx, []v1alpha1.Problem{failure.problem()}, failure.Error())
+		}
+		s.status.Health = v1alpha1.HealthDegraded
+		s.condition(v1alpha1.ConditionHealthy, false, v1alpha1.HealthDegraded, failure.Error())
+		return true
+	}
+	r := unfinishedRun(st.Hooks, afterHooks...)
+	if r == nil || s.tracker.Health() != v1alpha1.HealthHealthy {
+		return false
+	}
+	st.Message = (&hookWait{*r}).Error()
+	s.status.Health = v1alpha1.HealthProgressing
+	s.condition(v1alpha1.ConditionHealthy, false, v1alpha1.HealthProgressing, st.Message)
+	return true
+}
+
 // finish closes the release.
 func (s *source) finish(phase v1alpha1.ReleasePhase, message string) {
 	st := &s.release.Status
 	st.Phase, st.Message, st.FinishedTime = phase, message, s.stamp()
+	stages := []v1alpha1.HookStage{v1alpha1.HookPre, v1alpha1.HookSync, v1alpha1.HookPost}
+	if phase == v1alpha1.ReleaseHealthy {
+		stages = []v1alpha1.HookStage{v1alpha1.HookOnFailure}
+	}
+	skipRuns(st.Hooks, "", stages...)
 	if phase == v1alpha1.ReleaseHealthy {
 		st.Problems = nil
 		s.healthy()
@@ -156,6 +187,7 @@ func (s *source) superseded(view txn.View) []txn.Change {
 		changed.Status.Phase = v1alpha1.ReleaseSuperseded
 		changed.Status.Message = fmt.Sprintf("%.12s was applied before it became healthy", this.Spec.Commit)
 		changed.Status.FinishedTime = s.stamp()
+		skipRuns(changed.Status.Hooks, "a newer commit came", v1alpha1.HookPre, v1alpha1.HookSync, v1alpha1.HookPost, v1alpha1.HookOnFailure)
 		changes = append(changes, s.write(txn.Update, txn.Ref{Resource: releases, Name: r.Name}, "status", changed))
 	}
 	return changes

@@ -34,6 +34,8 @@ func TestStories(t *testing.T) {
 		"git":          (*story).runGit,        // ARGS... in work/
 		"push":         (*story).commit,        // [MESSAGE]; \n is a new line
 		"await":        (*story).awaitThe,      // PHASE [SOURCE], of work's HEAD
+		"hooks":        (*story).hooks,         // prints those of the Release of work's HEAD
+		"runs":         (*story).wantRuns,      // STAGE PHASE, of every hook of the stage
 		"message":      (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
 		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
@@ -169,6 +171,31 @@ func (s *story) wantMessage(_ *testscript.TestScript, args []string) error {
 		r := s.release(sourceArg(args, 1), head)
 		if r == nil || !strings.Contains(r.Status.Message, args[0]) {
 			return fmt.Sprintf("the release is %+v", r)
+		}
+		return ""
+	}))
+}
+
+func (s *story) hooks(ts *testscript.TestScript, _ []string) error {
+	for _, r := range s.release("main", s.head()).Status.Hooks {
+		fmt.Fprintln(ts.Stdout(), r.Stage, r.Weight, r.Object, r.Phase)
+	}
+	return nil
+}
+
+func (s *story) wantRuns(_ *testscript.TestScript, args []string) error {
+	head := s.head()
+	return failure(s.await(func() string {
+		n := 0
+		for _, r := range s.release("main", head).Status.Hooks {
+			if string(r.Stage) == args[0] {
+				if n++; string(r.Phase) != args[1] {
+					return fmt.Sprintf("%+v", r)
+				}
+			}
+		}
+		if n == 0 {
+			return "there are none"
 		}
 		return ""
 	}))

@@ -103,8 +103,17 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 			s.tell(func(p *pending) { p.all = true })
 		}
 	}
-	if w := apply.AsWaiting(err); w != nil {
+	var running *hookWait
+	var failed *hookFailure
+	switch w := apply.AsWaiting(err); {
+	case w != nil:
 		s.wait(w)
+		return nil
+	case errors.As(err, &running):
+		return nil
+	case errors.As(err, &failed):
+		s.tried = this
+		s.failedBefore(ctx, failed)
 		return nil
 	}
 	refused := apply.AsRefused(err)
@@ -270,7 +279,7 @@ func (s *source) underWay() bool {
 	case v1alpha1.ReleasePlanned, v1alpha1.ReleaseApplying:
 		return true
 	case v1alpha1.ReleaseFailed:
-		return s.inventory.Head.Commit == s.release.Spec.Commit
+		return s.inventory.Head.Commit == s.release.Spec.Commit || failedRun(s.release.Status.Hooks, v1alpha1.HookPre) != nil
 	}
 	return false
 }
@@ -324,6 +333,12 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 		job.Along = s.alongBack
 	default:
 		job.Along = s.along
+	}
+	s.hooks.pre = false
+	if !current && !aim.back() {
+		if err := s.before(ctx, job); err != nil {
+			return err
+		}
 	}
 	if err := s.engine.applier.Apply(ctx, job); err != nil {
 		s.restoreNotes(written)
@@ -396,7 +411,7 @@ func (s *source) along(view txn.View, p *plan.Plan, stage, stages int) []txn.Cha
 // healthyAtOnce tells whether the objects of a plan are healthy as soon as
 // they are written, and all others already are.
 func (s *source) healthyAtOnce(p *plan.Plan) bool {
-	if s.tracker.Health() != v1alpha1.HealthHealthy {
+	if s.tracker.Health() != v1alpha1.HealthHealthy || unfinishedRun(s.release.Status.Hooks, afterHooks...) != nil {
 		return false
 	}
 	for _, stage := range p.Stages {

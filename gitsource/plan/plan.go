@@ -62,7 +62,9 @@ type Plan struct {
 	Next *Inventory
 	// Desired are the objects of the set by reference.
 	Desired map[txn.Ref]*render.Object
-	Counts  v1alpha1.OperationCounts
+	// Hooks are the objects of the set that are run and not kept.
+	Hooks  []Hook
+	Counts v1alpha1.OperationCounts
 	// Problems, when there are any, forbid the plan.
 	Problems []v1alpha1.Problem
 	// Held says that only a consent is missing.
@@ -133,6 +135,12 @@ func (p *Plan) resolve(in *Input) []wanted {
 			fail("%v", err)
 			continue
 		}
+		if is, err := p.hook(w); err != nil {
+			fail("%v", err)
+			continue
+		} else if is {
+			continue
+		}
 		if twice, ok := p.Desired[w.ref]; ok {
 			fail("is written down twice: also at %s", twice.Origin())
 			continue
@@ -143,12 +151,19 @@ func (p *Plan) resolve(in *Input) []wanted {
 				continue
 			}
 		}
-		if w.wave, err = wave(o.Body.GetAnnotations()); err != nil {
+		if w.wave, err = waveOf(o.Body); err != nil {
 			fail("%v", err)
 			continue
 		}
 		p.Desired[w.ref] = o
 		all = append(all, w)
+	}
+	for _, h := range p.Hooks {
+		if o, ok := p.Desired[h.Ref]; ok {
+			p.Problems = append(p.Problems, v1alpha1.Problem{
+				File: h.Object.File, Line: h.Object.Line, Object: h.Ref.String(), Message: "is a hook and an object of the same commit: also at " + o.Origin(),
+			})
+		}
 	}
 	return all
 }
@@ -163,9 +178,13 @@ func describe(o *render.Object, ref txn.Ref) string {
 // prune lists what is no longer desired and still there.
 func (p *Plan) prune(in *Input) []Entry {
 	var deletes []Entry
+	hooks := map[txn.Ref]bool{}
+	for _, h := range p.Hooks {
+		hooks[h.Ref] = true
+	}
 	for ref, e := range in.Inventory.Entries {
-		if _, ok := p.Desired[ref]; ok {
-			continue
+		if _, ok := p.Desired[ref]; ok || hooks[ref] {
+			continue // or has become a hook, and is dealt with as one
 		}
 		if !ptr.Deref(in.Spec.Prune, true) {
 			p.Next.Entries[ref] = e // stays ours, should pruning be switched on

@@ -6,12 +6,26 @@ import (
 	"slices"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 )
+
+// waveOf is wave without a copy of the annotations, which most objects' waves
+// are not worth.
+func waveOf(body *unstructured.Unstructured) (int, error) {
+	found, _, _ := unstructured.NestedFieldNoCopy(body.Object, "metadata", "annotations")
+	annotations, _ := found.(map[string]any)
+	for _, key := range []string{v1alpha1.AnnotationWave, argoWave} {
+		if text, ok := annotations[key].(string); ok {
+			return wave(map[string]string{key: text})
+		}
+	}
+	return 0, nil
+}
 
 // Waits tells how objects are.
 type Waits interface {

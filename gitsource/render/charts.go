@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/gitsource/render/helm"
@@ -268,11 +269,22 @@ func (b *chartBuild) take(out helm.Output) {
 	}
 }
 
+// hooked tells whether annotations make an object a hook.
+func hooked(body *unstructured.Unstructured) bool {
+	annotations, _, _ := unstructured.NestedFieldNoCopy(body.Object, "metadata", "annotations")
+	m, _ := annotations.(map[string]any)
+	for _, key := range []string{v1alpha1.AnnotationHook, helmHook, argoHook} {
+		if text, _ := m[key].(string); text != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // finish gives an object the form that is compared and applied.
 func (u *run) finish(o *Object) *Object {
 	o.Body = storable(o.Body)
-	annotations := o.Body.GetAnnotations()
-	o.Hook = annotations[helmHook] != "" || annotations[argoHook] != ""
+	o.Hook = hooked(o.Body)
 	o.Digest = digest(u.cfg.Key, o.Body)
 	return o
 }

@@ -2,6 +2,8 @@ package render
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -129,6 +131,9 @@ func (r *result) take(file string, node *yaml.Node, value any) {
 	}
 	metadata, ok := body["metadata"].(map[string]any)
 	name, _ := metadata["name"].(string)
+	if name == "" {
+		name = generated(body, metadata)
+	}
 	if !ok || name == "" {
 		if _, generated := metadata["generateName"]; generated {
 			fail(kind, "has generateName, but an object in git needs a name of its own: set metadata.name")
@@ -143,6 +148,23 @@ func (r *result) take(file string, node *yaml.Node, value any) {
 		delete(metadata, field)
 	}
 	r.objects = append(r.objects, &Object{Body: &unstructured.Unstructured{Object: body}, File: file, Line: int32(node.Line), written: true})
+}
+
+// generated names a hook that wants a name made for it: by what it is, so that
+// the same hook is found again. It gives nothing for other objects.
+func generated(body, metadata map[string]any) string {
+	prefix, _ := metadata["generateName"].(string)
+	if prefix == "" || !hooked(&unstructured.Unstructured{Object: body}) {
+		return ""
+	}
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return ""
+	}
+	name := fmt.Sprintf("%s%x", prefix, sha256.Sum256(encoded))[:len(prefix)+10]
+	metadata["name"] = name
+	delete(metadata, "generateName")
+	return name
 }
 
 func child(node *yaml.Node, key string) *yaml.Node {

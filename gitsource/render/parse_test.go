@@ -123,3 +123,20 @@ items:
 		t.Errorf("the last is at %s with digest %s", o.Origin(), o.Digest)
 	}
 }
+
+// TestGeneratedNamesOfHooks: a hook with generateName gets a name that is the
+// same as long as the hook is.
+func TestGeneratedNamesOfHooks(t *testing.T) {
+	t.Parallel()
+	hook := "apiVersion: v1\nkind: Pod\nmetadata: {generateName: smoke-, annotations: {argocd.argoproj.io/hook: PostSync}}\nspec: {priority: %d}\n"
+	name := func(n int) string {
+		set, problems := renderFiles(t, map[string]string{"x.yaml": fmt.Sprintf(hook, n)})
+		if len(problems) > 0 || len(set.Objects) != 1 || !set.Objects[0].Hook {
+			t.Fatalf("problems %v, set %v", problems, set)
+		}
+		return set.Objects[0].Body.GetName()
+	}
+	if one := name(1); !strings.HasPrefix(one, "smoke-") || len(one) != 16 || one != name(1) || one == name(2) {
+		t.Errorf("names %s, %s and %s", one, name(1), name(2))
+	}
+}

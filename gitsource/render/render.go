@@ -38,7 +38,8 @@ type Object struct {
 	// Chain are the files that have shaped it after that: a chart and its values
 	// files, or kustomizations, in order.
 	Chain []string
-	// Hook says that its annotations make it a hook, of Helm or of Argo CD.
+	// Hook says that its annotations make it a hook: the project's own, Helm's
+	// or Argo CD's.
 	Hook bool
 	// Digest is a keyed digest of the body; equal digests are equal bodies.
 	Digest string

@@ -16,8 +16,11 @@ const (
 	// AnnotationHookDelete says when a hook's object is deleted: a comma-separated
 	// list of the HookDelete words.
 	AnnotationHookDelete = GroupName + "/hook-delete"
-	// AnnotationHookOf is put on the objects of hooks: the source.
+	// AnnotationHookOf is put on the objects of hooks: the name of the source.
 	AnnotationHookOf = GroupName + "/hook-of"
+	// AnnotationHookRun is put on the objects of hooks: the commit and the stage
+	// that they were made for, as "4f3c2b1a0d9e/pre".
+	AnnotationHookRun = GroupName + "/hook-run"
 	// AnnotationReplace with the value ReplaceAllowed consents that an object is
 	// deleted and created anew where a change needs that.
 	AnnotationReplace = GroupName + "/replace"

@@ -2,7 +2,6 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // +genclient
@@ -202,9 +201,6 @@ type HookRun struct {
 	Origin string `json:"origin,omitempty"`
 	// Phase is how far it has come.
 	Phase HookPhase `json:"phase"`
-	// UID is that of the object that was made for this run.
-	// +optional
-	UID types.UID `json:"uid,omitempty"`
 	// StartedTime is when its object was made.
 	// +optional
 	StartedTime *metav1.Time `json:"startedTime,omitempty"`

@@ -1,0 +1,79 @@
+package plan_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/headway-sh/headway/gitsource/plan"
+)
+
+// TestHooks: the words of the project, of Helm and of Argo CD, for a first
+// commit and for a later one.
+func TestHooks(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ annotations, install, upgrade, problem string }{
+		"pre and on-failure":       {"gitops.headway.sh/hook: 'pre, on-failure', gitops.headway.sh/hook-weight: '3'", "pre 3, on-failure 3", "pre 3, on-failure 3", ""},
+		"unknown stage":            {"gitops.headway.sh/hook: before", "", "", `knows no "before"`},
+		"weight is no number":      {"gitops.headway.sh/hook: pre, gitops.headway.sh/hook-weight: high", "", "", "must be a whole number"},
+		"unknown deletion":         {"gitops.headway.sh/hook: pre, gitops.headway.sh/hook-delete: never", "", "", `knows no "never"`},
+		"own words win":            {"gitops.headway.sh/hook: post, helm.sh/hook: pre-install", "post 0", "post 0", ""},
+		"helm install":             {"helm.sh/hook: 'pre-install,post-install', helm.sh/hook-weight: '-2'", "pre -2, post -2", "", ""},
+		"helm both":                {"helm.sh/hook: 'pre-install,pre-upgrade'", "pre 0", "pre 0", ""},
+		"helm test never runs":     {"helm.sh/hook: test", "", "", ""},
+		"helm rollback never runs": {"helm.sh/hook: 'pre-rollback,post-delete'", "", "", ""},
+		"argo":                     {"argocd.argoproj.io/hook: 'PreSync,SyncFail', argocd.argoproj.io/sync-wave: '4'", "pre 4, on-failure 4", "pre 4, on-failure 4", ""},
+		"argo sync":                {"argocd.argoproj.io/hook: Sync", "sync 0", "sync 0", ""},
+		"argo skip":                {"argocd.argoproj.io/hook: Skip", "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := object(t, fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: h, annotations: {%s}}}", c.annotations))
+			o.Hook = true
+			p := plan.Make(newBench().input(t, o))
+			if len(p.Problems) > 0 || c.problem != "" {
+				if c.problem == "" || len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Message, c.problem) {
+					t.Fatalf("problems %v, want %q", p.Problems, c.problem)
+				}
+				return
+			}
+			if n := len(p.Desired) + len(p.Stages[0].Changes); n != 0 {
+				t.Errorf("the hook is part of the set")
+			}
+			if diff := cmp.Diff([2]string{c.install, c.upgrade}, [2]string{runs(p, true), runs(p, false)}); diff != "" {
+				t.Errorf("runs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func runs(p *plan.Plan, install bool) string {
+	var out []string
+	for _, r := range plan.Runs(p.Hooks, install) {
+		out = append(out, fmt.Sprint(r.Stage, " ", r.Weight))
+	}
+	return strings.Join(out, ", ")
+}
+
+// TestCRDInstallIsNoHook: a definition that old charts call a hook stays.
+func TestCRDInstallIsNoHook(t *testing.T) {
+	t.Parallel()
+	o := object(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: h, annotations: {helm.sh/hook: crd-install}}}")
+	o.Hook = true
+	if p := plan.Make(newBench().input(t, o)); len(p.Desired) != 1 || len(p.Hooks) != 0 {
+		t.Errorf("desired %v, hooks %v", p.Desired, p.Hooks)
+	}
+}
+
+// TestHookIsNoObject: the same object cannot be both.
+func TestHookIsNoObject(t *testing.T) {
+	t.Parallel()
+	hook := object(t, "{apiVersion: v1, kind: Pod, metadata: {name: h, annotations: {gitops.headway.sh/hook: pre}}}")
+	hook.Hook = true
+	p := plan.Make(newBench().input(t, hook, object(t, "{apiVersion: v1, kind: Pod, metadata: {name: h}}")))
+	if len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Message, "is a hook and an object") {
+		t.Errorf("problems %v", p.Problems)
+	}
+}
