@@ -56,6 +56,10 @@ bench: ## the built binary's figures, one a line (BENCH="flags of test/bench")
 bench-api: build ## the API server's figures, one a line (BENCH="flags of test/bench/api")
 	$(GO) run ./test/bench/api $(BENCH)
 
+.PHONY: bench-git
+bench-git: build ## the GitOps engine's figures, one a line (BENCH="flags of test/bench/git")
+	$(GO) run ./test/bench/git $(BENCH)
+
 .PHONY: bench-go
 bench-go: ## run the benchmarks of every component
 	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -Ev '/test/(e2e|vm)')

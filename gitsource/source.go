@@ -60,6 +60,8 @@ type source struct {
 	fights    []v1alpha1.Problem // with drift
 	slept     bool               // was suspended when last looked at
 	reverting reverting
+	told      time.Time // when the status last said what is not healthy
+	untold    bool      // it has to be said anew
 
 	waiting *apply.Waiting // nil while no wave waits
 	hooks   hooks
@@ -299,6 +301,9 @@ func (s *source) next() time.Duration {
 	sooner(s.rules.Next(s.now()))
 	sooner(s.previews.due())
 	sooner(s.reverting.at)
+	if s.untold {
+		sooner(s.told.Add(tellEvery))
+	}
 	if s.object != nil {
 		if s.release != nil && (s.release.Status.Phase == v1alpha1.ReleaseProgressing || s.release.Status.Phase == v1alpha1.ReleaseApplying) {
 			sooner(s.deadline())

@@ -76,13 +76,16 @@ func (s *source) settle(ctx context.Context) {
 	if !open || s.release.Status.Phase == v1alpha1.ReleaseFailed {
 		return
 	}
-	problems := s.tracker.Problems(s.inventory, maxProblems)
-	switch late := !s.now().Before(s.deadline()); {
-	case health == v1alpha1.HealthDegraded:
-		s.fail(ctx, problems, problems[0].String())
-	case late:
-		s.fail(ctx, problems, fmt.Sprintf("not healthy within %s: %s", s.object.Spec.Timeout.Duration, problems[0]))
+	late := !s.now().Before(s.deadline())
+	if health != v1alpha1.HealthDegraded && !late {
+		return
 	}
+	problems := s.tracker.Problems(s.inventory, maxProblems)
+	message := problems[0].String()
+	if health != v1alpha1.HealthDegraded {
+		message = fmt.Sprintf("not healthy within %s: %s", s.object.Spec.Timeout.Duration, message)
+	}
+	s.fail(ctx, problems, message)
 }
 
 // settleHooks looks at the hooks after a commit that is written. It tells
@@ -124,13 +127,23 @@ func (s *source) finish(phase v1alpha1.ReleasePhase, message string) {
 }
 
 func (s *source) healthy() {
+	s.untold = false
 	s.status.Health = v1alpha1.HealthHealthy
 	s.status.HealthyCommit = s.status.AppliedCommit
 	s.condition(v1alpha1.ConditionHealthy, true, "Healthy", "every object is healthy")
 }
 
+// tellEvery is how often the status says anew what is not healthy while many
+// objects are on their way: not with each that arrives.
+const tellEvery = time.Second
+
 func (s *source) unhealthy(health string) {
 	s.status.Health = health
+	old := meta.FindStatusCondition(s.status.Conditions, v1alpha1.ConditionHealthy)
+	if s.untold = old != nil && old.Reason == health && s.now().Before(s.told.Add(tellEvery)); s.untold {
+		return
+	}
+	s.told = s.now()
 	message := ""
 	if problems := s.tracker.Problems(s.inventory, 1); len(problems) > 0 {
 		message = problems[0].String()

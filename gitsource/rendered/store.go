@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +37,11 @@ type Store struct {
 	dir  string
 	seal *seal
 
-	mu sync.Mutex // guards the files: pruning must not race with keeping
+	mu    sync.Mutex    // guards the files: pruning must not race with keeping
+	small *flate.Writer // guarded by mu: a new one costs more than what it writes
+	// there are objects that are known to be there, of the set that was put
+	// last; guarded by mu.
+	there map[string]bool
 }
 
 // Open opens a directory, which is made when it is not there. The key is the
@@ -51,7 +56,11 @@ func Open(dir string, key []byte) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rendered commits: %w", err)
 	}
-	return &Store{dir: dir, seal: s}, nil
+	small, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		return nil, fmt.Errorf("open rendered commits: %w", err)
+	}
+	return &Store{dir: dir, seal: s, small: small}, nil
 }
 
 // Info is what is known of a kept commit without its objects.
@@ -89,20 +98,19 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 	defer s.mu.Unlock()
 	kept := set{Kept: at.UTC(), Objects: make([]entry, len(rendered.Objects))}
 	for i, o := range rendered.Objects {
-		if !digest.MatchString(o.Digest) {
+		if !isDigest(o.Digest) {
 			return fmt.Errorf("keep %s: %s has no digest", rendered.Commit, o.Origin())
 		}
 		kept.Objects[i] = entry{Digest: o.Digest, File: o.File, Line: o.Line, Chain: o.Chain, Hook: o.Hook}
 	}
+	there := make(map[string]bool, len(rendered.Objects))
 	for _, o := range rendered.Objects {
-		path := s.object(o.Digest)
-		if _, err := os.Stat(path); err == nil {
-			continue
-		}
-		if err := s.write(path, o.Digest, o.Body.Object); err != nil {
+		if err := s.putObject(o); err != nil {
 			return fmt.Errorf("keep %s: %w", o.Origin(), err)
 		}
+		there[o.Digest] = true
 	}
+	s.there = there
 	if old, err := s.read(source, rendered.Commit); err == nil && reflect.DeepEqual(old.Objects, kept.Objects) {
 		return nil
 	}
@@ -110,6 +118,18 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 		return fmt.Errorf("keep %s: %w", rendered.Commit, err)
 	}
 	return nil
+}
+
+// putObject keeps an object, unless it is there.
+func (s *Store) putObject(o *render.Object) error {
+	if s.there[o.Digest] {
+		return nil
+	}
+	path := s.object(o.Digest)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	return s.write(path, o.Digest, o.Body.Object)
 }
 
 // Get gives a kept commit. The lines of single fields are not kept with it.
@@ -125,6 +145,7 @@ func (s *Store) Get(source string, commit repo.ID) (*render.Set, error) {
 		body := &unstructured.Unstructured{}
 		if err := s.load(s.object(e.Digest), e.Digest, body); err != nil {
 			// Put writes what is not there.
+			delete(s.there, e.Digest)
 			return nil, fmt.Errorf("%s: %w", commit, errors.Join(ErrDamaged, err, os.Remove(s.object(e.Digest))))
 		}
 		out.Objects[i] = &render.Object{Body: body, File: e.File, Line: e.Line, Chain: e.Chain, Hook: e.Hook, Digest: e.Digest}
@@ -212,6 +233,7 @@ func (s *Store) Prune(source string, keep func(n int, i Info) bool) error {
 
 // sweep removes the objects that no commit of any source has.
 func (s *Store) sweep() error {
+	s.there = nil
 	sources, err := os.ReadDir(filepath.Join(s.dir, "sets"))
 	if err != nil {
 		return fmt.Errorf("prune rendered objects: %w", err)
@@ -240,10 +262,12 @@ func (s *Store) sweep() error {
 	})
 }
 
-var (
-	sourceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
-	digest     = regexp.MustCompile(`^[0-9a-f]{32}$`)
-)
+var sourceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+
+// isDigest tells whether a text is 32 hexadecimal digits, and so safe in a path.
+func isDigest(text string) bool {
+	return len(text) == 32 && strings.Trim(text, "0123456789abcdef") == ""
+}
 
 func (s *Store) object(digest string) string {
 	return filepath.Join(s.dir, "objects", digest[:2], digest)
@@ -265,7 +289,7 @@ func (s *Store) read(source string, commit repo.ID) (*set, error) {
 		return nil, fmt.Errorf("%s: %w", commit, errors.Join(ErrDamaged, err))
 	}
 	for _, e := range kept.Objects {
-		if !digest.MatchString(e.Digest) {
+		if !isDigest(e.Digest) {
 			return nil, fmt.Errorf("%s: %w", commit, ErrDamaged)
 		}
 	}
@@ -279,14 +303,11 @@ func (s *Store) write(path, name string, content any) error {
 		return err
 	}
 	var small bytes.Buffer
-	w, err := flate.NewWriter(&small, flate.BestSpeed)
-	if err != nil {
+	s.small.Reset(&small)
+	if _, err := s.small.Write(encoded); err != nil {
 		return err
 	}
-	if _, err := w.Write(encoded); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
+	if err := s.small.Close(); err != nil {
 		return err
 	}
 	closed := s.seal.close(name, small.Bytes())

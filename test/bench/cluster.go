@@ -21,12 +21,12 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 const (
 	port = "6443"
-	// patience is for anything at all to happen on a busy machine.
-	patience = time.Minute
 	// pollEvery is the resolution of what cannot be watched.
 	pollEvery = time.Millisecond
 )
@@ -38,7 +38,7 @@ type cluster struct {
 	flags  []string
 	cmd    *exec.Cmd
 	client client.WithWatch
-	repo   *repository
+	repo   *rig.Repository
 	image  string // the loaded image's name
 }
 
@@ -67,25 +67,13 @@ func (c *cluster) exec() error {
 	if c.bench.verbose {
 		c.cmd.Stderr = os.Stderr
 	}
-	c.cmd.Env = environment()
+	c.cmd.Env = rig.Environment()
 	return c.cmd.Start()
-}
-
-// environment is this process's without proxies and own settings.
-func environment() []string {
-	var all []string
-	for _, v := range os.Environ() {
-		name, _, _ := strings.Cut(v, "=")
-		if upper := strings.ToUpper(name); !strings.HasSuffix(upper, "_PROXY") && name != stageVariable && name != "KUBECONFIG" {
-			all = append(all, v)
-		}
-	}
-	return all
 }
 
 // ready asks /readyz until it answers 200 and gives the time of the answer.
 func (c *cluster) ready(ctx context.Context) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, rig.Patience)
 	defer cancel()
 	transport := &http.Transport{
 		// Only the time is asked for here; all else goes by the kubeconfig.
@@ -132,12 +120,12 @@ func (c *cluster) prepare(ctx context.Context) error {
 	if err := c.connect(); err != nil {
 		return err
 	}
-	w, err := watchAll(ctx, c.client, &corev1.NodeList{})
+	w, err := rig.Watch(ctx, c.client, &corev1.NodeList{})
 	if err != nil {
 		return err
 	}
-	defer w.stop()
-	if _, err := w.await(ctx, "node ready", func(o client.Object) bool { return nodeReady(o.(*corev1.Node)) }); err != nil {
+	defer w.Stop()
+	if _, err := w.Await(ctx, "node ready", func(o client.Object) bool { return nodeReady(o.(*corev1.Node)) }); err != nil {
 		return err
 	}
 	out, err := c.run(ctx, "image", "load", "--data-dir", c.dir, c.bench.options.image)
@@ -151,7 +139,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 // run runs a verb of the binary.
 func (c *cluster) run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.bench.binary, args...)
-	cmd.Env = environment()
+	cmd.Env = rig.Environment()
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
@@ -212,4 +200,8 @@ func nodeReady(n *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+func watchPods(ctx context.Context, c client.WithWatch) (*rig.Watcher, error) {
+	return rig.Watch(ctx, c, &corev1.PodList{}, client.InNamespace("default"))
 }

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 const (
@@ -26,18 +28,18 @@ func measureDrift(ctx context.Context, b *bench) error {
 		return err
 	}
 	value := 1 << 20
-	w, err := watchAll(ctx, c.client, &corev1.ConfigMapList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "settings"})
+	w, err := rig.Watch(ctx, c.client, &corev1.ConfigMapList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "settings"})
 	if err != nil {
 		return err
 	}
-	defer w.stop()
+	defer w.Stop()
 	right := func(o client.Object) bool { return o.(*corev1.ConfigMap).Data["value"] == fmt.Sprint(value) }
 	push := func() error {
 		value++
-		if _, _, err := c.repo.push(ctx, map[string]string{"settings.yaml": settingsFile(value)}); err != nil {
+		if _, _, err := c.repo.Push(ctx, map[string]string{"settings.yaml": settingsFile(value)}); err != nil {
 			return err
 		}
-		_, err := w.await(ctx, "the pushed ConfigMap", right)
+		_, err := w.Await(ctx, "the pushed ConfigMap", right)
 		return err
 	}
 	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "settings"}}
@@ -48,10 +50,10 @@ func measureDrift(ctx context.Context, b *bench) error {
 	for _, one := range []struct {
 		name  string
 		write func() error
-		wrong func(seen) bool
+		wrong func(rig.Seen) bool
 	}{
-		{"drift → corrected, an edited ConfigMap", edit, func(s seen) bool { return !right(s.object) }},
-		{"drift → corrected, a deleted ConfigMap", remove, func(s seen) bool { return s.deleted }},
+		{"drift → corrected, an edited ConfigMap", edit, func(s rig.Seen) bool { return !right(s.Object) }},
+		{"drift → corrected, a deleted ConfigMap", remove, func(s rig.Seen) bool { return s.Deleted }},
 	} {
 		var all []time.Duration
 		for i := range drifts {
@@ -67,10 +69,10 @@ func measureDrift(ctx context.Context, b *bench) error {
 				return err
 			}
 			answered := time.Now()
-			if _, err := w.next(ctx, "the drift", one.wrong); err != nil {
+			if _, err := w.Next(ctx, "the drift", one.wrong); err != nil {
 				return err
 			}
-			at, err := w.await(ctx, "the correction", right)
+			at, err := w.Await(ctx, "the correction", right)
 			if err != nil {
 				return err
 			}

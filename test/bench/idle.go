@@ -11,36 +11,11 @@ import (
 	"time"
 
 	"github.com/headway-sh/headway/test/bench/figure"
-)
-
-const (
-	// quietFor is how long the server's CPU time has to stand nearly still
-	// before something is measured, at most quietMost.
-	quietFor, quietMost = 300 * time.Millisecond, 15 * time.Second
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 // settled waits until the server has done what the last step gave it to do.
-func (c *cluster) settled(ctx context.Context) error {
-	end := time.Now().Add(quietMost)
-	for {
-		before, err := figure.CPUTime(c.cmd.Process.Pid)
-		if err != nil {
-			return err
-		}
-		select {
-		case <-time.After(quietFor):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		after, err := figure.CPUTime(c.cmd.Process.Pid)
-		if err != nil {
-			return err
-		}
-		if after-before <= time.Second/figure.TicksPerSecond || time.Now().After(end) {
-			return nil
-		}
-	}
-}
+func (c *cluster) settled(ctx context.Context) error { return rig.Settled(ctx, c.cmd.Process.Pid) }
 
 // measureIdle watches a cluster in which nothing happens, with one Deployment
 // running.
@@ -81,7 +56,7 @@ func (c *cluster) withDeployment(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer w.stop()
+	defer w.Stop()
 	_, err = c.deploy(ctx, w, "idle")
 	return err
 }

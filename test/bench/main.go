@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/headway-sh/headway/test/bench/figure"
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 // options are the program's flags.
@@ -135,11 +136,11 @@ func (b *bench) up(ctx context.Context) (*cluster, error) {
 	if b.cluster != nil {
 		return b.cluster, nil
 	}
-	repo, err := newRepository(ctx, filepath.Join(b.dir, "git"))
+	repo, err := rig.NewRepository(ctx, filepath.Join(b.dir, "git"))
 	if err != nil {
 		return nil, err
 	}
-	c := newCluster(b, filepath.Join(b.dir, "d"), "--repo", repo.bare)
+	c := newCluster(b, filepath.Join(b.dir, "d"), "--repo", repo.Bare)
 	if err := c.start(ctx); err != nil {
 		return nil, err
 	}

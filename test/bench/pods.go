@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/headway-sh/headway/test/bench/figure"
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 const deployments = 20
@@ -25,7 +26,7 @@ func measurePods(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer w.stop()
+	defer w.Stop()
 	floor, err := newFloors(ctx, c)
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func measurePods(ctx context.Context, b *bench) error {
 
 // deploy gives the times from before the creation of a Deployment until a watch
 // has seen its pod created, bound, running and ready.
-func (c *cluster) deploy(ctx context.Context, w *watcher, name string) ([4]time.Duration, error) {
+func (c *cluster) deploy(ctx context.Context, w *rig.Watcher, name string) ([4]time.Duration, error) {
 	var took [4]time.Duration
 	labels := map[string]string{"app": name}
 	one := int32(1)
@@ -95,14 +96,14 @@ func (c *cluster) deploy(ctx context.Context, w *watcher, name string) ([4]time.
 		func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning },
 		podReady,
 	}
-	_, err = w.next(ctx, "pod of "+name, func(s seen) bool {
-		pod := s.object.(*corev1.Pod)
+	_, err = w.Next(ctx, "pod of "+name, func(s rig.Seen) bool {
+		pod := s.Object.(*corev1.Pod)
 		if pod.Labels["app"] != name {
 			return false
 		}
 		for i, is := range reached {
 			if took[i] == 0 && is(pod) {
-				took[i] = s.at.Sub(begin)
+				took[i] = s.At.Sub(begin)
 			}
 		}
 		return took[3] != 0

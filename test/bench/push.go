@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 const (
@@ -31,17 +33,17 @@ func measurePush(ctx context.Context, b *bench) error {
 		return err
 	}
 	var visible, whole []time.Duration
-	maps, err := watchAll(ctx, c.client, &corev1.ConfigMapList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "settings"})
+	maps, err := rig.Watch(ctx, c.client, &corev1.ConfigMapList{}, client.InNamespace("default"), client.MatchingFields{"metadata.name": "settings"})
 	if err != nil {
 		return err
 	}
-	defer maps.stop()
+	defer maps.Stop()
 	for i := range pushes + 1 {
-		began, returned, err := c.repo.push(ctx, map[string]string{"settings.yaml": settingsFile(i)})
+		began, returned, err := c.repo.Push(ctx, map[string]string{"settings.yaml": settingsFile(i)})
 		if err != nil {
 			return err
 		}
-		at, err := maps.await(ctx, "the pushed ConfigMap", func(o client.Object) bool {
+		at, err := maps.Await(ctx, "the pushed ConfigMap", func(o client.Object) bool {
 			return o.(*corev1.ConfigMap).Data["value"] == fmt.Sprint(i)
 		})
 		if err != nil {
@@ -66,14 +68,14 @@ func (b *bench) measurePodPush(ctx context.Context, c *cluster) error {
 	if err != nil {
 		return err
 	}
-	defer pods.stop()
+	defer pods.Stop()
 	for i := range podPushes {
 		name := fmt.Sprintf("pushed-%d", i)
-		_, returned, err := c.repo.push(ctx, map[string]string{name + ".yaml": podFile(name, c.image)})
+		_, returned, err := c.repo.Push(ctx, map[string]string{name + ".yaml": podFile(name, c.image)})
 		if err != nil {
 			return err
 		}
-		at, err := pods.await(ctx, "the pushed pod to run", func(o client.Object) bool {
+		at, err := pods.Await(ctx, "the pushed pod to run", func(o client.Object) bool {
 			return o.GetName() == name && o.(*corev1.Pod).Status.Phase == corev1.PodRunning
 		})
 		if err != nil {
@@ -86,6 +88,6 @@ func (b *bench) measurePodPush(ctx context.Context, c *cluster) error {
 		}
 	}
 	b.report.Times("git push returns → new pod Running", running, "", "≤ 500 ms")
-	_, _, err = c.repo.push(ctx, removed)
+	_, _, err = c.repo.Push(ctx, removed)
 	return err
 }

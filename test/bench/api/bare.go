@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 // bareVariable names the directory from which this program serves bytes
@@ -33,16 +35,16 @@ func startBare(ctx context.Context, dir string, bytes []byte) (*server, error) {
 	if err := os.WriteFile(filepath.Join(dir, "bytes"), bytes, 0o600); err != nil {
 		return nil, err
 	}
-	s := &server{cmd: exec.Command("/proc/self/exe"), tls: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the bytes are not believed
-	s.cmd.Env = append(environment(), bareVariable+"="+dir)
-	s.cmd.Stderr = os.Stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	s := &server{Process: &rig.Process{Cmd: exec.Command("/proc/self/exe")}, tls: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the bytes are not believed
+	s.Cmd.Env = append(rig.Environment(), bareVariable+"="+dir)
+	s.Cmd.Stderr = os.Stderr
+	s.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.Cmd.Start(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, rig.Patience)
 	defer cancel()
-	err = poll(ctx, 5*time.Millisecond, func() error {
+	err = rig.Poll(ctx, 5*time.Millisecond, func() error {
 		address, err := os.ReadFile(filepath.Join(dir, "address"))
 		s.url = "https://" + string(address)
 		return err
@@ -71,7 +73,7 @@ func serveBare() error {
 	}
 	server := &http.Server{
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
-		ReadHeaderTimeout: patience,
+		ReadHeaderTimeout: rig.Patience,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !strings.HasPrefix(r.URL.Path, "/readyz") {
 				w.Header().Set("Content-Type", mediaJSON)
@@ -99,6 +101,6 @@ func selfSigned() (tls.Certificate, error) {
 
 // kill ends a bare server, which has nothing to put in order.
 func (s *server) kill() {
-	_ = s.cmd.Process.Kill() // it may have ended
-	_ = s.cmd.Wait()         // killed is what it should be
+	_ = s.Cmd.Process.Kill() // it may have ended
+	_ = s.Cmd.Wait()         // killed is what it should be
 }

@@ -17,6 +17,8 @@ import (
 
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 const (
@@ -78,7 +80,7 @@ func (b *bench) startFlood(ctx context.Context) (end func(), err error) {
 		return nil, err
 	}
 	flood := exec.CommandContext(ctx, "nice", "-n", "10", self)
-	flood.Env = append(environment(), floodVariable+"="+b.kubeconfig("flood"))
+	flood.Env = append(rig.Environment(), floodVariable+"="+b.kubeconfig("flood"))
 	flood.Stderr = os.Stderr
 	flood.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := flood.Start(); err != nil {
@@ -242,7 +244,7 @@ func (b *bench) rights(ctx context.Context) error {
 func (b *bench) user(ctx context.Context, name string) (*tls.Config, error) {
 	data := filepath.Join(b.dir, "main")
 	cmd := exec.CommandContext(ctx, b.binary, "user", "add", name, "--data-dir", data, "--kubeconfig", filepath.Join(data, "admin.kubeconfig"), "-f", b.kubeconfig(name))
-	cmd.Env = environment()
+	cmd.Env = rig.Environment()
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make user %s: %w: %s", name, err, text)
 	}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/headway-sh/headway/test/bench/figure"
 )
 
 // load is what a round of operations has cost.
@@ -36,7 +34,7 @@ func (b *bench) load(ctx context.Context, name string, n int, do operation) (*lo
 	}
 	defer b.profile(ctx, name)()
 	l := &load{n: n, all: make([]time.Duration, n)}
-	before, err := figure.CPUTime(b.server.cmd.Process.Pid)
+	before, err := b.server.CPUTime()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +60,7 @@ func (b *bench) load(ctx context.Context, name string, n int, do operation) (*lo
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	l.wall = time.Since(begin)
-	after, err := figure.CPUTime(b.server.cmd.Process.Pid)
+	after, err := b.server.CPUTime()
 	l.cpu = after - before
 	return l, err
 }

@@ -118,7 +118,7 @@ func (b *bench) all(ctx context.Context) (err error) {
 	if b.server, err = b.start(ctx, "main"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.server.end()) }()
+	defer func() { err = errors.Join(err, b.server.End()) }()
 	b.report.Header()
 	for _, g := range groups {
 		if b.only != "" && !slices.Contains(strings.Split(b.only, ","), g.name) {

@@ -20,7 +20,7 @@ func (b *bench) idle(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	total, anonymous, err := figure.Memory(b.server.cmd.Process.Pid)
+	total, anonymous, err := figure.Memory(b.server.Cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -38,11 +38,11 @@ func (b *bench) memory(ctx context.Context) (err error) {
 	if of.server, err = of.start(ctx, "memory"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, of.server.end()) }()
+	defer func() { err = errors.Join(err, of.server.End()) }()
 	if err := of.prepare(ctx); err != nil {
 		return err
 	}
-	_, before, err := of.collected(ctx)
+	_, before, err := of.server.Collected(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (b *bench) memory(ctx context.Context) (err error) {
 }
 
 func (b *bench) perPod(ctx context.Context, name string, before int64, reference, aim string) error {
-	_, after, err := b.collected(ctx)
+	_, after, err := b.server.Collected(ctx)
 	if err != nil {
 		return err
 	}

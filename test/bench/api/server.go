@@ -6,116 +6,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	clientrest "k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-)
 
-// patience is for anything at all to happen on a busy machine.
-const patience = time.Minute
+	"github.com/headway-sh/headway/test/bench/rig"
+)
 
 // server is the binary running with nothing but the API.
 type server struct {
-	cmd    *exec.Cmd
-	log    string
-	url    string
-	tls    *tls.Config
-	socket string // of the profiles
+	*rig.Process
+	url string
+	tls *tls.Config
 }
 
 // start runs the binary until it is ready, with a directory of the given name.
 func (b *bench) start(ctx context.Context, name string) (*server, error) {
-	port, err := freePort()
+	p, err := rig.Start(ctx, b.binary, filepath.Join(b.dir, name), b.verbose, "--disable", "scheduler,reconciler,gitsource,agent")
 	if err != nil {
 		return nil, err
 	}
-	data := filepath.Join(b.dir, name)
-	s := &server{log: data + ".log", url: "https://127.0.0.1:" + port, socket: data + ".pprof"}
-	log, err := os.Create(s.log)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	s.cmd = exec.Command(b.binary, "server", "--data-dir", data, "--bind-address", "127.0.0.1", "--https-port", port,
-		"--node-name", "bench", "--gossip-port", "0", "--disable", "scheduler,reconciler,gitsource,agent")
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if b.verbose {
-		s.cmd.Stderr = os.Stderr
-	}
-	s.cmd.Env = append(environment(), "HEADWAY_PPROF="+s.socket)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	if err := s.ready(ctx, filepath.Join(data, "admin.kubeconfig")); err != nil {
-		return nil, errors.Join(err, s.end())
+	s := &server{Process: p, url: p.Config.Host}
+	if s.tls, err = clientrest.TLSConfigFor(p.Config); err != nil {
+		return nil, errors.Join(err, p.End())
 	}
 	return s, nil
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
-}
-
-// environment is this process's without proxies and own settings.
-func environment() []string {
-	var all []string
-	for _, v := range os.Environ() {
-		name, _, _ := strings.Cut(v, "=")
-		if upper := strings.ToUpper(name); !strings.HasSuffix(upper, "_PROXY") && !strings.HasPrefix(upper, "HEADWAY_") {
-			all = append(all, v)
-		}
-	}
-	return all
-}
-
-// ready waits for the kubeconfig and for /readyz.
-func (s *server) ready(ctx context.Context, kubeconfig string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return poll(ctx, 5*time.Millisecond, func() error {
-		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-		if err != nil {
-			return err
-		}
-		if s.tls, err = clientrest.TLSConfigFor(config); err != nil {
-			return err
-		}
-		c := s.client()
-		defer c.CloseIdleConnections()
-		_, err = s.do(ctx, c, request{path: "/readyz"})
-		return err
-	})
-}
-
-// poll calls f until it succeeds.
-func poll(ctx context.Context, every time.Duration, f func() error) error {
-	for {
-		err := f()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		case <-time.After(every):
-		}
-	}
 }
 
 // client makes a client with a connection of its own.
@@ -181,16 +99,4 @@ func (s *server) do(ctx context.Context, c *http.Client, r request) ([]byte, err
 	}
 	b, err := io.ReadAll(answer.Body)
 	return b, errors.Join(err, answer.Body.Close())
-}
-
-// end stops the server as a supervisor would.
-func (s *server) end() error {
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	if err := s.cmd.Wait(); err != nil {
-		text, _ := os.ReadFile(s.log) // the exit itself is the error
-		return fmt.Errorf("server: %w: %s", err, text[max(0, len(text)-2000):])
-	}
-	return nil
 }

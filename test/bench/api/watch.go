@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/headway-sh/headway/test/bench/figure"
+	"github.com/headway-sh/headway/test/bench/rig"
 )
 
 // sentMark stands before the time of sending in a status message.
@@ -80,7 +80,7 @@ func (b *bench) paced(ctx context.Context, rate int) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	before, err := figure.CPUTime(b.server.cmd.Process.Pid)
+	before, err := b.server.CPUTime()
 	if err != nil {
 		return 0, err
 	}
@@ -106,7 +106,7 @@ func (b *bench) paced(ctx context.Context, rate int) (time.Duration, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	after, err := figure.CPUTime(b.server.cmd.Process.Pid)
+	after, err := b.server.CPUTime()
 	return after - before, err
 }
 
@@ -203,9 +203,9 @@ func (w *watches) read(stream io.Reader) error {
 
 // await waits until n events have been received in all.
 func (w *watches) await(ctx context.Context, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, rig.Patience)
 	defer cancel()
-	return poll(ctx, 10*time.Millisecond, func() error {
+	return rig.Poll(ctx, 10*time.Millisecond, func() error {
 		if err := w.failed.Load(); err != nil {
 			return *err
 		}
