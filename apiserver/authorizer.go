@@ -22,6 +22,17 @@ func (a authorizer) Authorize(view txn.View, identity txn.Identity, w write.Attr
 	return write.Decision{Allowed: allowed, Reason: reason}
 }
 
+// Readable says why somebody may not read an object or, without a name, list a
+// resource in a namespace. Of a service account the groups need not be named.
+func (s *Server) Readable(view txn.View, who txn.Identity, ref txn.Ref) error {
+	who.Groups = write.GroupsOf(who)
+	verb := "get"
+	if ref.Name == "" {
+		verb = "list"
+	}
+	return write.Authorize(authorizer{}, view, who, write.Attributes{Verb: verb, Resource: ref.Resource, Namespace: ref.Namespace, Name: ref.Name})
+}
+
 // rulesOf are the rules of an identity, for reviews.
 func rulesOf(view txn.View, id txn.Identity, namespace string) (rules []rbacv1.PolicyRule, missing string) {
 	if _, ok := authz.NodeName(id); ok {

@@ -48,6 +48,10 @@ type Config struct {
 	// Logs, when not nil, gives the last lines of a container, or of the one
 	// before it; they explain why a commit failed.
 	Logs func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error)
+	// Readable says why somebody may not read an object or, without a name, all
+	// of a resource in a namespace. Nil: charts of those who have an account of
+	// their own cannot look anything up.
+	Readable func(view txn.View, who txn.Identity, ref txn.Ref) error
 	// Observing, when not nil, is called when every write is seen from then on.
 	Observing func()
 	// Metrics may be nil for ones that nobody sees.

@@ -160,7 +160,7 @@ func (s *source) restore(view txn.View, ref txn.Ref, before txn.Object) (*txn.Ch
 	}
 	return &txn.Change{
 		Verb: txn.Apply, Ref: ref, Version: schema.FromAPIVersionAndKind(e.APIVersion, "").Version, Object: body,
-		FieldManager: plan.Manager(s.name), Force: true, Origin: e.Origin,
+		FieldManager: plan.Manager(s.name), Force: true, Origin: e.Origin, As: s.as(&e),
 	}, nil
 }
 

@@ -44,6 +44,10 @@ type cluster struct {
 	// logs stands for the agents; it may be nil.
 	logs func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error)
 
+	// rights are the namespaces that accounts may write in; others may
+	// everything. It is guarded by mu.
+	rights map[string][]string
+
 	stopEngine func()
 	server     *gittest.Server // nil until a story serves
 

@@ -410,7 +410,7 @@ func (s *source) ours(h *plan.Hook, live txn.Object) bool {
 
 func (s *source) deleteHook(h *plan.Hook) txn.Change {
 	background := metav1.DeletePropagationBackground
-	return txn.Change{Verb: txn.Delete, Ref: h.Ref, Propagation: &background, FieldManager: plan.Manager(s.name), Origin: h.Object.Origin()}
+	return txn.Change{Verb: txn.Delete, Ref: h.Ref, Propagation: &background, FieldManager: plan.Manager(s.name), Origin: h.Object.Origin(), As: h.As}
 }
 
 // runName tells runs of a hook apart.

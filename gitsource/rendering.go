@@ -9,14 +9,12 @@ import (
 
 	"filippo.io/age"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
+	"github.com/headway-sh/headway/gitsource/render/helm"
 	"github.com/headway-sh/headway/gitsource/render/sops"
 	"github.com/headway-sh/headway/gitsource/render/subst"
 	"github.com/headway-sh/headway/gitsource/repo"
@@ -31,6 +29,7 @@ func (s *source) renderer(r *repo.Repository, view func() (txn.View, error)) *re
 // rendering is how the source's spec wants a repository rendered.
 func (s *source) rendering(r *repo.Repository, view func() (txn.View, error)) render.Config {
 	cfg := RenderConfig(&s.object.Spec)
+	tenancy := Tenants(&cfg, &s.object.Spec)
 	cfg.Repo, cfg.Key = r, s.engine.cfg.Key
 	cfg.Variables["cluster_name"] = subst.Variable{Value: s.engine.cfg.ClusterName, Tag: "!!str"}
 	cfg.Variables["source_name"] = subst.Variable{Value: s.name, Tag: "!!str"}
@@ -51,7 +50,8 @@ func (s *source) rendering(r *repo.Repository, view func() (txn.View, error)) re
 		if err != nil {
 			return nil, fmt.Errorf("view: %w", err)
 		}
-		c := &render.Cluster{Lookup: lookup{v, s.engine.cfg.Mapper}.find}
+		c := &render.Cluster{Lookup: s.lookup(v, tenancy.As(""))}
+		c.LookupAs = func(tenant string) helm.Lookup { return s.lookup(v, tenancy.As(tenant)) }
 		if s.engine.cfg.Capabilities != nil {
 			c.KubeVersion, c.APIVersions = s.engine.cfg.Capabilities()
 		}
@@ -74,6 +74,16 @@ func RenderConfig(spec *v1alpha1.GitSourceSpec) render.Config {
 		}
 	}
 	return cfg
+}
+
+// Tenants has a rendering keep apart what a spec, with its defaults, gives to
+// tenants.
+func Tenants(cfg *render.Config, spec *v1alpha1.GitSourceSpec) *plan.Tenancy {
+	t := plan.NewTenancy(spec)
+	if len(spec.Tenants) > 0 {
+		cfg.Owner, cfg.Charts.NamespaceOf = t.Owner, t.Namespace
+	}
+	return t
 }
 
 // variableTags are YAML's names of the types.
@@ -103,53 +113,7 @@ func ageKeys(view txn.View, ref *v1alpha1.SecretReference) ([]age.Identity, erro
 // rendering.
 func needsReopen(old, new *v1alpha1.GitSourceSpec) bool {
 	part := func(s *v1alpha1.GitSourceSpec) any {
-		return []any{s.URL, s.Interval, s.SecretRef, s.CABundle, s.Ref, s.Decryption, RenderConfig(s)}
+		return []any{s.URL, s.Interval, s.SecretRef, s.CABundle, s.Ref, s.Decryption, RenderConfig(s), actors(s)}
 	}
 	return !reflect.DeepEqual(part(old), part(new))
-}
-
-// lookup reads objects of one View for charts.
-type lookup struct {
-	view   txn.View
-	mapper plan.Mapper
-}
-
-// find gives an object, or with an empty name the list of all objects of a
-// kind in a namespace. What does not exist, kinds included, is an empty map.
-func (l lookup) find(apiVersion, kind, namespace, name string) (map[string]any, error) {
-	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
-	m, err := l.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	if err != nil {
-		return map[string]any{}, nil
-	}
-	resource := m.Resource.GroupResource()
-	if name != "" {
-		o, ok := l.view.Get(txn.Ref{Resource: resource, Namespace: namespace, Name: name})
-		if !ok {
-			return map[string]any{}, nil
-		}
-		return content(o, gvk)
-	}
-	items := []any{}
-	for o := range l.view.Each(resource, namespace) {
-		item, err := content(o, gvk)
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, item)
-	}
-	return map[string]any{"apiVersion": apiVersion, "kind": kind + "List", "items": items}, nil
-}
-
-// content is a copy of an object in JSON's shape.
-func content(o txn.Object, gvk schema.GroupVersionKind) (map[string]any, error) {
-	if u, ok := o.(*unstructured.Unstructured); ok {
-		return runtime.DeepCopyJSON(u.Object), nil
-	}
-	out, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	if err != nil {
-		return nil, fmt.Errorf("look up %s %s: %w", gvk.Kind, o.GetName(), err)
-	}
-	out["apiVersion"], out["kind"] = gvk.GroupVersion().String(), gvk.Kind
-	return out, nil
 }

@@ -48,6 +48,7 @@ type source struct {
 	inventory *plan.Inventory
 	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
 	previews  previews
+	tenancy   *plan.Tenancy
 	checks    *health.Judge
 	rules     *drift.Rules
 	ruled     time.Time   // when the rules were last looked at as a whole
@@ -193,6 +194,8 @@ func (s *source) remember(view txn.View) {
 func (s *source) step(ctx context.Context, p pending) error {
 	now := s.now()
 	if p.object != nil {
+		// Whose rights count now, they count for what is there already too.
+		p.all = p.all || s.object != nil && !sameActors(&s.object.Spec, &p.object.Spec)
 		if err := s.configure(ctx, p.object); err != nil {
 			return err
 		}
@@ -257,6 +260,7 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	v1alpha1.SetDefaultsGitSource(o)
 	old := s.object
 	s.object = o
+	s.tenancy = plan.NewTenancy(&o.Spec)
 	s.rules = drift.NewRules(&o.Spec.Drift)
 	s.engine.owners.rule(s.name, s.rules)
 	s.status.ObservedGeneration = o.Generation
@@ -345,7 +349,7 @@ func (s *source) observe(ctx context.Context, writes []txn.Write) {
 			continue
 		}
 		s.tracker.Set(w.Ref, s.checks.Of(&e, w.After))
-		if w.Identity.Name == s.engine.cfg.Identity.Name || w.Subresource == "status" {
+		if s.engine.wrote(w.Identity) || w.Subresource == "status" {
 			continue
 		}
 		f := drift.Look(s.name, s.rules, &e, w, func() bool { return s.scaled(ctx, &e) })

@@ -41,6 +41,7 @@ func TestStories(t *testing.T) {
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
 		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
 		"unquarantine": (*story).deleteRelease, // of work's HEAD
+		"may":          (*story).may,           // ACCOUNT NAMESPACE...: the only ones that it may write in
 		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
 		"unplanned":    (*story).wantNoPlan,    // REF
 		"create":       (*story).create,        // FILE of JSON

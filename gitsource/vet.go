@@ -20,6 +20,12 @@ type Planner interface {
 // Vet renders a commit and has it judged as if the cluster were empty, with the
 // code that plans and applies. The set is nil when the commit does not render.
 func Vet(ctx context.Context, cfg render.Config, spec *v1alpha1.GitSourceSpec, commit repo.ID, api Planner, mapper plan.Mapper) (*render.Set, []v1alpha1.Problem, error) {
+	spec = spec.DeepCopy()
+	spec.ServiceAccountName = "" // what rights there are, only a cluster can say
+	for i := range spec.Tenants {
+		spec.Tenants[i].ServiceAccountName = ""
+	}
+	Tenants(&cfg, spec)
 	set, problems, err := render.New(cfg).Render(ctx, commit)
 	if err != nil || len(problems) > 0 {
 		return nil, problems, err

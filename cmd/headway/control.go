@@ -138,7 +138,7 @@ func (s *server) runGitSource(ctx context.Context) error {
 			},
 			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
-			Observing: func() { s.observing.Store(true) }, Capabilities: s.api.Capabilities, AgeKeys: keys,
+			Observing: func() { s.observing.Store(true) }, Capabilities: s.api.Capabilities, Readable: s.api.Readable, AgeKeys: keys,
 			Logs: func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error) {
 				return s.api.LastLines(ctx, identity, namespace, pod, container, previous, lines)
 			},

@@ -82,6 +82,7 @@ func offlineRendering(spec *v1alpha1.GitSourceSpec, r *repo.Repository, source, 
 		return render.Config{}, err
 	}
 	cfg := gitsource.RenderConfig(spec)
+	gitsource.Tenants(&cfg, spec)
 	cfg.Repo, cfg.Key = r, []byte("headway diff")
 	cfg.Variables["source_name"] = subst.Variable{Value: source, Tag: "!!str"}
 	cfg.Decrypt = func() ([]agekeys.Identity, error) { return ageKeys(ageKey) }

@@ -106,7 +106,7 @@ func (a *Applier) Apply(ctx context.Context, job Job) error {
 		in.View = view
 		p := plan.Make(in)
 		if len(p.Problems) > 0 {
-			return &Refused{Problems: p.Problems, Held: p.Held}
+			return &Refused{Problems: p.Problems, Held: p.Held, Again: p.Passing}
 		}
 		if len(p.Stages) > 1 && !checked {
 			if err := a.check(ctx, view, p, job.Set); err != nil {

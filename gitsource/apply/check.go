@@ -23,7 +23,7 @@ func (a *Applier) Check(ctx context.Context, job Job) (*plan.Plan, error) {
 	in.View = view
 	p := plan.Make(in)
 	if len(p.Problems) > 0 {
-		return nil, &Refused{Problems: p.Problems, Held: p.Held}
+		return nil, &Refused{Problems: p.Problems, Held: p.Held, Again: p.Passing}
 	}
 	changes, own := WithHooks(view, job.Source, p)
 	result, err := a.Txn.Plan(ctx, view, a.Identity, txn.DryRun(changes))
@@ -64,7 +64,7 @@ func WithHooks(view txn.View, source string, p *plan.Plan) (changes []txn.Change
 func RunHook(source, run string, h *plan.Hook) txn.Change {
 	return txn.Change{
 		Verb: txn.Apply, Ref: h.Ref, Version: schema.FromAPIVersionAndKind(h.Entry.APIVersion, "").Version, Object: h.Body(source, run),
-		FieldManager: plan.Manager(source), Force: true, Origin: h.Object.Origin(),
+		FieldManager: plan.Manager(source), Force: true, Origin: h.Object.Origin(), As: h.As,
 	}
 }
 

@@ -35,7 +35,7 @@ var _ txn.Guard = (*Guard)(nil)
 
 // Check implements txn.Guard.
 func (g *Guard) Check(_ context.Context, view txn.View, identity txn.Identity, planned txn.Outcome) (txn.Verdict, error) {
-	if identity.Name == g.Self || planned.Change.Subresource == "status" {
+	if identity.Name == g.Self || identity.Impersonator == g.Self || planned.Change.Subresource == "status" {
 		return txn.Verdict{}, nil
 	}
 	source, e, ok := g.Inventories.Lookup(planned.Change.Ref)

@@ -17,6 +17,9 @@ func (p *Plan) Digest(key []byte, view txn.View) string {
 	for _, s := range p.Stages {
 		for _, c := range s.Changes {
 			fmt.Fprintf(h, "%s\x00%s\x00", c.Verb, c.Ref)
+			if c.As != nil {
+				fmt.Fprintf(h, "%s\x00", c.As.Name)
+			}
 			if c.Verb != txn.Delete {
 				fmt.Fprintf(h, "%s\x00", p.Next.Entries[c.Ref].Digest)
 			}

@@ -21,6 +21,8 @@ type Hook struct {
 	Object *render.Object
 	// Weight orders the hooks of a stage.
 	Weight int32
+	// As is who it is made as; nil: the engine.
+	As *txn.Identity
 
 	stages  []stageWord
 	deletes map[string]bool
@@ -163,11 +165,11 @@ func (h *Hook) Body(source, run string) *unstructured.Unstructured {
 }
 
 // hook takes an object out of the set when it is one.
-func (p *Plan) hook(w wanted) (bool, error) {
+func (p *Plan) hook(w wanted, as *txn.Identity) (bool, error) {
 	if !w.object.Hook {
 		return false, nil
 	}
-	h := Hook{Ref: w.ref, Entry: w.entry, Object: w.object}
+	h := Hook{Ref: w.ref, Entry: w.entry, Object: w.object, As: as}
 	is, err := h.read(w.object.Body.GetAnnotations())
 	if is && err == nil {
 		p.Hooks = append(p.Hooks, h)

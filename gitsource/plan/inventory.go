@@ -32,6 +32,8 @@ type Entry struct {
 	Digest string `json:"d,omitempty"`
 	// Origin is where it is written down.
 	Origin string `json:"o,omitempty"`
+	// Tenant whose it is; empty for the source's own.
+	Tenant string `json:"t,omitempty"`
 }
 
 // Ref names the object.

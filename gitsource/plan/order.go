@@ -142,15 +142,17 @@ func rank(group, kind string) int {
 		return 2
 	case "ServiceAccount", "Role", "ClusterRole":
 		return 3
-	case "RoleBinding", "ClusterRoleBinding", "ConfigMap", "Secret", "PersistentVolume":
-		return 4
-	case "Service", "PersistentVolumeClaim":
+	case "RoleBinding", "ClusterRoleBinding":
+		return 4 // what others are written with
+	case "ConfigMap", "Secret", "PersistentVolume":
 		return 5
+	case "Service", "PersistentVolumeClaim":
+		return 6
 	case "APIService":
-		return 8
+		return 9
 	}
 	if group == "admissionregistration.k8s.io" {
-		return 8
+		return 9
 	}
-	return 6
+	return 7
 }

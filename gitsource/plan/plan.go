@@ -69,6 +69,8 @@ type Plan struct {
 	Problems []v1alpha1.Problem
 	// Held says that only a consent is missing.
 	Held bool
+	// Passing says that a problem may go away without another commit.
+	Passing bool
 }
 
 // Stage is one transaction.
@@ -90,19 +92,22 @@ type wanted struct {
 	entry  Entry
 	object *render.Object
 	wave   int
+	// namespaced says that the object is of a kind that has namespaces.
+	namespaced bool
 }
 
 // Make makes the plan.
 func Make(in Input) *Plan {
 	p := &Plan{Next: NewInventory(), Desired: make(map[txn.Ref]*render.Object, len(in.Set.Objects))}
-	all := p.resolve(&in)
+	tenancy := NewTenancy(in.Spec)
+	all := p.resolve(&in, tenancy)
 	if len(p.Problems) > 0 {
 		return p
 	}
 	var applies []wanted
 	for _, w := range all {
 		p.Next.Entries[w.ref] = w.entry
-		if !in.All && !in.Dirty[w.ref] && in.Inventory.Entries[w.ref].Digest == w.entry.Digest && w.entry.Digest != "" {
+		if !in.All && !in.Dirty[w.ref] && in.Inventory.Entries[w.ref].Digest == w.entry.Digest && w.entry.Digest != "" && in.Inventory.Entries[w.ref].Tenant == w.entry.Tenant {
 			p.Counts.Unchanged++
 			continue
 		}
@@ -118,13 +123,14 @@ func Make(in Input) *Plan {
 		return p
 	}
 	p.cut(&in, all, applies, deletes)
+	p.act(&in, tenancy)
 	return p
 }
 
 // resolve maps every object of the set and finds what is there twice or
 // belongs to another source.
-func (p *Plan) resolve(in *Input) []wanted {
-	r := newResolver(in)
+func (p *Plan) resolve(in *Input, tenancy *Tenancy) []wanted {
+	r := newResolver(in, tenancy)
 	all := make([]wanted, 0, len(in.Set.Objects))
 	for _, o := range in.Set.Objects {
 		w, err := r.resolve(o)
@@ -135,7 +141,11 @@ func (p *Plan) resolve(in *Input) []wanted {
 			fail("%v", err)
 			continue
 		}
-		if is, err := p.hook(w); err != nil {
+		if refusal := tenancy.refusal(&w); refusal != "" {
+			fail("%s", refusal)
+			continue
+		}
+		if is, err := p.hook(w, tenancy.As(w.entry.Tenant)); err != nil {
 			fail("%v", err)
 			continue
 		} else if is {

@@ -16,6 +16,7 @@ import (
 // definitions of custom resources in the same set.
 type resolver struct {
 	in      *Input
+	tenancy *Tenancy
 	known   map[schema.GroupVersionKind]mapping
 	defined map[schema.GroupVersionKind]mapping
 }
@@ -26,8 +27,8 @@ type mapping struct {
 	err        error
 }
 
-func newResolver(in *Input) *resolver {
-	r := &resolver{in: in, known: map[schema.GroupVersionKind]mapping{}, defined: map[schema.GroupVersionKind]mapping{}}
+func newResolver(in *Input, tenancy *Tenancy) *resolver {
+	r := &resolver{in: in, tenancy: tenancy, known: map[schema.GroupVersionKind]mapping{}, defined: map[schema.GroupVersionKind]mapping{}}
 	for _, o := range in.Set.Objects {
 		if o.Body.GetKind() == "CustomResourceDefinition" {
 			r.define(o.Body.Object)
@@ -63,15 +64,19 @@ func (r *resolver) resolve(o *render.Object) (wanted, error) {
 	if m.err != nil {
 		return w, m.err
 	}
-	w.ref = txn.Ref{Resource: m.resource, Name: o.Body.GetName()}
+	w.ref, w.namespaced = txn.Ref{Resource: m.resource, Name: o.Body.GetName()}, m.namespaced
+	tenant, err := r.tenancy.whose(o)
+	if err != nil {
+		return w, err
+	}
 	if m.namespaced {
 		if w.ref.Namespace = o.Body.GetNamespace(); w.ref.Namespace == "" {
-			w.ref.Namespace = r.in.Spec.TargetNamespace
+			w.ref.Namespace = r.tenancy.Namespace(tenant)
 		}
 	}
 	w.entry = Entry{
 		Group: m.resource.Group, Resource: m.resource.Resource, APIVersion: o.Body.GetAPIVersion(), Kind: gvk.Kind,
-		Namespace: w.ref.Namespace, Name: w.ref.Name, Digest: o.Digest, Origin: o.Origin(),
+		Namespace: w.ref.Namespace, Name: w.ref.Name, Digest: o.Digest, Origin: o.Origin(), Tenant: tenant,
 	}
 	return w, nil
 }

@@ -28,6 +28,9 @@ type Charts struct {
 	Release string
 	// Namespace is the release's namespace.
 	Namespace string
+	// NamespaceOf is that of charts whose files belong to an owner; it may be
+	// nil.
+	NamespaceOf func(owner string) string
 	// ValuesFiles are laid over the chart's values, the last one on top; their
 	// paths begin at the chart, or with a slash at the repository's root.
 	ValuesFiles []string
@@ -47,6 +50,9 @@ type Cluster struct {
 	// APIVersions are as "apps/v1" and "apps/v1/Deployment".
 	APIVersions []string
 	Lookup      helm.Lookup
+	// LookupAs is Lookup for charts whose files belong to an owner; nil: the
+	// same.
+	LookupAs func(owner string) helm.Lookup
 }
 
 // chartBuild is one rendering of one chart.
@@ -133,6 +139,18 @@ func (b *chartBuild) build(e repo.Entry) error {
 	o := helm.Options{
 		Release: spec.Release, Namespace: spec.Namespace, Values: values, Time: b.run.time, Key: b.cfg.Key,
 		KubeVersion: b.run.cluster.KubeVersion, APIVersions: b.run.cluster.APIVersions, Lookup: b.run.cluster.Lookup,
+	}
+	b.built.owners = b.looks.owners
+	if err := b.looks.owners.check(b.built.secrets); err != nil {
+		return err
+	}
+	if who := b.looks.owners.one(); who != "" {
+		if spec.NamespaceOf != nil {
+			o.Namespace = spec.NamespaceOf(who)
+		}
+		if b.run.cluster.LookupAs != nil {
+			o.Lookup = b.run.cluster.LookupAs(who)
+		}
 	}
 	if o.Release == "" {
 		if o.Release = path.Base(b.at); b.at == "." || e.Mode == repo.File {
@@ -264,6 +282,7 @@ func (b *chartBuild) take(out helm.Output) {
 			continue // run on demand, and never by an installation
 		}
 		o.Line, o.written = sourceLine(out, o.Line), out.Source == "" && path.Ext(b.at) != ".tgz"
+		o.Owners = b.built.owners
 		o.Chain = append([]string{path.Join(b.at, chartFile)}, b.chain...)
 		b.built.objects = append(b.built.objects, b.finish(o))
 	}

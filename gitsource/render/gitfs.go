@@ -23,6 +23,7 @@ type gitFS struct {
 	run     *run
 	dir     string // of the kustomization that is built
 	looked  map[string]string
+	owners  owners
 	refused []v1alpha1.Problem
 	// Of the encrypted files that were read.
 	secrets []string
@@ -38,6 +39,9 @@ func (g *gitFS) see(name string) (string, repo.Entry, error) {
 	name = inside(name)
 	resolved, e, err := g.run.cfg.Repo.Lookup(g.run.entries, g.run.root, name)
 	g.looked[name] = seen(e, err)
+	if err == nil && e.Mode == repo.File {
+		g.owners.add(g.run.cfg.Owner, name, resolved)
+	}
 	return resolved, e, err
 }
 

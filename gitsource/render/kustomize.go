@@ -26,6 +26,7 @@ func isKustomization(name string) bool { return slices.Contains(kustomizationNam
 type built struct {
 	result
 	looked map[string]string // path → what was there; see gitFS.see
+	owners owners            // of the files it was made of
 
 	// What a chart depends on besides.
 	live, dated bool
@@ -51,10 +52,13 @@ func (u *run) kustomize(dir string) *result {
 	kustomizeMu.Lock()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, "/"+strings.TrimPrefix(dir, "."))
 	kustomizeMu.Unlock()
-	b.secrets, b.keyless = fs.secrets, fs.keyless
+	b.secrets, b.keyless, b.owners = fs.secrets, fs.keyless, fs.owners
 	if len(fs.refused) > 0 {
 		b.problems = fs.refused
 		return &b.result
+	}
+	if shared := fs.owners.check(fs.secrets); shared != nil {
+		err = shared
 	}
 	if err != nil {
 		file := fs.kustomization()
@@ -92,7 +96,7 @@ func (b *built) add(u *run, fs *gitFS, body map[string]any) {
 		b.problems = append(b.problems, v1alpha1.Problem{File: file, Line: line, Object: o.GetKind(), Message: "needs apiVersion, kind and metadata.name"})
 		return
 	}
-	b.objects = append(b.objects, u.finish(&Object{Body: o, File: file, Line: line, written: written}))
+	b.objects = append(b.objects, u.finish(&Object{Body: o, File: file, Line: line, Owners: b.owners, written: written}))
 }
 
 // asJSON gives numbers the types they have in objects that came through JSON.

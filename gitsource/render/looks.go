@@ -13,12 +13,17 @@ import (
 type looks struct {
 	run  *run
 	seen map[string]string
+
+	owners owners // of the files that were read
 }
 
 func (l *looks) entry(name string) (string, repo.Entry, error) {
 	name = inside(name)
 	resolved, e, err := l.run.cfg.Repo.Lookup(l.run.entries, l.run.root, name)
 	l.seen[name] = seen(e, err)
+	if err == nil && e.Mode == repo.File {
+		l.owners.add(l.run.cfg.Owner, name, resolved)
+	}
 	return resolved, e, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path"
 	"strings"
 
@@ -27,7 +28,7 @@ func (u *run) read(file string, content []byte) ([]*yaml.Node, *result) {
 		return nil, r
 	}
 	if sops.Encrypted(content) {
-		ids, err := u.identities()
+		ids, err := u.identities(file)
 		if err == nil {
 			r.secrets, err = sops.Documents(documents, ids)
 		}
@@ -57,8 +58,11 @@ func (r *result) encrypted(file string, err error) {
 	r.problems = append(r.problems, p)
 }
 
-// identities are the age keys; they are asked for once a render.
-func (u *run) identities() ([]age.Identity, error) {
+// identities are the age keys for a file; they are asked for once a render.
+func (u *run) identities(file string) ([]age.Identity, error) {
+	if owner := u.cfg.Owner; owner != nil && owner(file) != "" {
+		return nil, &sops.Error{Message: fmt.Sprintf("is encrypted, and belongs to %q: with the source's keys anybody's secrets could be opened, so they open none of a tenant's files", owner(file))}
+	}
 	if u.ids == nil {
 		var ids []age.Identity
 		if u.cfg.Decrypt != nil {
@@ -85,7 +89,7 @@ func (u *run) plain(file string, content []byte, variables bool) ([]byte, *resul
 	if encrypted {
 		if open := whole(file, content); open != nil {
 			r := &result{}
-			ids, err := u.identities()
+			ids, err := u.identities(file)
 			if err == nil {
 				content, r.secrets, err = open(content, ids)
 			}

@@ -38,6 +38,8 @@ type Object struct {
 	// Chain are the files that have shaped it after that: a chart and its values
 	// files, or kustomizations, in order.
 	Chain []string
+	// Owners of the files that it is made of, File itself aside.
+	Owners []string
 	// Hook says that its annotations make it a hook: the project's own, Helm's
 	// or Argo CD's.
 	Hook bool
@@ -70,6 +72,8 @@ type Config struct {
 	// Decrypt gives the age keys for encrypted files; it is asked once a render,
 	// and not at all without such files. Nil: there is no key.
 	Decrypt func() ([]age.Identity, error)
+	// Owner names whose a file is; empty: nobody's in particular. It may be nil.
+	Owner func(file string) string
 	// Variables are put into the files that ask for them.
 	Variables map[string]subst.Variable
 	// Key is the key of the digests.
@@ -297,12 +301,16 @@ func (u *run) entry(name string, e repo.Entry, depth int) error {
 		}
 		return u.dir(name, e, depth+1)
 	case repo.Link:
-		_, target, err := u.cfg.Repo.Lookup(u.entries, u.root, name)
+		resolved, target, err := u.cfg.Repo.Lookup(u.entries, u.root, name)
 		if err != nil {
 			return u.refuse(name, err)
 		}
 		if target.Mode != repo.File {
 			u.problem(name, 0, "symbolic links to directories are not followed")
+			return nil
+		}
+		if owner := u.cfg.Owner; owner != nil && owner(name) != owner(resolved) {
+			u.problem(name, 0, "is a symbolic link to %s, which belongs to somebody else", resolved)
 			return nil
 		}
 		e.ID = target.ID

@@ -84,6 +84,7 @@ type entry struct {
 	File   string   `json:"f,omitempty"`
 	Line   int32    `json:"l,omitempty"`
 	Chain  []string `json:"c,omitempty"`
+	Owners []string `json:"w,omitempty"`
 	Hook   bool     `json:"h,omitempty"`
 }
 
@@ -101,7 +102,7 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 		if !isDigest(o.Digest) {
 			return fmt.Errorf("keep %s: %s has no digest", rendered.Commit, o.Origin())
 		}
-		kept.Objects[i] = entry{Digest: o.Digest, File: o.File, Line: o.Line, Chain: o.Chain, Hook: o.Hook}
+		kept.Objects[i] = entry{Digest: o.Digest, File: o.File, Line: o.Line, Chain: o.Chain, Owners: o.Owners, Hook: o.Hook}
 	}
 	there := make(map[string]bool, len(rendered.Objects))
 	for _, o := range rendered.Objects {
@@ -148,7 +149,7 @@ func (s *Store) Get(source string, commit repo.ID) (*render.Set, error) {
 			delete(s.there, e.Digest)
 			return nil, fmt.Errorf("%s: %w", commit, errors.Join(ErrDamaged, err, os.Remove(s.object(e.Digest))))
 		}
-		out.Objects[i] = &render.Object{Body: body, File: e.File, Line: e.Line, Chain: e.Chain, Hook: e.Hook, Digest: e.Digest}
+		out.Objects[i] = &render.Object{Body: body, File: e.File, Line: e.Line, Chain: e.Chain, Owners: e.Owners, Hook: e.Hook, Digest: e.Digest}
 	}
 	return out, nil
 }

@@ -107,6 +107,22 @@ type GitSourceSpec struct {
 	// none. Default "default".
 	// +optional
 	TargetNamespace string `json:"targetNamespace,omitempty"`
+	// ServiceAccountName is the account that the source's objects are planned,
+	// written, corrected and deleted as, so that its rights decide about each of
+	// them. Empty: the engine's own, which may do everything.
+	// +optional
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// ServiceAccountNamespace is where the account is. Default: the target
+	// namespace.
+	// +optional
+	ServiceAccountNamespace string `json:"serviceAccountNamespace,omitempty"`
+	// Tenants share the repository: each has files, an account and namespaces of
+	// his own, and no commit of his reaches beyond. A commit is one transaction
+	// all the same: what one tenant's files may not do holds the commit back.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Tenants []Tenant `json:"tenants,omitempty"`
 	// Prune deletes objects that a commit no longer contains. Default true.
 	// +optional
 	Prune *bool `json:"prune,omitempty"`

@@ -44,6 +44,7 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 		errs = append(errs, field.Invalid(at.Child("caBundle"), "(PEM)", "has no certificate in PEM form"))
 	}
 	errs = append(errs, validateRendering(s, at)...)
+	errs = append(errs, validateTenants(s, at)...)
 	errs = append(errs, validateDrift(&s.Drift, at.Child("drift"))...)
 	errs = append(errs, validateHealth(&s.Health, at.Child("health"))...)
 	if s.Pin != nil && !commitID.MatchString(s.Pin.Commit) {

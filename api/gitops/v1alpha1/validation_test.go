@@ -27,6 +27,14 @@ func verification() *v1alpha1.VerificationSpec {
 	return &v1alpha1.VerificationSpec{Signers: []v1alpha1.SignerSet{{ConfigMapRef: &v1alpha1.ConfigMapReference{Namespace: "kube-system", Name: "signers"}}}}
 }
 
+func tenants(change func(*v1alpha1.Tenant)) []v1alpha1.Tenant {
+	t := v1alpha1.Tenant{Name: "a", Paths: []string{"teams/a/**"}, ServiceAccountName: "deployer", Namespaces: []string{"a", "a-*"}}
+	if change != nil {
+		change(&t)
+	}
+	return []v1alpha1.Tenant{t}
+}
+
 func TestValidateGitSource(t *testing.T) {
 	t.Parallel()
 	type spec = v1alpha1.GitSourceSpec
@@ -56,6 +64,19 @@ func TestValidateGitSource(t *testing.T) {
 		"report onto itself": {func(s *spec) { s.Ref.Branch, s.Reports.Branch = "main", "main" }, "another branch"},
 		"ssh":                {func(s *spec) { s.URL, s.SecretRef = "ssh://git@example.org:2222/a.git", key }, ""},
 		"scp-like":           {func(s *spec) { s.URL, s.SecretRef = "git@example.org:team/a.git", key }, ""},
+		"account":            {func(s *spec) { s.ServiceAccountName = "deployer" }, ""},
+		"account's name":     {func(s *spec) { s.ServiceAccountName = "shop/deployer" }, "spec.serviceAccountName"},
+		"no account":         {func(s *spec) { s.ServiceAccountNamespace = "shop" }, "a namespace alone names no account"},
+		"tenant":             {func(s *spec) { s.Tenants = tenants(nil) }, ""},
+		"tenant's name":      {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Name = "" }) }, "spec.tenants[0].name: Required"},
+		"tenant twice":       {func(s *spec) { s.Tenants = append(tenants(nil), tenants(nil)...) }, "spec.tenants[1].name: Duplicate"},
+		"tenant's paths":     {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Paths = nil }) }, "spec.tenants[0].paths: Required"},
+		"tenant outside":     {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Paths[0] = "../b" }) }, "spec.tenants[0].paths[0]"},
+		"tenant's pattern":   {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Paths[0] = "a[" }) }, "is no pattern"},
+		"many wildcards":     {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Paths[0] = "**/**/**/**/**" }) }, "four **"},
+		"no namespace":       {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Namespaces = nil }) }, "spec.tenants[0].namespaces: Required"},
+		"bad namespace":      {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Namespaces[0] = "A" }) }, "spec.tenants[0].namespaces[0]"},
+		"account nowhere":    {func(s *spec) { s.Tenants = tenants(func(t *v1alpha1.Tenant) { t.Namespaces = []string{"a-*"} }) }, "say where the account is"},
 		"ssh without key":    {func(s *spec) { s.URL = "git@example.org:team/a.git" }, "known_hosts"},
 		"ssh password":       {func(s *spec) { s.URL, s.SecretRef = "ssh://git:secret@example.org/a", key }, "must not carry a password"},
 		"ssh option as host": {func(s *spec) { s.URL, s.SecretRef = "ssh://-oProxyCommand=id/a", key }, "spec.url"},

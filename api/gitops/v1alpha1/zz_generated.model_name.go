@@ -186,6 +186,11 @@ func (in Suspension) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Tenant) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Tenant"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Variable) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.Variable"
 }
