@@ -137,8 +137,13 @@ func (c *checker) templateSelector(spec *path, s *metav1.LabelSelector, template
 	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 		c.invalid(spec.Child("selector"), s, "empty selector is invalid for "+kindName)
 	}
-	if _, err := metav1.LabelSelectorAsSelector(s); err != nil && kindName == "deployment" {
-		c.invalid(spec.Child("selector"), s, "invalid label selector")
+	if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+		switch kindName {
+		case "deployment":
+			c.invalid(spec.Child("selector"), s, "invalid label selector")
+		case "statefulset":
+			c.invalid(spec.Child("selector"), s, "")
+		}
 	}
 	if len(c.errs) > before {
 		return
@@ -210,10 +215,11 @@ func percent(v intstr.IntOrString) (int, bool) {
 
 // zero tells that a count or percentage is nothing at all.
 func zero(v intstr.IntOrString) bool {
-	if n, ok := percent(v); ok {
+	if v.Type == intstr.String {
+		n, _ := percent(v) // what is no percentage counts as none
 		return n == 0
 	}
-	return v.Type == intstr.Int && v.IntVal == 0
+	return v.IntVal == 0
 }
 
 // ip and cidr check addresses, in the one way of writing each that all take for

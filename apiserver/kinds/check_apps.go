@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -65,21 +64,12 @@ func (c *checker) strategy(p *path, s *appsv1.DeploymentStrategy) {
 
 func (c *checker) rolling(p *path, unavailable, surge *intstr.IntOrString) {
 	down, up := deref(unavailable, intstr.IntOrString{}), deref(surge, intstr.IntOrString{})
-	c.rollingAmount(p, "maxUnavailable", down)
-	c.rollingAmount(p, "maxSurge", up)
+	c.amount(p, "maxUnavailable", down)
+	c.amount(p, "maxSurge", up)
 	if zero(down) && zero(up) {
 		c.invalid(p.Child("maxUnavailable"), down, "may not be 0 when `maxSurge` is 0")
 	}
 	c.atMostAll(p, "maxUnavailable", down)
-}
-
-// rollingAmount is amount in a Deployment's own words.
-func (c *checker) rollingAmount(p *path, name string, v intstr.IntOrString) {
-	if v.Type == intstr.String && len(validation.IsValidPercent(v.StrVal)) > 0 {
-		c.invalid(p.Child(name), v, "must be an integer or percentage (e.g '5%')")
-		return
-	}
-	c.amount(p, name, v)
 }
 
 func checkDeploymentStatus(o, old *appsv1.Deployment) fieldErrors {

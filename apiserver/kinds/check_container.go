@@ -226,27 +226,3 @@ func (c *checker) containerSecurity(p *path, s *corev1.SecurityContext, hostUser
 	c.seccomp(p, s.SeccompProfile)
 	c.appArmor(p, s.AppArmorProfile)
 }
-
-// containerWarnings tells of environment variables and ports given twice and
-// of fractions of bytes.
-func containerWarnings(at string, s *corev1.PodSpec) []string {
-	var all []string
-	for i := range s.Containers {
-		o := &s.Containers[i]
-		here := at + ".containers[" + strconv.Itoa(i) + "]"
-		var names nameSet
-		for j := range o.Env {
-			if !names.add(o.Env[j].Name) {
-				all = append(all, here+".env["+strconv.Itoa(j)+"]: hides previous definition of \""+o.Env[j].Name+"\", which may be dropped when using apply")
-			}
-		}
-		var ports nameSet
-		for j, port := range o.Ports {
-			key := strconv.Itoa(int(port.ContainerPort)) + "/" + string(port.Protocol)
-			if !ports.add(key) {
-				all = append(all, here+".ports["+strconv.Itoa(j)+"]: duplicate port definition with "+here+".ports")
-			}
-		}
-	}
-	return all
-}

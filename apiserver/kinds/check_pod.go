@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -124,7 +123,9 @@ func (c *checker) podSpec(p *path, s *corev1.PodSpec) {
 	c.os(p, s)
 	c.hostAliases(p, s.HostAliases)
 	c.scheduling(p, s)
-	oneOfPtr(c, p, "preemptionPolicy", s.PreemptionPolicy, corev1.PreemptLowerPriority, corev1.PreemptNever)
+	if s.PreemptionPolicy != nil {
+		oneOf(c, p, "preemptionPolicy", *s.PreemptionPolicy, corev1.PreemptLowerPriority, corev1.PreemptNever)
+	}
 	for i := range s.ReadinessGates {
 		c.messages(p.Child("readinessGates").Index(i), "conditionType", s.ReadinessGates[i].ConditionType,
 			validation.IsQualifiedName(string(s.ReadinessGates[i].ConditionType)))
@@ -235,6 +236,8 @@ func checkPodStatus(o, old *corev1.Pod) fieldErrors {
 	}
 	same(c, p, "qosClass", s.QOSClass, old.Status.QOSClass)
 	c.podAddresses(p, s)
+	c.claimStatuses(p, s, &o.Spec)
+	c.containerStatuses(p, s, &o.Spec)
 	for i := range s.Conditions {
 		at := p.Child("conditions").Index(i)
 		if g := s.Conditions[i].ObservedGeneration; g < 0 {
@@ -310,24 +313,4 @@ func checkBinding(b *corev1.Binding) fieldErrors {
 		c.required(p.Child("name"), "")
 	}
 	return c.errs
-}
-
-func podWarnings(o, _ *corev1.Pod) []string {
-	return templateWarnings("spec", &o.Spec, &o.ObjectMeta)
-}
-
-// templateWarnings tells what a pod spec has that does not do what it seems to.
-func templateWarnings(at string, s *corev1.PodSpec, meta *metav1.ObjectMeta) []string {
-	var all []string
-	for k := range s.NodeSelector {
-		if k == "beta.kubernetes.io/arch" || k == "beta.kubernetes.io/os" {
-			all = append(all, at+".nodeSelector["+k+"]: deprecated since v1.14; use \""+k[len("beta."):]+"\" instead")
-		}
-	}
-	for _, a := range []string{"scheduler.alpha.kubernetes.io/critical-pod", "seccomp.security.alpha.kubernetes.io/pod"} {
-		if _, ok := meta.Annotations[a]; ok {
-			all = append(all, "metadata.annotations["+a+"]: non-functional in v1.27+")
-		}
-	}
-	return append(all, containerWarnings(at, s)...)
 }

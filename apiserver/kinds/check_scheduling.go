@@ -55,9 +55,12 @@ func (c *checker) toleration(p *path, t *corev1.Toleration) {
 			c.invalid(p.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'")
 		}
 	default:
-		c.add(field.NotSupported(p.Child("operator"), t.Operator, []corev1.TolerationOperator{
-			corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt,
-		}))
+		operators := []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}
+		if t.Operator == corev1.TolerationOpLt || t.Operator == corev1.TolerationOpGt {
+			// Known, and off.
+			operators = append(operators, corev1.TolerationOpLt, corev1.TolerationOpGt)
+		}
+		c.add(field.NotSupported(p.Child("operator"), t.Operator, operators))
 	}
 	if t.Effect != "" {
 		c.taintEffect(p.Child("effect"), t.Effect)
@@ -114,7 +117,7 @@ func (c *checker) affinity(p *path, a *corev1.Affinity) {
 			t := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
 			here := at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
 			c.weight(here, t.Weight)
-			c.nodeTerm(here.Child("preference"), &t.Preference)
+			c.nodeTerm(here.Child("preference"), &t.Preference, false)
 		}
 	}
 	if a.PodAffinity != nil {
@@ -200,13 +203,23 @@ func (c *checker) nodeSelector(p *path, s *corev1.NodeSelector) {
 		c.required(p.Child("nodeSelectorTerms"), "must have at least one node selector term")
 	}
 	for i := range s.NodeSelectorTerms {
-		c.nodeTerm(p.Child("nodeSelectorTerms").Index(i), &s.NodeSelectorTerms[i])
+		c.nodeTerm(p.Child("nodeSelectorTerms").Index(i), &s.NodeSelectorTerms[i], true)
 	}
 }
 
-func (c *checker) nodeTerm(p *path, t *corev1.NodeSelectorTerm) {
+// nodeTerm checks a term; only what is required must be what a label can be.
+func (c *checker) nodeTerm(p *path, t *corev1.NodeSelectorTerm, required bool) {
 	for i := range t.MatchExpressions {
-		c.nodeRequirement(p.Child("matchExpressions").Index(i), &t.MatchExpressions[i])
+		at := p.Child("matchExpressions").Index(i)
+		c.nodeRequirement(at, &t.MatchExpressions[i])
+		for j, v := range t.MatchExpressions[i].Values {
+			if !required {
+				break
+			}
+			for _, m := range validation.IsValidLabelValue(v) {
+				c.invalid(at.Child("values").Index(j), v, m)
+			}
+		}
 	}
 	for i := range t.MatchFields {
 		r := &t.MatchFields[i]

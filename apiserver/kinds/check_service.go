@@ -77,7 +77,7 @@ func (c *checker) servicePorts(p *path, s *corev1.ServiceSpec) {
 		if port.NodePort == 0 {
 			continue
 		}
-		if !hasNodePort(s.Type) {
+		if s.Type == corev1.ServiceTypeClusterIP {
 			c.forbidden(at.Child("nodePort"), "may not be used when `type` is '"+string(s.Type)+"'")
 			continue
 		}
@@ -92,7 +92,7 @@ func (c *checker) affinityOf(p *path, s *corev1.ServiceSpec) {
 	oneOf(c, p, "sessionAffinity", s.SessionAffinity, corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)
 	at := p.Child("sessionAffinityConfig")
 	if s.SessionAffinity != corev1.ServiceAffinityClientIP {
-		if s.SessionAffinityConfig != nil {
+		if s.SessionAffinity == corev1.ServiceAffinityNone && s.SessionAffinityConfig != nil {
 			c.forbidden(at, "must not be set when session affinity is "+string(corev1.ServiceAffinityNone))
 		}
 		return
@@ -109,9 +109,9 @@ func (c *checker) affinityOf(p *path, s *corev1.ServiceSpec) {
 // is allocated: that is the write path's part.
 func (c *checker) clusterIPs(p *path, s *corev1.ServiceSpec) {
 	at := p.Child("clusterIPs")
-	if !hasClusterIP(s.Type) {
+	if s.Type == corev1.ServiceTypeExternalName {
 		if len(s.ClusterIPs) > 0 || s.ClusterIP != "" {
-			c.forbidden(at.Index(0), "may not be set for ExternalName services")
+			c.forbidden(at, "may not be set for ExternalName services")
 		}
 		if len(s.IPFamilies) > 0 {
 			c.forbidden(p.Child("ipFamilies"), "may not be set for ExternalName services")
@@ -121,7 +121,12 @@ func (c *checker) clusterIPs(p *path, s *corev1.ServiceSpec) {
 		}
 		return
 	}
-	if len(s.ClusterIPs) > 0 && s.ClusterIPs[0] != s.ClusterIP {
+	switch {
+	case s.ClusterIP != "" && len(s.ClusterIPs) == 0:
+		c.required(at, "")
+	case s.ClusterIP == "" && len(s.ClusterIPs) > 0:
+		c.invalid(at, s.ClusterIPs, "must be empty when `clusterIP` is not specified")
+	case len(s.ClusterIPs) > 0 && s.ClusterIPs[0] != s.ClusterIP:
 		c.invalid(at, s.ClusterIPs, "first value must match `clusterIP`")
 	}
 	if len(s.ClusterIPs) > 2 {
@@ -141,7 +146,8 @@ func (c *checker) clusterIPs(p *path, s *corev1.ServiceSpec) {
 	for i, f := range s.IPFamilies {
 		if f != corev1.IPv4Protocol && f != corev1.IPv6Protocol {
 			c.add(field.NotSupported(p.Child("ipFamilies").Index(i), f, []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}))
-		} else if !families.add(string(f)) {
+		}
+		if !families.add(string(f)) {
 			c.add(field.Duplicate(p.Child("ipFamilies").Index(i), f))
 		}
 	}

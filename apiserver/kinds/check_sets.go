@@ -1,25 +1,34 @@
 package kinds
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func checkStatefulSet(o, old *appsv1.StatefulSet) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
-	oneOf(c, p, "podManagementPolicy", s.PodManagementPolicy, appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement)
-	oneOf(c, p.Child("updateStrategy"), "type", s.UpdateStrategy.Type,
-		appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType)
-	if r := s.UpdateStrategy.RollingUpdate; r != nil {
-		at := p.Child("updateStrategy", "rollingUpdate")
-		c.nonNegativePtr(at, "partition", r.Partition)
-		if r.MaxUnavailable != nil {
-			c.amount(at, "maxUnavailable", *r.MaxUnavailable)
-			c.atMostAll(at, "maxUnavailable", *r.MaxUnavailable)
+	switch s.PodManagementPolicy {
+	case appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement:
+	case "":
+		c.required(p.Child("podManagementPolicy"), "")
+	default:
+		c.invalid(p.Child("podManagementPolicy"), s.PodManagementPolicy, "must be 'OrderedReady' or 'Parallel'")
+	}
+	c.setStrategy(p.Child("updateStrategy"), &s.UpdateStrategy)
+	if old == nil {
+		// They never change: what was taken once stays.
+		for i := range s.VolumeClaimTemplates {
+			c.claimSpec(p.Child("volumeClaimTemplates").Index(i).Child("spec"), &s.VolumeClaimTemplates[i].Spec)
+		}
+		if s.ServiceName != "" {
+			c.messages(p, "serviceName", s.ServiceName, validation.IsDNS1123Label(s.ServiceName))
 		}
 	}
 	if r := s.PersistentVolumeClaimRetentionPolicy; r != nil {
@@ -36,9 +45,10 @@ func checkStatefulSet(o, old *appsv1.StatefulSet) fieldErrors {
 		c.nonNegative(p.Child("ordinals"), "start", int64(s.Ordinals.Start))
 	}
 	c.templateSelector(p, s.Selector, s.Template.Labels, "statefulset")
-	// Claims of the templates are volumes of the pods.
+	// Claims of the templates are volumes of the pods, and names are given to
+	// each pod.
 	t := s.Template
-	t.Spec.Volumes = withClaims(s)
+	t.Spec.Volumes, t.Spec.Hostname, t.Spec.Subdomain = withClaims(s), "", ""
 	c.template(p.Child("template"), &t, corev1.RestartPolicyAlways)
 	c.noDeadline(p, &s.Template, "StatefulSet")
 	if old != nil {
@@ -47,16 +57,51 @@ func checkStatefulSet(o, old *appsv1.StatefulSet) fieldErrors {
 	return c.errs
 }
 
+// setStrategy checks how pods are replaced.
+func (c *checker) setStrategy(p *path, s *appsv1.StatefulSetUpdateStrategy) {
+	switch r, at := s.RollingUpdate, p.Child("rollingUpdate"); s.Type {
+	case "":
+		c.required(p, "")
+	case appsv1.OnDeleteStatefulSetStrategyType:
+		if r != nil {
+			c.invalid(at, r, "only allowed for updateStrategy 'RollingUpdate'")
+		}
+	case appsv1.RollingUpdateStatefulSetStrategyType:
+		if r == nil {
+			break
+		}
+		c.nonNegativePtr(at, "partition", r.Partition)
+		if r.MaxUnavailable != nil {
+			c.amount(at, "maxUnavailable", *r.MaxUnavailable)
+			if zero(*r.MaxUnavailable) {
+				c.invalid(at.Child("maxUnavailable"), *r.MaxUnavailable, "cannot be 0")
+			}
+			c.atMostAll(at, "maxUnavailable", *r.MaxUnavailable)
+		}
+	default:
+		c.invalid(p, s, "must be 'RollingUpdate' or 'OnDelete'")
+	}
+}
+
+// withClaims are the volumes of a set's pods: a template's claim stands for the
+// volume of its name.
 func withClaims(s *appsv1.StatefulSetSpec) []corev1.Volume {
 	if len(s.VolumeClaimTemplates) == 0 {
 		return s.Template.Spec.Volumes
 	}
-	volumes := append([]corev1.Volume{}, s.Template.Spec.Volumes...)
+	var volumes []corev1.Volume
+	var names nameSet
 	for i := range s.VolumeClaimTemplates {
-		name := s.VolumeClaimTemplates[i].Name
-		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
-		}})
+		if name := s.VolumeClaimTemplates[i].Name; names.add(name) {
+			volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+			}})
+		}
+	}
+	for _, v := range s.Template.Spec.Volumes {
+		if !slices.ContainsFunc(s.VolumeClaimTemplates, func(t corev1.PersistentVolumeClaim) bool { return t.Name == v.Name }) {
+			volumes = append(volumes, v)
+		}
 	}
 	return volumes
 }

@@ -19,17 +19,24 @@ type source struct {
 	needs    []string // field, value, field, value …
 	lun      *int32   // 0 to 255, when there is one
 	check    func(c *checker, at *path)
+	// beside lets it be there beside others: that was never counted.
+	beside bool
 }
 
 func from(name string, needs ...string) source { return source{name: name, needs: needs} }
 
 // listed is a value for a list that must not be empty.
-func listed(list []string) string { return strings.Join(list, ",") }
+func listed(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return "listed"
+}
 
 func (c *checker) sources(p *path, all []source) {
 	for i, s := range all {
 		at := p.Child(s.name)
-		if i > 0 {
+		if i > 0 && !s.beside {
 			if s.name == "cephfs" {
 				at = p.Child("cephFS") // as it was spelled first
 			}
@@ -62,7 +69,7 @@ func driverSources(v *corev1.VolumeSource) []source {
 		add(source{name: "awsElasticBlockStore", needs: []string{"volumeID", s.VolumeID}, check: partition(s.Partition)})
 	}
 	if s := v.AzureDisk; s != nil {
-		add(from("azureDisk", "diskName", s.DiskName, "diskURI", s.DataDiskURI))
+		add(source{name: "azureDisk", needs: []string{"diskName", s.DiskName, "diskURI", s.DataDiskURI}, check: func(c *checker, at *path) { c.azureDisk(at, s) }})
 	}
 	if s := v.AzureFile; s != nil {
 		add(from("azureFile", "secretName", s.SecretName, "shareName", s.ShareName))
@@ -71,7 +78,7 @@ func driverSources(v *corev1.VolumeSource) []source {
 		add(from("cephfs", "monitors", listed(s.Monitors)))
 	}
 	if s := v.Cinder; s != nil {
-		add(from("cinder", "volumeID", s.VolumeID))
+		add(source{name: "cinder", needs: []string{"volumeID", s.VolumeID}, check: secretOf(s.SecretRef)})
 	}
 	if s := v.FC; s != nil {
 		add(fibre(s))
@@ -86,13 +93,15 @@ func driverSources(v *corev1.VolumeSource) []source {
 		add(source{name: "gcePersistentDisk", errorsAs: "persistentDisk", needs: []string{"pdName", s.PDName}, check: partition(s.Partition)})
 	}
 	if s := v.GitRepo; s != nil {
-		add(from("gitRepo", "repository", s.Repository))
+		add(source{name: "gitRepo", needs: []string{"repository", s.Repository}, check: func(c *checker, at *path) { c.descending(at.Child("directory"), s.Directory) }})
 	}
 	if s := v.Glusterfs; s != nil {
 		add(from("glusterfs", "endpoints", s.EndpointsName, "path", s.Path))
 	}
 	if s := v.ISCSI; s != nil {
-		add(source{name: "iscsi", needs: []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, lun: &s.Lun})
+		add(source{name: "iscsi", needs: []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, lun: &s.Lun, check: func(c *checker, at *path) {
+			c.iscsi(at, s.IQN, s.InitiatorName, (s.DiscoveryCHAPAuth || s.SessionCHAPAuth) && s.SecretRef == nil)
+		}})
 	}
 	if s := v.PhotonPersistentDisk; s != nil {
 		add(from("photonPersistentDisk", "pdID", s.PdID))
@@ -110,7 +119,10 @@ func driverSources(v *corev1.VolumeSource) []source {
 		add(from("scaleIO", "gateway", s.Gateway, "system", s.System, "volumeName", s.VolumeName))
 	}
 	if s := v.StorageOS; s != nil {
-		add(from("storageos", "volumeName", s.VolumeName))
+		add(source{name: "storageos", needs: []string{"volumeName", s.VolumeName}, check: func(c *checker, at *path) {
+			c.storageOS(at, s.VolumeName, s.VolumeNamespace)
+			secretOf(s.SecretRef)(c, at)
+		}})
 	}
 	if s := v.VsphereVolume; s != nil {
 		add(from("vsphereVolume", "volumePath", s.VolumePath))
@@ -236,13 +248,15 @@ func unorderedSources(v *corev1.PersistentVolumeSource) []source {
 		add(from("cinder", "volumeID", s.VolumeID))
 	}
 	if s := v.FlexVolume; s != nil {
-		add(from("flexVolume", "driver", s.Driver))
+		add(source{name: "flexVolume", needs: []string{"driver", s.Driver}, beside: true})
 	}
 	if s := v.Glusterfs; s != nil {
 		add(from("glusterfs", "endpoints", s.EndpointsName, "path", s.Path))
 	}
 	if s := v.ISCSI; s != nil {
-		add(source{name: "iscsi", needs: []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, lun: &s.Lun})
+		add(source{name: "iscsi", needs: []string{"targetPortal", s.TargetPortal, "iqn", s.IQN}, lun: &s.Lun, check: func(c *checker, at *path) {
+			c.iscsi(at, s.IQN, s.InitiatorName, (s.DiscoveryCHAPAuth || s.SessionCHAPAuth) && s.SecretRef == nil)
+		}})
 	}
 	if s := v.RBD; s != nil {
 		add(from("rbd", "monitors", listed(s.CephMonitors), "image", s.RBDImage))
@@ -251,7 +265,9 @@ func unorderedSources(v *corev1.PersistentVolumeSource) []source {
 		add(from("scaleIO", "gateway", s.Gateway, "system", s.System, "volumeName", s.VolumeName))
 	}
 	if s := v.StorageOS; s != nil {
-		add(from("storageos", "volumeName", s.VolumeName))
+		add(source{name: "storageos", needs: []string{"volumeName", s.VolumeName}, check: func(c *checker, at *path) {
+			c.storageOS(at, s.VolumeName, s.VolumeNamespace)
+		}})
 	}
 	return shared
 }

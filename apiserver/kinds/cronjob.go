@@ -4,14 +4,17 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func cronJobKind() *kind.Kind {
-	p := partsOf(func(o *batchv1.CronJob) *batchv1.CronJobSpec { return &o.Spec }, func(o *batchv1.CronJob) *batchv1.CronJobStatus { return &o.Status })
+	p := partsOf(func(o *batchv1.CronJob) *batchv1.CronJobSpec { return &o.Spec }, func(o *batchv1.CronJob) *batchv1.CronJobStatus { return &o.Status }).
+		of(func(o *batchv1.CronJob) *corev1.PodTemplateSpec { return &o.Spec.JobTemplate.Spec.Template })
 	doc := batchv1.CronJobSpec{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           batchv1.SchemeGroupVersion.WithKind("CronJob"),
@@ -33,7 +36,11 @@ func cronJobKind() *kind.Kind {
 		Prepare:      p.main,
 		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
 		Validate:     validate(checkCronJob),
-		Name:         cronJobName,
+		Warnings: warnings(func(o, old *batchv1.CronJob) []string {
+			p := field.NewPath("spec", "jobTemplate", "spec")
+			return append(workloadWarnings(o, untyped(old), p.Child("template"), &o.Spec.JobTemplate.Spec.Template), jobWarnings(p, &o.Spec.JobTemplate.Spec)...)
+		}),
+		Name: cronJobName,
 		Columns: append([]column{
 			nameColumn(), str("Schedule", doc["schedule"]), str("Timezone", doc["timeZone"]), boolean("Suspend", doc["suspend"]),
 			integer("Active", batchv1.CronJobStatus{}.SwaggerDoc()["active"]),

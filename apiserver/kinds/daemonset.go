@@ -9,13 +9,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func daemonSetKind() *kind.Kind {
-	p := partsOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }, func(o *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &o.Status })
+	p := partsOf(func(o *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &o.Spec }, func(o *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &o.Status }).
+		of(func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
 	doc := appsv1.DaemonSetStatus{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("DaemonSet"),
@@ -35,7 +37,7 @@ func daemonSetKind() *kind.Kind {
 		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(checkDaemonSetStatus)},
 		Validate:     validate(checkDaemonSet),
 		Warnings: warnings(func(o, _ *appsv1.DaemonSet) []string {
-			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+			return templateWarnings(field.NewPath("spec", "template"), &o.Spec.Template)
 		}),
 		Columns: append([]column{
 			nameColumn(), integer("Desired", doc["desiredNumberScheduled"]), integer("Current", doc["currentNumberScheduled"]),

@@ -3,6 +3,7 @@ package kinds
 import (
 	"strings"
 
+	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -110,11 +111,13 @@ func defaultContainer(c *corev1.Container) {
 // pullPolicy is Always for images that are, or by having neither tag nor
 // digest mean, :latest.
 func pullPolicy(image string) corev1.PullPolicy {
-	if strings.Contains(image, "@") {
+	name, _, digested := strings.Cut(image, "@")
+	_, tag, tagged := strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ":")
+	if tagged && tag != "latest" || digested && !tagged {
 		return corev1.PullIfNotPresent
 	}
-	last := image[strings.LastIndexByte(image, '/')+1:]
-	if _, tag, ok := strings.Cut(last, ":"); ok && tag != "latest" {
+	if _, err := reference.ParseNormalizedNamed(image); err != nil {
+		// What names no image has no tag that could move.
 		return corev1.PullIfNotPresent
 	}
 	return corev1.PullAlways

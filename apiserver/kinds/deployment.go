@@ -7,14 +7,18 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func deploymentKind() *kind.Kind {
-	p := partsOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }, func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status })
+	p := partsOf(func(o *appsv1.Deployment) *appsv1.DeploymentSpec { return &o.Spec }, func(o *appsv1.Deployment) *appsv1.DeploymentStatus { return &o.Status }).
+		of(func(o *appsv1.Deployment) *corev1.PodTemplateSpec { return &o.Spec.Template })
 	doc := appsv1.DeploymentStatus{}.SwaggerDoc()
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("Deployment"),
@@ -27,7 +31,13 @@ func deploymentKind() *kind.Kind {
 		New:           func() txn.Object { return &appsv1.Deployment{} },
 		NewList:       func() runtime.Object { return &appsv1.DeploymentList{} },
 		Default:       defaults(defaultDeployment),
-		Prepare:       p.main,
+		Prepare: prepare(func(o, old *appsv1.Deployment) {
+			p.main(o, untyped(old))
+			if old != nil && o.Generation == old.Generation && !equality.Semantic.DeepEqual(o.Annotations, old.Annotations) {
+				// Its annotations are copied to its ReplicaSets.
+				o.Generation++
+			}
+		}),
 		Subresources: map[string]kind.Subresource{
 			"status": p.statusSubresource(checkDeploymentStatus),
 			"scale": scaleOf[*appsv1.Deployment]{
@@ -38,8 +48,8 @@ func deploymentKind() *kind.Kind {
 			}.subresource(),
 		},
 		Validate: validate(checkDeployment),
-		Warnings: warnings(func(o, _ *appsv1.Deployment) []string {
-			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		Warnings: warnings(func(o, old *appsv1.Deployment) []string {
+			return workloadWarnings(o, untyped(old), field.NewPath("spec", "template"), &o.Spec.Template)
 		}),
 		Columns: append([]column{
 			nameColumn(), str("Ready", "Number of the pod with ready state"), str("Up-to-date", doc["updatedReplicas"]),

@@ -8,13 +8,15 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func jobKind() *kind.Kind {
-	p := partsOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }, func(o *batchv1.Job) *batchv1.JobStatus { return &o.Status })
+	p := partsOf(func(o *batchv1.Job) *batchv1.JobSpec { return &o.Spec }, func(o *batchv1.Job) *batchv1.JobStatus { return &o.Status }).
+		of(func(o *batchv1.Job) *corev1.PodTemplateSpec { return &o.Spec.Template })
 	return &kind.Kind{
 		GVK:           batchv1.SchemeGroupVersion.WithKind("Job"),
 		Plural:        "jobs",
@@ -34,8 +36,9 @@ func jobKind() *kind.Kind {
 			"status.successful": text(func(o *batchv1.Job) string { return strconv.Itoa(int(o.Status.Succeeded)) }),
 		},
 		Validate: validate(checkJob),
-		Warnings: warnings(func(o, _ *batchv1.Job) []string {
-			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		Warnings: warnings(func(o, old *batchv1.Job) []string {
+			p := field.NewPath("spec")
+			return append(workloadWarnings(o, untyped(old), p.Child("template"), &o.Spec.Template), jobWarnings(p, &o.Spec)...)
 		}),
 		Columns: append([]column{
 			nameColumn(), str("Status", "Status of the job."), str("Completions", batchv1.JobStatus{}.SwaggerDoc()["succeeded"]),
@@ -43,6 +46,14 @@ func jobKind() *kind.Kind {
 		}, templateColumns()...),
 		Row: row(jobRow),
 	}
+}
+
+// jobWarnings tells of so many indexes that not all can be told of.
+func jobWarnings(p *path, s *batchv1.JobSpec) []string {
+	if deref(s.CompletionMode, "") != batchv1.IndexedCompletion || deref(s.Completions, 0) <= 100_000 || deref(s.Parallelism, 0) <= 10_000 {
+		return nil
+	}
+	return []string{p.String() + ": In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"}
 }
 
 func jobRow(o *batchv1.Job, now time.Time) []any {

@@ -24,6 +24,7 @@ func podSubresources(onlyStatus func(o, old txn.Object)) map[string]kind.Subreso
 			onlyStatus(o, old)
 			// The class follows from the spec; an agent may leave it out.
 			setDefault(&o.Status.QOSClass, old.Status.QOSClass)
+			dropUnusedStatus(&o.Status, &old.Status)
 			completeAddresses(&o.Status)
 		})},
 		"ephemeralcontainers": {Verbs: update, Prepare: prepare(prepareEphemeral), Validate: validate(checkEphemeralUpdate)},

@@ -14,6 +14,14 @@ import (
 type parts[T txn.Object, Spec, Status any] struct {
 	spec   func(T) *Spec
 	status func(T) *Status
+	// template, of workloads, is their pods'.
+	template func(T) *corev1.PodTemplateSpec
+}
+
+// of says where a workload keeps the template of its pods.
+func (p parts[T, Spec, Status]) of(template func(T) *corev1.PodTemplateSpec) parts[T, Spec, Status] {
+	p.template = template
+	return p
 }
 
 func partsOf[T txn.Object, Spec, Status any](spec func(T) *Spec, status func(T) *Status) parts[T, Spec, Status] {
@@ -33,6 +41,9 @@ func (p parts[T, Spec, Status]) main(o, old txn.Object) {
 
 // withoutStatus is main for kinds that count no generations.
 func (p parts[T, Spec, Status]) withoutStatus(o, old txn.Object) {
+	if p.template != nil {
+		dropUnusedOf(o, old, func(o txn.Object) *corev1.PodTemplateSpec { return p.template(o.(T)) })
+	}
 	if old == nil {
 		var empty Status
 		*p.status(o.(T)) = empty

@@ -6,14 +6,17 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func replicaSetKind() *kind.Kind {
-	p := partsOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }, func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status })
+	p := partsOf(func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &o.Spec }, func(o *appsv1.ReplicaSet) *appsv1.ReplicaSetStatus { return &o.Status }).
+		of(func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
 	return &kind.Kind{
 		GVK:           appsv1.SchemeGroupVersion.WithKind("ReplicaSet"),
 		Plural:        "replicasets",
@@ -43,8 +46,8 @@ func replicaSetKind() *kind.Kind {
 		},
 		Indexes:  map[string]func(txn.Object) []string{IndexController: controllerUIDs},
 		Validate: validate(checkReplicaSet),
-		Warnings: warnings(func(o, _ *appsv1.ReplicaSet) []string {
-			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+		Warnings: warnings(func(o, old *appsv1.ReplicaSet) []string {
+			return workloadWarnings(o, untyped(old), field.NewPath("spec", "template"), &o.Spec.Template)
 		}),
 		Columns: append([]column{
 			nameColumn(), integer("Desired", appsv1.ReplicaSetSpec{}.SwaggerDoc()["replicas"]),

@@ -9,13 +9,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func replicationControllerKind() *kind.Kind {
-	p := partsOf(func(o *corev1.ReplicationController) *corev1.ReplicationControllerSpec { return &o.Spec }, func(o *corev1.ReplicationController) *corev1.ReplicationControllerStatus { return &o.Status })
+	p := partsOf(func(o *corev1.ReplicationController) *corev1.ReplicationControllerSpec { return &o.Spec }, func(o *corev1.ReplicationController) *corev1.ReplicationControllerStatus { return &o.Status }).
+		of(func(o *corev1.ReplicationController) *corev1.PodTemplateSpec { return o.Spec.Template })
 	return &kind.Kind{
 		GVK:           corev1.SchemeGroupVersion.WithKind("ReplicationController"),
 		Plural:        "replicationcontrollers",
@@ -41,6 +43,12 @@ func replicationControllerKind() *kind.Kind {
 			"status.replicas": text(func(o *corev1.ReplicationController) string { return strconv.Itoa(int(o.Status.Replicas)) }),
 		},
 		Validate: validate(checkReplicationController),
+		Warnings: warnings(func(o, old *corev1.ReplicationController) []string {
+			if o.Spec.Template == nil {
+				return nil
+			}
+			return workloadWarnings(o, untyped(old), field.NewPath("spec", "template"), o.Spec.Template)
+		}),
 		Columns: append([]column{
 			nameColumn(), integer("Desired", corev1.ReplicationControllerSpec{}.SwaggerDoc()["replicas"]),
 			integer("Current", corev1.ReplicationControllerStatus{}.SwaggerDoc()["replicas"]),

@@ -7,15 +7,20 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 )
 
 func statefulSetKind() *kind.Kind {
-	p := partsOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }, func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status })
+	p := partsOf(func(o *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &o.Spec }, func(o *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &o.Status }).
+		of(func(o *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &o.Spec.Template })
 	return &kind.Kind{
+		Name:          apivalidation.NameIsDNSLabel,
 		GVK:           appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
 		Plural:        "statefulsets",
 		Singular:      "statefulset",
@@ -38,7 +43,11 @@ func statefulSetKind() *kind.Kind {
 		},
 		Validate: validate(checkStatefulSet),
 		Warnings: warnings(func(o, _ *appsv1.StatefulSet) []string {
-			return templateWarnings("spec.template.spec", &o.Spec.Template.Spec, &o.Spec.Template.ObjectMeta)
+			all := templateWarnings(field.NewPath("spec", "template"), &o.Spec.Template)
+			if deref(o.Spec.RevisionHistoryLimit, 0) < 0 {
+				all = append(all, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+			}
+			return all
 		}),
 		Columns: append([]column{
 			nameColumn(), str("Ready", "Number of the pod with ready state"), ageColumn(),
@@ -56,9 +65,11 @@ func statefulSetKind() *kind.Kind {
 func defaultStatefulSet(o *appsv1.StatefulSet) {
 	s := &o.Spec
 	setDefault(&s.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
-	setDefault(&s.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)
-	if s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
+	if s.UpdateStrategy.Type == "" {
+		s.UpdateStrategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
 		setDefaultPtr(&s.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
+	}
+	if s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && s.UpdateStrategy.RollingUpdate != nil {
 		setDefaultPtr(&s.UpdateStrategy.RollingUpdate.Partition, 0)
 		setDefaultPtr(&s.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
 	}

@@ -153,7 +153,7 @@ func TestVolumeSourceValidation(t *testing.T) {
 	all = append(all,
 		on("persistentvolume", "csi handle", kept(corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "d"}}), "spec.csi.volumeHandle: Required value"),
 		on("persistentvolume", "nfs path", kept(corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{Server: "s"}}), "spec.nfs.path: Required value\nspec.nfs.path: Invalid value: \"\": must be an absolute path"),
-		on("persistentvolume", "iscsi lun", kept(corev1.PersistentVolumeSource{ISCSI: &corev1.ISCSIPersistentVolumeSource{TargetPortal: "p", IQN: "i", Lun: 256}}), "spec.iscsi.lun: Invalid value: 256: must be between 0 and 255, inclusive"),
+		on("persistentvolume", "iscsi lun", kept(corev1.PersistentVolumeSource{ISCSI: &corev1.ISCSIPersistentVolumeSource{TargetPortal: "p", IQN: "iqn.2001-04.com.example:disk", Lun: 256}}), "spec.iscsi.lun: Invalid value: 256: must be between 0 and 255, inclusive"),
 		on("persistentvolume", "two sources", kept(corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{Server: "s", Path: "/p"}, CSI: &corev1.CSIPersistentVolumeSource{Driver: "d", VolumeHandle: "h"}}), "spec.csi: Forbidden: may not specify more than 1 volume type"),
 	)
 	runMutations(t, all)

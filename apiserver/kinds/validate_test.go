@@ -198,7 +198,7 @@ func TestWorkloadValidation(t *testing.T) {
 			d.Spec.Strategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromString("0%"))
 		}, `spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "0%": may not be 0 when `+"`maxSurge` is 0"),
 		on("deployment", "percent", func(d deployment) { d.Spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromString("many")) },
-			`spec.strategy.rollingUpdate.maxSurge: Invalid value: "many": must be an integer or percentage (e.g '5%')`),
+			`spec.strategy.rollingUpdate.maxSurge: Invalid value: "many": a valid percent string must be a numeric string followed by an ending '%'`),
 		on("deployment", "recreate", func(d deployment) { d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType },
 			"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"),
 		on("deployment", "deadline", func(d deployment) { d.Spec.MinReadySeconds = 600 },

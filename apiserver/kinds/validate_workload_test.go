@@ -188,11 +188,12 @@ func TestAddressAndAmountValidation(t *testing.T) {
 			o.Endpoints[0].Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: *bad}}}
 		}, `endpoints[0].hints.forZones[0].name: Invalid value: "a b": a valid label must be`),
 		on("deployment", "amount", func(o *appsv1.Deployment) { o.Spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromString("some")) },
-			`spec.strategy.rollingUpdate.maxSurge: Invalid value: "some": must be an integer or percentage (e.g '5%')`),
+			`spec.strategy.rollingUpdate.maxSurge: Invalid value: "some": a valid percent string must be a numeric string followed by an ending '%'`),
 		on("daemonset", "amount", func(o *appsv1.DaemonSet) {
 			o.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromString("some"))
 		},
-			`spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "some": a valid percent string must be a numeric string followed by an ending '%'`),
+			"spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: \"some\": a valid percent string must be a numeric string followed by an ending '%'\n"+
+				"spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"),
 		updating("storageclass", "provisioner", func(o *storagev1.StorageClass) { o.Provisioner = "other.example.com" },
 			"provisioner: Invalid value: null: field is immutable"),
 	})
