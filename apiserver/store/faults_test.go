@@ -183,6 +183,29 @@ func TestPressure(t *testing.T) {
 	}
 }
 
+// TestFullStorageForgetsHistory: what is kept of the past makes way before the
+// storage is full.
+func TestFullStorageForgetsHistory(t *testing.T) {
+	t.Parallel()
+	kv := memkv.New()
+	kv.SetUsage(store.Usage{Size: 85, InUse: 80, Quota: 100})
+	s := storetest.Start(t, kv)
+	var revision int64
+	written := 0
+	await(t, func() bool {
+		written++
+		done, err := s.Txn(t.Context(), store.Txn{Writes: []store.Write{storetest.Put(storetest.ConfigMap("shop", fmt.Sprint(written), ""), 0)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		revision = done.Revision
+		return kv.Compacted() > 10
+	})
+	if got := kv.Compacted(); got > revision-10 {
+		t.Errorf("compacted to %d of %d, want the last ten kept", got, revision)
+	}
+}
+
 func TestLargeTransactionsAreNamed(t *testing.T) {
 	t.Parallel()
 	kv := memkv.New()

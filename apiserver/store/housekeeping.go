@@ -17,6 +17,10 @@ const (
 	// defragmentAt is the pressure from which a file that is half empty is
 	// worth the stall of making it smaller.
 	defragmentAt = 0.6
+	// hurryAt is the pressure from which history is kept no longer than
+	// hurryRevisions, so that changes of large objects do not fill the storage.
+	hurryAt        = 0.8
+	hurryRevisions = 10
 )
 
 // Pressure is the part of the storage quota that is taken, from 0 to 1: the
@@ -62,6 +66,7 @@ func (s *Store) keepHouse(ctx context.Context) error {
 			now := s.config.Clock.Now()
 			if s.weighingIsDue(now) {
 				s.weigh(ctx)
+				s.hurry(ctx)
 			}
 			if now.Sub(h.at) < houseInterval && revision-h.revision < houseRevisions {
 				continue
@@ -99,6 +104,17 @@ func (s *Store) compact(ctx context.Context, revision int64) {
 	if err != nil && !errors.Is(err, ErrCompacted) && ctx.Err() == nil {
 		s.config.Logger.Warn("history could not be compacted", "revision", revision, "err", err)
 	}
+}
+
+// hurry forgets nearly all history when the storage is getting full: exact
+// lists and watches of what is past begin anew, and writes find room.
+func (s *Store) hurry(ctx context.Context) {
+	revision := s.Snapshot().revision
+	if s.Pressure() < hurryAt || revision <= hurryRevisions {
+		return
+	}
+	s.compact(ctx, revision-hurryRevisions)
+	s.weigh(ctx)
 }
 
 // weighingIsDue tells whether the pressure is to be looked at again: weighing
