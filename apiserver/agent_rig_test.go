@@ -25,8 +25,8 @@ import (
 	"github.com/headway-sh/headway/apiserver"
 )
 
-// node registers a node whose agent listens at an address, with a pod "web" on
-// it.
+// node registers a node whose agent listens at an address, with a pod of the
+// same name on it.
 func node(t *testing.T, server *apiserver.Server, name string, agent net.Addr) {
 	t.Helper()
 	owner := server.Peer(admin).Client()
@@ -36,8 +36,8 @@ func node(t *testing.T, server *apiserver.Server, name string, agent net.Addr) {
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(at.Port())}},
 	}}
 	check(t, owner.Create(t.Context(), n))
-	check(t, owner.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: inDefault("web")}))
-	check(t, owner.Create(t.Context(), podOn(name, "web")))
+	check(t, owner.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: inDefault(name)}))
+	check(t, owner.Create(t.Context(), podOn(name, name)))
 }
 
 // quietAgent is a node's agent whose containers say "ready" once and nothing
@@ -105,9 +105,9 @@ type opened struct {
 }
 
 // lasting are the requests that last, by what people call them. Each opens one
-// about the pod "web" under a client's configuration.
-var lasting = map[string]func(ctx context.Context, config *rest.Config) opened{
-	"watch": func(ctx context.Context, config *rest.Config) opened {
+// about a pod under a client's configuration.
+var lasting = map[string]func(ctx context.Context, config *rest.Config, pod string) opened{
+	"watch": func(ctx context.Context, config *rest.Config, _ string) opened {
 		return open(func(begun func()) error {
 			w, err := kubernetes.NewForConfigOrDie(config).CoreV1().ConfigMaps("default").Watch(ctx, metav1.ListOptions{})
 			if err != nil {
@@ -119,9 +119,9 @@ var lasting = map[string]func(ctx context.Context, config *rest.Config) opened{
 			return nil
 		})
 	},
-	"log": func(ctx context.Context, config *rest.Config) opened {
+	"log": func(ctx context.Context, config *rest.Config, pod string) opened {
 		return open(func(begun func()) error {
-			lines, err := kubernetes.NewForConfigOrDie(config).CoreV1().Pods("default").GetLogs("web", &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+			lines, err := kubernetes.NewForConfigOrDie(config).CoreV1().Pods("default").GetLogs(pod, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
 			if err != nil {
 				return err
 			}
@@ -130,24 +130,24 @@ var lasting = map[string]func(ctx context.Context, config *rest.Config) opened{
 			return err
 		})
 	},
-	"exec over SPDY": func(ctx context.Context, config *rest.Config) opened {
+	"exec over SPDY": func(ctx context.Context, config *rest.Config, pod string) opened {
 		return runOver(ctx, func(u *url.URL) (remotecommand.Executor, error) {
 			return remotecommand.NewSPDYExecutor(config, http.MethodPost, u)
-		}, config)
+		}, config, pod)
 	},
-	"exec over WebSocket": func(ctx context.Context, config *rest.Config) opened {
+	"exec over WebSocket": func(ctx context.Context, config *rest.Config, pod string) opened {
 		return runOver(ctx, func(u *url.URL) (remotecommand.Executor, error) {
 			return remotecommand.NewWebSocketExecutor(config, http.MethodGet, u.String())
-		}, config)
+		}, config, pod)
 	},
-	"port-forward over SPDY": func(_ context.Context, config *rest.Config) opened {
-		return forwardOver(config, func(u *url.URL) (httpstream.Dialer, error) {
+	"port-forward over SPDY": func(_ context.Context, config *rest.Config, pod string) opened {
+		return forwardOver(config, pod, func(u *url.URL) (httpstream.Dialer, error) {
 			transport, upgrader, err := spdy.RoundTripperFor(config)
 			return spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, u), err
 		})
 	},
-	"port-forward over WebSocket": func(_ context.Context, config *rest.Config) opened {
-		return forwardOver(config, func(u *url.URL) (httpstream.Dialer, error) {
+	"port-forward over WebSocket": func(_ context.Context, config *rest.Config, pod string) opened {
+		return forwardOver(config, pod, func(u *url.URL) (httpstream.Dialer, error) {
 			return portforward.NewSPDYOverWebsocketDialerForStreaming(u, config)
 		})
 	},
@@ -176,13 +176,13 @@ func (f onWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func podURL(config *rest.Config, subresource string, query url.Values) *url.URL {
-	return &url.URL{Scheme: "https", Host: strings.TrimPrefix(config.Host, "https://"), Path: "/api/v1/namespaces/default/pods/web/" + subresource, RawQuery: query.Encode()}
+func podURL(config *rest.Config, pod, subresource string, query url.Values) *url.URL {
+	return &url.URL{Scheme: "https", Host: strings.TrimPrefix(config.Host, "https://"), Path: "/api/v1/namespaces/default/pods/" + pod + "/" + subresource, RawQuery: query.Encode()}
 }
 
-func runOver(ctx context.Context, executor func(*url.URL) (remotecommand.Executor, error), config *rest.Config) opened {
+func runOver(ctx context.Context, executor func(*url.URL) (remotecommand.Executor, error), config *rest.Config, pod string) opened {
 	return open(func(begun func()) error {
-		e, err := executor(podURL(config, "exec", url.Values{"command": {"sh"}, "stdout": {"true"}}))
+		e, err := executor(podURL(config, pod, "exec", url.Values{"command": {"sh"}, "stdout": {"true"}}))
 		if err != nil {
 			return err
 		}
@@ -190,9 +190,9 @@ func runOver(ctx context.Context, executor func(*url.URL) (remotecommand.Executo
 	})
 }
 
-func forwardOver(config *rest.Config, dialer func(*url.URL) (httpstream.Dialer, error)) opened {
+func forwardOver(config *rest.Config, pod string, dialer func(*url.URL) (httpstream.Dialer, error)) opened {
 	return open(func(begun func()) error {
-		d, err := dialer(podURL(config, "portforward", nil))
+		d, err := dialer(podURL(config, pod, "portforward", nil))
 		if err != nil {
 			return err
 		}

@@ -47,14 +47,14 @@ func TestRemovalEndsWhatIsOpen(t *testing.T) {
 	for i, server := range servers {
 		at := []string{" at the first server", " at the second server"}[i]
 		eventually(t, "ada to be known"+at, func(ctx context.Context) (bool, error) {
-			_, err := kubernetes.NewForConfigOrDie(through(ada, server)).CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
-			_, otherErr := kubernetes.NewForConfigOrDie(through(other, server)).CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
+			_, err := kubernetes.NewForConfigOrDie(through(ada, server)).CoreV1().Pods("default").Get(ctx, "n1", metav1.GetOptions{})
+			_, otherErr := kubernetes.NewForConfigOrDie(through(other, server)).CoreV1().Pods("default").Get(ctx, "n1", metav1.GetOptions{})
 			return err == nil && otherErr == nil, nil
 		})
 		for name, begin := range lasting {
-			open[name+at] = begin(ctx, through(ada, server))
+			open[name+at] = begin(ctx, through(ada, server), "n1")
 		}
-		stays["watch"+at], stays["log"+at] = lasting["watch"](ctx, through(other, server)), lasting["log"](ctx, through(other, server))
+		stays["watch"+at], stays["log"+at] = lasting["watch"](ctx, through(other, server), "n1"), lasting["log"](ctx, through(other, server), "n1")
 	}
 	for _, all := range []map[string]opened{open, stays} {
 		for name, o := range all {

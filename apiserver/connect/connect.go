@@ -44,7 +44,6 @@ type Connector struct {
 var _ rest.Connector = (*Connector)(nil)
 
 const (
-	dialTimeout   = 10 * time.Second
 	podsIdle      = 30 * time.Second
 	podsIdleConns = 32
 )
@@ -52,7 +51,7 @@ const (
 // New returns a Connector.
 func New(config Config) *Connector {
 	return &Connector{Config: config, pods: &http.Transport{
-		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:     (&net.Dialer{Timeout: patience}).DialContext,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as the API reference says of pods
 		IdleConnTimeout: podsIdle, MaxIdleConns: podsIdleConns, DisableCompression: true,
 	}}
@@ -175,38 +174,6 @@ func container(pod *corev1.Pod, name string) (string, error) {
 		}
 	}
 	return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", name, pod.Name))
-}
-
-// agent is the base URL of a node's agent, from what the node registered.
-func (c *Connector) agent(name string) (*url.URL, error) {
-	o, ok := c.View().Get(txn.Ref{Resource: nodes, Name: name})
-	if !ok {
-		return nil, apierrors.NewNotFound(nodes, name)
-	}
-	node := o.(*corev1.Node)
-	port := node.Status.DaemonEndpoints.KubeletEndpoint.Port
-	for _, a := range node.Status.Addresses {
-		if a.Type != corev1.NodeInternalIP || port == 0 {
-			continue
-		}
-		ip, err := netip.ParseAddr(a.Address)
-		if err != nil || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("node %s has the address %q, which is no address of a machine", name, a.Address))
-		}
-		return &url.URL{Scheme: "https", Host: net.JoinHostPort(a.Address, strconv.Itoa(int(port)))}, nil
-	}
-	return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has not said where its agent listens", name))
-}
-
-// agentTransport reaches one node's agent and nobody else.
-func (c *Connector) agentTransport(node string) *http.Transport {
-	config := c.Agents.Clone()
-	config.ServerName = node
-	config.NextProtos = []string{"http/1.1"} // streams are upgrades, which HTTP/2 does not have
-	return &http.Transport{
-		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true,
-	}
 }
 
 // withoutCredentials is the request without what the client showed to this

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	utilproxy "k8s.io/apimachinery/pkg/util/proxy"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/rest"
@@ -62,6 +63,9 @@ func (c *Connector) proxy(w http.ResponseWriter, r *http.Request, info *rest.Req
 		return apierrors.NewBadRequest(fmt.Sprintf("path %q: %v", info.Tail, err))
 	}
 	target.RawPath, target.RawQuery = info.Tail, r.URL.RawQuery
+	if n, ok := o.(*corev1.Node); ok && httpstream.IsUpgradeRequest(r) {
+		transport, target = c.streamTransport(n.Name, target)
+	}
 	handler := utilproxy.NewUpgradeAwareHandler(target, transport, true, false, c.responder())
 	handler.ServeHTTP(hijacker{w}, withoutCredentials(c.quietly(r.Context()), r))
 	return nil

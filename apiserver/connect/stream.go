@@ -19,7 +19,8 @@ import (
 
 // stream connects a client with an agent's exec, attach or port-forward.
 func (c *Connector) stream(w http.ResponseWriter, r *http.Request, subresource, node string, target *url.URL) {
-	w, transport := hijacker{w}, c.agentTransport(node)
+	w = hijacker{w}
+	transport, target := c.streamTransport(node, target)
 	upgrade := utilproxy.NewUpgradeAwareHandler(target, transport, false, true, c.responder())
 	upgrade.UseLocationHost = true
 	query := r.URL.Query()
