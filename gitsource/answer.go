@@ -96,7 +96,6 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		out.Problems = p.Problems[:min(len(p.Problems), maxProblems)]
 		return out, nil
 	}
-	out.Digest = p.Digest(s.engine.cfg.Key, view)
 	changes, refs := apply.WithHooks(view, s.name, p) // later stages stand on earlier ones
 	result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(changes))
 	if err != nil {
@@ -105,15 +104,21 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 	for i := range result.Outcomes {
 		result.Outcomes[i].Change.Ref = refs[i]
 	}
-	s.judge(out, p, set, result)
+	want, err := s.engine.applier.Replacements(ctx, view, p, result.Outcomes)
+	if err != nil {
+		return nil, err
+	}
+	out.Digest = p.Digest(s.engine.cfg.Key, view)
+	s.judge(out, p, set, result, want)
 	s.moves(out, p)
 	out.Summary.Unchanged += p.Counts.Unchanged
 	out.Impact = plan.Impact(view, result.Outcomes)
 	return out, nil
 }
 
-// judge adds the API server's outcomes to a preview.
-func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, result *txn.Result) {
+// judge adds the API server's outcomes to a preview; want are the objects that
+// want consent to be replaced.
+func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, result *txn.Result, want map[txn.Ref]bool) {
 	hooks := map[txn.Ref]bool{}
 	for _, h := range p.Hooks {
 		hooks[h.Ref] = true
@@ -128,15 +133,28 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 		switch {
 		case o.Err != nil:
 			one.Error = o.Err.Error()
-			out.Problems = append(out.Problems, apply.Problems(o, p.Desired[o.Change.Ref], set)...)
+			problems := apply.Problems(o, p.Desired[o.Change.Ref], set)
+			if want[o.Change.Ref] {
+				problems = apply.Wanting(problems)
+			}
+			out.Problems = append(out.Problems, problems...)
 		case o.Operation == txn.Unchanged:
 			out.Summary.Unchanged++
 			continue
 		case o.Operation == txn.Created:
 			out.Summary.Created++
-		case o.Operation == txn.Updated:
-			out.Summary.Changed++
+		case o.Operation == txn.Updated, o.Operation == plan.Replaced:
+			if o.Operation == txn.Updated {
+				out.Summary.Changed++
+			} else {
+				out.Summary.Replaced++
+			}
 			one.Fields = drift.Diff(&e, o.Before, o.After)
+			if o.Operation == plan.Replaced { // whose own life is a new one
+				one.Fields = slices.DeleteFunc(one.Fields, func(f v1alpha1.FieldChange) bool {
+					return strings.HasPrefix(f.Path, "status") || slices.Contains([]string{"metadata.uid", "metadata.generation", "metadata.creationTimestamp"}, f.Path)
+				})
+			}
 			for i, f := range one.Fields { // whatever kind an encrypted value has ended up in
 				one.Fields[i].Before, one.Fields[i].After = set.Redact(f.Before), set.Redact(f.After)
 			}

@@ -132,7 +132,7 @@ func (s *source) repair(ctx context.Context, changes []txn.Change, notes []txn.N
 // the commit cannot be rendered (its repository is away), to what was there.
 func (s *source) restore(view txn.View, ref txn.Ref, before txn.Object) (*txn.Change, error) {
 	e, ours := s.inventory.Entries[ref]
-	if !ours {
+	if !ours || e.Going() {
 		return nil, nil
 	}
 	var body *unstructured.Unstructured

@@ -224,7 +224,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		p.all = true
 	}
 	s.ruled = now
-	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable() || s.hooksDue(p.hooks) {
+	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable(ctx) || s.hooksDue(p.hooks) {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -349,7 +349,7 @@ func (s *source) observe(ctx context.Context, writes []txn.Write) {
 			continue
 		}
 		s.tracker.Set(w.Ref, s.checks.Of(&e, w.After))
-		if s.engine.wrote(w.Identity) || w.Subresource == "status" {
+		if s.engine.wrote(w.Identity) || w.Subresource == "status" || e.Going() {
 			continue
 		}
 		f := drift.Look(s.name, s.rules, &e, w, func() bool { return s.scaled(ctx, &e) })

@@ -250,7 +250,12 @@ func outcomes(view txn.View, p *plan.Plan) []v1alpha1.ObjectOutcome {
 				return out
 			}
 			operation := txn.Deleted
-			if c.Verb != txn.Delete {
+			switch {
+			case c.Verb == txn.Delete && p.Replaced[c.Ref]:
+				continue // it is named where it is created
+			case p.Replaced[c.Ref]:
+				operation = plan.Replaced
+			case c.Verb != txn.Delete:
 				operation = txn.Updated
 				if _, ok := view.Get(c.Ref); !ok {
 					operation = txn.Created

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,6 +37,8 @@ func TestStories(t *testing.T) {
 		"await":        (*story).awaitThe,      // PHASE [SOURCE], of work's HEAD
 		"hooks":        (*story).hooks,         // prints those of the Release of work's HEAD
 		"runs":         (*story).wantRuns,      // STAGE PHASE, of every hook of the stage
+		"replaced":     (*story).replaced,      // prints what work's HEAD has replaced
+		"planned":      (*story).planned,       // BRANCH: prints its plan
 		"message":      (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
 		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
@@ -200,6 +203,52 @@ func (s *story) wantRuns(_ *testscript.TestScript, args []string) error {
 		}
 		return ""
 	}))
+}
+
+func (s *story) replaced(ts *testscript.TestScript, _ []string) error {
+	for _, o := range s.release("main", s.head()).Status.Outcomes {
+		if o.Operation == "replaced" {
+			fmt.Fprintln(ts.Stdout(), o.Object)
+		}
+	}
+	return nil
+}
+
+func (s *story) planned(ts *testscript.TestScript, args []string) error {
+	plan := ref("plans.gitops.headway.sh", args[0])
+	if _, err := s.store.Do(s.t.Context(), admin, txn.Change{Verb: txn.Create, Ref: plan, Object: &v1alpha1.Plan{
+		ObjectMeta: metav1.ObjectMeta{Name: args[0]}, Spec: v1alpha1.PlanSpec{Source: "main", Ref: v1alpha1.GitReference{Branch: args[0]}},
+	}}); err != nil {
+		return err
+	}
+	var status v1alpha1.PlanStatus
+	if last := s.await(func() string {
+		if status = s.get(plan).(*v1alpha1.Plan).Status; status.Commit == "" {
+			return "the plan is not answered"
+		}
+		return ""
+	}); last != "" {
+		return failure(last)
+	}
+	fmt.Fprintln(ts.Stdout(), status.Summary)
+	for _, o := range status.Outcomes {
+		fmt.Fprintln(ts.Stdout(), o.Operation, o.Object, o.Origin)
+		for _, f := range o.Fields {
+			fmt.Fprintln(ts.Stdout(), " ", f.Path, f.Before, f.After)
+		}
+	}
+	if i := status.Impact; i != nil {
+		for _, r := range i.Rollouts {
+			fmt.Fprintln(ts.Stdout(), "rollout", r.Object, r.Pods)
+		}
+		for _, q := range i.Quotas {
+			fmt.Fprintln(ts.Stdout(), "quota", q.Object, q.Resource, q.Before.String(), "->", q.After.String(), "of", q.Hard.String(), q.Exceeded)
+		}
+	}
+	for _, p := range status.Problems {
+		fmt.Fprintln(ts.Stdout(), "problem", p)
+	}
+	return nil
 }
 
 func (s *story) wantState(_ *testscript.TestScript, args []string) error {

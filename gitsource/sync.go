@@ -308,7 +308,7 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 		Input: plan.Input{
 			Source: s.name, Spec: &s.object.Spec, Ref: s.status.ObservedRef, Set: set, Inventory: s.inventory, Mapper: s.engine.cfg.Mapper,
 			Consents: c.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all, Dirty: dirty,
-			Leave: s.leaving(!current),
+			Leave: s.leaving(!current), Back: aim.back(), InPlace: current,
 		},
 	}
 	if aim.back() {

@@ -43,17 +43,27 @@ func (s *source) wait(w *apply.Waiting) {
 }
 
 // passable tells whether the wait is over.
-func (s *source) passable() bool {
-	return s.waiting != nil && !slices.ContainsFunc(s.waiting.After, func(ref txn.Ref) bool { return !s.fit(ref) })
+func (s *source) passable(ctx context.Context) bool {
+	if s.waiting == nil {
+		return false
+	}
+	if len(s.waiting.Gone) > 0 {
+		view, err := s.engine.cfg.Txn.View(ctx)
+		return err == nil && !slices.ContainsFunc(s.waiting.Gone, func(ref txn.Ref) bool {
+			_, there := view.Get(ref)
+			return there
+		})
+	}
+	return !slices.ContainsFunc(s.waiting.After, func(ref txn.Ref) bool { return !s.fit(ref) })
 }
 
 // settleWait gives a wait up that is for something that has failed, or that
 // lasts too long.
 func (s *source) settleWait(ctx context.Context) {
-	if s.waiting == nil || s.release == nil || s.release.Status.Phase != v1alpha1.ReleaseApplying || s.passable() {
+	if s.waiting == nil || s.release == nil || s.release.Status.Phase != v1alpha1.ReleaseApplying || s.passable(ctx) {
 		return
 	}
-	problems := s.tracker.ProblemsOf(s.inventory, s.waiting.After, maxProblems)
+	problems := s.tracker.ProblemsOf(s.inventory, append(s.waiting.After, s.waiting.Gone...), maxProblems)
 	for i, ref := range s.waiting.After {
 		if s.tracker.Of(ref).Health == v1alpha1.HealthDegraded {
 			worst := s.tracker.ProblemsOf(s.inventory, s.waiting.After[i:], 1)
@@ -62,6 +72,10 @@ func (s *source) settleWait(ctx context.Context) {
 		}
 	}
 	if !s.now().Before(s.deadline()) {
-		s.fail(ctx, problems, fmt.Sprintf("%v, and it was not healthy within %s: %s", s.waiting, s.object.Spec.Timeout.Duration, problems[0]))
+		message := fmt.Sprintf("%v, in vain for %s", s.waiting, s.object.Spec.Timeout.Duration)
+		if len(problems) > 0 {
+			message += ": " + problems[0].String()
+		}
+		s.fail(ctx, problems, message)
 	}
 }

@@ -62,16 +62,22 @@ type Stage struct {
 type Waiting struct {
 	// After are the objects that have to become healthy first.
 	After []txn.Ref
+	// Gone are those that have to be gone first.
+	Gone []txn.Ref
 	// Written of so many Stages are done.
 	Written, Stages int
 }
 
 func (w *Waiting) Error() string {
-	text := fmt.Sprintf("stage %d of %d waits for %s", w.Written+1, w.Stages, w.After[0])
-	if n := len(w.After) - 1; n > 0 {
+	refs, what := w.After, ""
+	if len(w.Gone) > 0 {
+		refs, what = w.Gone, " to be gone"
+	}
+	text := fmt.Sprintf("stage %d of %d waits for %s", w.Written+1, w.Stages, refs[0])
+	if n := len(refs) - 1; n > 0 {
 		text += fmt.Sprintf(" and %d more", n)
 	}
-	return text
+	return text + what
 }
 
 // Refused says that a commit cannot be applied, and why; nothing of it was
@@ -114,15 +120,25 @@ func (a *Applier) Apply(ctx context.Context, job Job) error {
 			}
 			checked = true
 		}
+		if going := job.going(view, p); len(going) > 0 {
+			return &Waiting{Gone: going, Written: written, Stages: written + len(p.Stages)}
+		}
 		if after := job.sick(p.Stages[0].After); len(after) > 0 {
 			return &Waiting{After: after, Written: written, Stages: written + len(p.Stages)}
 		}
-		err = a.stage(ctx, view, &job, p, written)
+		again := false
+		if err = a.stage(ctx, view, &job, p, written); errors.Is(err, errReplace) {
+			again = true
+			err = a.replace(ctx, view, &job, p, written)
+		}
 		switch {
 		case txn.IsConflict(err) && rounds < txn.Rounds:
 			rounds++
 		case err != nil:
 			return err
+		case again:
+			rounds = 1
+			written++
 		case len(p.Stages) == 1:
 			return nil
 		default:
@@ -163,8 +179,11 @@ func (a *Applier) check(ctx context.Context, view txn.View, p *plan.Plan, set *r
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
-	return refusal(result.Outcomes, p, set)
+	return a.judge(ctx, view, result.Outcomes, p, set)
 }
+
+// errReplace says that objects have to go before a stage can be written.
+var errReplace = errors.New("objects are to be replaced")
 
 func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Plan, written int) error {
 	stage := p.Stages[0]
@@ -182,8 +201,11 @@ func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Pl
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
-	if err := refusal(result.Outcomes[:own], p, job.Set); err != nil {
+	if err := a.judge(ctx, view, result.Outcomes[:own], p, job.Set); err != nil {
 		return err
+	}
+	if replaces(result.Outcomes[:own]) {
+		return errReplace
 	}
 	if err := result.Err(); err != nil {
 		return fmt.Errorf("record the release: %w", err)
@@ -226,9 +248,14 @@ func writes(outcomes []txn.Outcome) bool {
 	return false
 }
 
-// refusal gathers what the API server says against single objects.
-func refusal(outcomes []txn.Outcome, p *plan.Plan, set *render.Set) error {
-	r := &Refused{}
+func replaces(outcomes []txn.Outcome) bool {
+	return slices.ContainsFunc(outcomes, func(o txn.Outcome) bool { return o.Operation == plan.Replaced })
+}
+
+// refusal gathers what the API server says against single objects; want are
+// those that only want consent to be replaced.
+func refusal(outcomes []txn.Outcome, p *plan.Plan, set *render.Set, want map[txn.Ref]bool) error {
+	r := &Refused{Held: len(want) > 0}
 	for _, o := range outcomes {
 		if o.Err == nil {
 			continue
@@ -236,7 +263,13 @@ func refusal(outcomes []txn.Outcome, p *plan.Plan, set *render.Set) error {
 		if txn.IsConflict(o.Err) {
 			return o.Err
 		}
-		r.Problems = append(r.Problems, Problems(o, p.Desired[o.Change.Ref], set)...)
+		problems := Problems(o, p.Desired[o.Change.Ref], set)
+		if want[o.Change.Ref] {
+			problems = Wanting(problems)
+		} else {
+			r.Held = false
+		}
+		r.Problems = append(r.Problems, problems...)
 		r.Again = r.Again || passing(o.Err)
 	}
 	if len(r.Problems) == 0 {

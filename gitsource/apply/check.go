@@ -33,7 +33,7 @@ func (a *Applier) Check(ctx context.Context, job Job) (*plan.Plan, error) {
 	for i := range result.Outcomes {
 		result.Outcomes[i].Change.Ref = own[i] // and not the name of a trial
 	}
-	return p, refusal(result.Outcomes, p, job.Set)
+	return p, a.judge(ctx, view, result.Outcomes, p, job.Set)
 }
 
 // WithHooks are the changes of a plan for a dry run, with the creation of its

@@ -20,6 +20,9 @@ func (p *Plan) Digest(key []byte, view txn.View) string {
 			if c.As != nil {
 				fmt.Fprintf(h, "%s\x00", c.As.Name)
 			}
+			if p.Replaced[c.Ref] {
+				fmt.Fprint(h, "replaced\x00")
+			}
 			if c.Verb != txn.Delete {
 				fmt.Fprintf(h, "%s\x00", p.Next.Entries[c.Ref].Digest)
 			}

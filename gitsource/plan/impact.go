@@ -27,6 +27,11 @@ func Impact(view txn.View, outcomes []txn.Outcome) *v1alpha1.PlanImpact {
 		case txn.Unchanged:
 			continue
 		case txn.Created, txn.Updated:
+		case Replaced:
+			out.delete(o)
+			if _, n := template(o.Before); n > 0 {
+				out.rollout(o, n)
+			}
 		default:
 			out.delete(o)
 			continue
@@ -41,7 +46,9 @@ func Impact(view txn.View, outcomes []txn.Outcome) *v1alpha1.PlanImpact {
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 			images[c.Image] = true
 		}
-		out.restart(o)
+		if o.Operation != Replaced {
+			out.restart(o)
+		}
 	}
 	out.MissingImages = missing(view, images)
 	if len(out.Rollouts) == 0 && len(out.Lost) == 0 && len(out.MissingImages) == 0 && len(out.Irreversible) == 0 {
@@ -78,6 +85,10 @@ func (i *impact) restart(o txn.Outcome) {
 	if after == nil || before == nil || equality.Semantic.DeepEqual(before, after) {
 		return
 	}
+	i.rollout(o, pods)
+}
+
+func (i *impact) rollout(o txn.Outcome, pods int32) {
 	i.Rollouts = append(i.Rollouts, v1alpha1.Rollout{Object: o.Change.Ref.String(), Pods: pods})
 	i.Restarts += pods
 }

@@ -49,6 +49,12 @@ type Input struct {
 	// otherwise only those of Dirty.
 	All   bool
 	Dirty map[txn.Ref]bool
+	// Back says that exactly this set is asked for, wherever it stands in
+	// history: the way back from a commit that failed, or a pin.
+	Back bool
+	// InPlace says that nothing is replaced: the set is applied, and only
+	// compared with the cluster.
+	InPlace bool
 	// Waits tells how objects are, for a plan in which higher waves wait for
 	// lower ones; nil for one that writes everything at once.
 	Waits Waits
@@ -63,14 +69,20 @@ type Plan struct {
 	// Desired are the objects of the set by reference.
 	Desired map[txn.Ref]*render.Object
 	// Hooks are the objects of the set that are run and not kept.
-	Hooks  []Hook
-	Counts v1alpha1.OperationCounts
+	Hooks []Hook
+	// Replaced are the objects that are deleted and created anew.
+	Replaced map[txn.Ref]bool
+	Counts   v1alpha1.OperationCounts
 	// Problems, when there are any, forbid the plan.
 	Problems []v1alpha1.Problem
 	// Held says that only a consent is missing.
 	Held bool
 	// Passing says that a problem may go away without another commit.
 	Passing bool
+	// InPlace is the input's.
+	InPlace bool
+
+	back bool // Input.Back
 }
 
 // Stage is one transaction.
@@ -98,7 +110,7 @@ type wanted struct {
 
 // Make makes the plan.
 func Make(in Input) *Plan {
-	p := &Plan{Next: NewInventory(), Desired: make(map[txn.Ref]*render.Object, len(in.Set.Objects))}
+	p := &Plan{InPlace: in.InPlace, back: in.Back, Next: NewInventory(), Desired: make(map[txn.Ref]*render.Object, len(in.Set.Objects))}
 	tenancy := NewTenancy(in.Spec)
 	all := p.resolve(&in, tenancy)
 	if len(p.Problems) > 0 {

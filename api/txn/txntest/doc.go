@@ -3,6 +3,7 @@
 //
 // The emulator applies, refuses, conflicts and dumps: server-side apply with
 // managed fields by the library, strict decoding, namespaces that must exist,
-// one revision per transaction, observers and guards. It has no authorization,
-// admission, defaulting or garbage collection.
+// a few fields that cannot be changed, one revision per transaction, observers
+// and guards. It has no authorization, admission, defaulting or garbage
+// collection.
 package txntest

@@ -112,6 +112,15 @@ func (s *Store) planOne(v txn.View, identity txn.Identity, c txn.Change) (out tx
 		out.Err = err
 		return out
 	}
+	if exists && c.Subresource == "" {
+		gvk, err := s.kind(c)
+		if err == nil {
+			err = changesImmutable(c.Ref, gvk.GroupKind(), before, after)
+		}
+		if out.Err = err; err != nil {
+			return out
+		}
+	}
 	out.After = after
 	switch {
 	case !exists:
