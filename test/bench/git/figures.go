@@ -271,7 +271,7 @@ func (b *bench) withGit(ctx context.Context) (_ int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, c.server.End()) }()
-	_, anonymous, err := c.server.Collected(ctx)
+	anonymous, err := c.collected(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -318,7 +318,7 @@ func (b *bench) withoutGit(ctx context.Context) (_ int64, err error) {
 		return 0, err
 	}
 	b.report.Value("  and without it", fmt.Sprintf("%.2f %%", 100*float64(after-before)/float64(b.idle)), "", "")
-	_, anonymous, err := c.server.Collected(ctx)
+	anonymous, err := c.collected(ctx)
 	return anonymous, err
 }
 
