@@ -8,6 +8,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/internal/ownpages"
+	"github.com/headway-sh/headway/internal/spareheap"
 )
 
 // startPagesAfter is when a process is done with what its start alone needed.
@@ -27,4 +28,9 @@ func startPages(clk clock.Clock, log *slog.Logger) component {
 		<-ctx.Done()
 		return nil
 	}}
+}
+
+// spareHeap is the component that gives memory back when a burst is over.
+func spareHeap(clk clock.WithTicker) component {
+	return component{"spare heap", func(ctx context.Context) error { return spareheap.Run(ctx, clk) }}
 }
