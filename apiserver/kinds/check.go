@@ -129,7 +129,11 @@ func (c *checker) selector(p *path, s *metav1.LabelSelector) {
 // templateSelector checks the selector of a workload against its template.
 func (c *checker) templateSelector(spec *path, s *metav1.LabelSelector, template map[string]string, kindName string) {
 	if s == nil {
-		c.required(spec.Child("selector"), "")
+		if kindName != "daemonset" {
+			c.required(spec.Child("selector"), "")
+		}
+		// Nothing is selected, the template's pods neither.
+		c.invalid(spec.Child("template", "metadata", "labels"), template, "`selector` does not match template `labels`")
 		return
 	}
 	before := len(c.errs)

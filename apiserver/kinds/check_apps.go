@@ -147,7 +147,6 @@ func checkReplicationController(o, _ *corev1.ReplicationController) fieldErrors 
 	p, s := field.NewPath("spec"), &o.Spec
 	c.nonNegativePtr(p, "replicas", s.Replicas)
 	c.nonNegative(p, "minReadySeconds", int64(s.MinReadySeconds))
-	c.labels(p.Child("selector"), s.Selector)
 	if len(s.Selector) == 0 {
 		c.required(p.Child("selector"), "")
 	}

@@ -1,8 +1,11 @@
 package kinds
 
 import (
+	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -37,7 +40,7 @@ func (c *checker) jobSpec(p *path, s *batchv1.JobSpec) {
 		c.nonNegative(p, "activeDeadlineSeconds", *d)
 	}
 	if m := s.CompletionMode; m != nil {
-		oneOf(c, p, "completionMode", *m, batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)
+		oneOfPtr(c, p, "completionMode", m, batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)
 		if *m == batchv1.IndexedCompletion {
 			const most = 100000
 			if s.Completions == nil {
@@ -47,6 +50,7 @@ func (c *checker) jobSpec(p *path, s *batchv1.JobSpec) {
 			}
 		}
 	}
+	c.indexLimits(p, s)
 	c.template(p.Child("template"), &s.Template)
 	if r := s.Template.Spec.RestartPolicy; r != corev1.RestartPolicyOnFailure && r != corev1.RestartPolicyNever {
 		if r == "" || r == corev1.RestartPolicyAlways {
@@ -69,6 +73,53 @@ func (c *checker) jobSpec(p *path, s *batchv1.JobSpec) {
 	}
 }
 
+// indexLimits checks how often indexes may fail.
+func (c *checker) indexLimits(p *path, s *batchv1.JobSpec) {
+	each, most := s.BackoffLimitPerIndex, s.MaxFailedIndexes
+	if most != nil && each == nil {
+		c.required(p.Child("backoffLimitPerIndex"), "when maxFailedIndexes is specified")
+	}
+	switch deref(s.CompletionMode, batchv1.NonIndexedCompletion) {
+	case batchv1.NonIndexedCompletion:
+		if each != nil {
+			c.invalid(p.Child("backoffLimitPerIndex"), *each, "requires indexed completion mode")
+		}
+		if most != nil {
+			c.invalid(p.Child("maxFailedIndexes"), *most, "requires indexed completion mode")
+		}
+	case batchv1.IndexedCompletion:
+		if s.Completions == nil {
+			return
+		}
+		if most != nil && *most > *s.Completions {
+			c.invalid(p.Child("maxFailedIndexes"), *most, "must be less than or equal to completions")
+		}
+		if most != nil && *most > manyIndexes {
+			c.invalid(p.Child("maxFailedIndexes"), *most, fmt.Sprintf("must be less than or equal to %d", manyIndexes))
+		}
+		if *s.Completions > manyIndexes && each != nil {
+			c.manyIndexes(p, s)
+		}
+	}
+}
+
+// manyIndexes are as many as the status of a Job can tell of one by one.
+const manyIndexes = 100_000
+
+// manyIndexes bounds a Job of more than can be told of.
+func (c *checker) manyIndexes(p *path, s *batchv1.JobSpec) {
+	const atOnce, failed = 10_000, 10_000
+	const above = "must be less than or equal to %d when completions are above %d and used with backoff limit per index"
+	if s.MaxFailedIndexes == nil {
+		c.required(p.Child("maxFailedIndexes"), fmt.Sprintf("must be specified when completions is above %d", manyIndexes))
+	} else if *s.MaxFailedIndexes > failed {
+		c.invalid(p.Child("maxFailedIndexes"), *s.MaxFailedIndexes, fmt.Sprintf(above, failed, manyIndexes))
+	}
+	if n := deref(s.Parallelism, 0); n > atOnce {
+		c.invalid(p.Child("parallelism"), n, fmt.Sprintf(above, atOnce, manyIndexes))
+	}
+}
+
 func (c *checker) jobUpdate(p *path, s, old *batchv1.JobSpec) {
 	indexed := deref(s.CompletionMode, "") == batchv1.IndexedCompletion && equality.Semantic.DeepEqual(s.Completions, s.Parallelism)
 	if !indexed && !equality.Semantic.DeepEqual(s.Completions, old.Completions) {
@@ -88,6 +139,9 @@ func (c *checker) jobUpdate(p *path, s, old *batchv1.JobSpec) {
 	if !equality.Semantic.DeepEqual(s.CompletionMode, old.CompletionMode) {
 		c.invalid(p.Child("completionMode"), s.CompletionMode, immutable)
 	}
+	if !equality.Semantic.DeepEqual(s.BackoffLimitPerIndex, old.BackoffLimitPerIndex) {
+		c.invalid(p.Child("backoffLimitPerIndex"), s.BackoffLimitPerIndex, immutable)
+	}
 	if !equality.Semantic.DeepEqual(s.SuccessPolicy, old.SuccessPolicy) {
 		c.invalid(p.Child("successPolicy"), s.SuccessPolicy, immutable)
 	}
@@ -99,13 +153,6 @@ func (c *checker) jobUpdate(p *path, s, old *batchv1.JobSpec) {
 	}
 }
 
-func checkJobStatus(o, _ *batchv1.Job) fieldErrors {
-	c := &checker{}
-	p := field.NewPath("status")
-	c.counts(p, []count{{"active", o.Status.Active}, {"succeeded", o.Status.Succeeded}, {"failed", o.Status.Failed}})
-	return c.errs
-}
-
 // cronJobName leaves room for the suffix of its jobs' names.
 func cronJobName(name string, prefix bool) []string {
 	messages := apivalidation.NameIsDNSSubdomain(name, prefix)
@@ -115,7 +162,29 @@ func cronJobName(name string, prefix bool) []string {
 	return messages
 }
 
-func checkCronJob(o, _ *batchv1.CronJob) fieldErrors {
+var timeZonePart = regexp.MustCompile(`^[[:alnum:].+_-]{1,14}$`)
+
+// timeZone checks that a time zone has a name and is known.
+func (c *checker) timeZone(p *path, zone string) {
+	if zone == "" {
+		c.invalid(p, zone, "timeZone must be nil or non-empty string")
+		return
+	}
+	for part := range strings.SplitSeq(zone, "/") {
+		if part == "." || part == ".." || strings.HasPrefix(part, "-") || !timeZonePart.MatchString(part) {
+			c.invalid(p, zone, "unknown time zone "+zone)
+			return
+		}
+	}
+	if strings.EqualFold(zone, "Local") {
+		c.invalid(p, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
+	}
+	if _, err := time.LoadLocation(zone); err != nil {
+		c.invalid(p, zone, err.Error())
+	}
+}
+
+func checkCronJob(o, old *batchv1.CronJob) fieldErrors {
 	c := &checker{}
 	p, s := field.NewPath("spec"), &o.Spec
 	if s.Schedule == "" {
@@ -125,8 +194,8 @@ func checkCronJob(o, _ *batchv1.CronJob) fieldErrors {
 	} else if why := cronSchedule(s.Schedule); why != "" {
 		c.invalid(p.Child("schedule"), s.Schedule, why)
 	}
-	if z := s.TimeZone; z != nil && (*z == "" || strings.EqualFold(*z, "Local")) {
-		c.invalid(p.Child("timeZone"), *z, "timeZone must be nil or non-empty string and not Local")
+	if s.TimeZone != nil && (old == nil || deref(old.Spec.TimeZone, "") != *s.TimeZone) {
+		c.timeZone(p.Child("timeZone"), *s.TimeZone)
 	}
 	if d := s.StartingDeadlineSeconds; d != nil {
 		c.nonNegative(p, "startingDeadlineSeconds", *d)

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,16 +13,28 @@ import (
 
 func checkNamespace(o, _ *corev1.Namespace) fieldErrors {
 	c := &checker{}
-	at := field.NewPath("spec", "finalizers")
 	for _, f := range o.Spec.Finalizers {
-		for _, m := range validation.IsQualifiedName(string(f)) {
-			c.invalid(at, f, m)
-		}
-		if !strings.Contains(string(f), "/") && f != corev1.FinalizerKubernetes {
-			c.invalid(at, f, "name is neither a standard finalizer name nor is it fully qualified")
-		}
+		c.namespaceFinalizer(field.NewPath("spec", "finalizers"), f)
 	}
 	return c.errs
+}
+
+// checkFinalize is for whoever takes finalizers away.
+func checkFinalize(o, _ *corev1.Namespace) fieldErrors {
+	c := &checker{}
+	for i, f := range o.Spec.Finalizers {
+		c.namespaceFinalizer(field.NewPath("spec", "finalizers").Index(i), f)
+	}
+	return c.errs
+}
+
+func (c *checker) namespaceFinalizer(p *path, f corev1.FinalizerName) {
+	for _, m := range validation.IsQualifiedName(string(f)) {
+		c.invalid(p, f, m)
+	}
+	if !strings.Contains(string(f), "/") && f != corev1.FinalizerKubernetes {
+		c.invalid(p, f, "name is neither a standard finalizer name nor is it fully qualified")
+	}
 }
 
 func checkNamespaceStatus(o, _ *corev1.Namespace) fieldErrors {
@@ -142,27 +155,45 @@ func secretWarnings(o, _ *corev1.Secret) []string {
 	return nil
 }
 
-func checkEvent(o, old *corev1.Event) fieldErrors {
+func checkEvent(o, _ *corev1.Event) fieldErrors {
 	c := &checker{}
-	if o.InvolvedObject.Namespace != o.Namespace && (o.InvolvedObject.Namespace != "" || (o.Namespace != "default" && o.Namespace != "kube-system")) {
-		c.invalid(field.NewPath("involvedObject", "namespace"), o.InvolvedObject.Namespace, "does not match event.namespace")
+	c.event(o, "reportingComponent")
+	return c.errs
+}
+
+const (
+	maxEventWord = 128
+	maxEventNote = 1024
+)
+
+// event checks what events of both APIs have in common. One with an eventTime is
+// the newer API's kind, and says who reports what; controller is the name that
+// the version has for the first of these.
+func (c *checker) event(o *corev1.Event, controller string) {
+	at, of := field.NewPath("involvedObject", "namespace"), o.InvolvedObject.Namespace
+	if o.EventTime.IsZero() {
+		if of != o.Namespace && (of != "" || o.Namespace != "default") {
+			c.invalid(at, of, "does not match event.namespace")
+		}
+		return
 	}
-	if o.EventTime.IsZero() || old != nil {
-		return c.errs
+	if of == "" && o.Namespace != "default" && o.Namespace != "kube-system" {
+		c.invalid(at, of, "does not match event.namespace")
 	}
-	// Events of the newer API say who reports what.
-	for _, f := range [...]struct{ name, value string }{
-		{"reportingController", o.ReportingController}, {"reportingInstance", o.ReportingInstance},
-		{"action", o.Action}, {"reason", o.Reason},
-	} {
+	if o.ReportingController == "" {
+		c.required(field.NewPath(controller), "")
+	}
+	c.messages(nil, controller, o.ReportingController, validation.IsQualifiedName(o.ReportingController))
+	for _, f := range [...]struct{ name, value string }{{"reportingInstance", o.ReportingInstance}, {"action", o.Action}, {"reason", o.Reason}} {
 		if f.value == "" {
 			c.required(field.NewPath(f.name), "")
+		} else if len(f.value) > maxEventWord {
+			c.invalid(field.NewPath(f.name), "", fmt.Sprintf("can have at most %d characters", maxEventWord))
 		}
 	}
-	if len(o.Message) > 1024 {
-		c.add(field.TooLong(field.NewPath("message"), "", 1024))
+	if len(o.Message) > maxEventNote {
+		c.invalid(field.NewPath("message"), "", fmt.Sprintf("can have at most %d characters", maxEventNote))
 	}
-	return c.errs
 }
 
 func checkEndpoints(o, _ *corev1.Endpoints) fieldErrors {

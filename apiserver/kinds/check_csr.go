@@ -34,12 +34,12 @@ func checkCSR(o, old *certificatesv1.CertificateSigningRequest) fieldErrors {
 		c.invalid(p.Child("request"), s.Request, err)
 	}
 	if len(s.Usages) == 0 {
-		c.required(p.Child("usages"), "usages must be provided")
+		c.required(p.Child("usages"), "")
 	}
 	var usages nameSet
 	for i, u := range s.Usages {
 		if !slices.Contains(keyUsages, u) {
-			c.add(field.NotSupported(p.Child("usages").Index(i), u, keyUsages))
+			c.add(field.NotSupported(p.Child("usages").Index(i), u, slices.Sorted(slices.Values(keyUsages))))
 		} else if !usages.add(string(u)) {
 			c.add(field.Duplicate(p.Child("usages").Index(i), u))
 		}
@@ -137,7 +137,8 @@ func (c *checker) csrConditions(o *certificatesv1.CertificateSigningRequest) {
 		p := field.NewPath("status", "conditions").Index(i)
 		if condition.Type == "" {
 			c.required(p.Child("type"), "")
-		} else if !types.add(string(condition.Type)) {
+		}
+		if !types.add(string(condition.Type)) {
 			c.add(field.Duplicate(p.Child("type"), condition.Type))
 		}
 		only := condition.Type == certificatesv1.CertificateApproved || condition.Type == certificatesv1.CertificateDenied ||
@@ -147,6 +148,8 @@ func (c *checker) csrConditions(o *certificatesv1.CertificateSigningRequest) {
 			c.required(p.Child("status"), "")
 		case only && condition.Status != corev1.ConditionTrue:
 			c.add(field.NotSupported(p.Child("status"), condition.Status, []corev1.ConditionStatus{corev1.ConditionTrue}))
+		default:
+			oneOf(c, p, "status", condition.Status, corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)
 		}
 	}
 	if csrCondition(o, certificatesv1.CertificateApproved) != nil && csrCondition(o, certificatesv1.CertificateDenied) != nil {

@@ -121,6 +121,7 @@ func checkResize(o, old *corev1.Pod) fieldErrors {
 	if was := old.Status.QOSClass; was != "" && was != qosClass(&o.Spec) {
 		c.invalid(p, o.Status.QOSClass, "Pod QOS Class may not change as a result of resizing")
 	}
+	c.podLevelResized(p, &o.Spec, &old.Spec)
 	if !c.sameContainers(p, "containers", o.Spec.Containers, old.Spec.Containers) ||
 		!c.sameContainers(p, "initContainers", o.Spec.InitContainers, old.Spec.InitContainers) {
 		return c.errs

@@ -41,7 +41,7 @@ func checkPriorityClass(o, old *schedulingv1.PriorityClass) fieldErrors {
 	} else if old == nil && o.Value > highestUserPriority {
 		c.forbidden(field.NewPath("value"), "maximum allowed value of a user defined priority is 1000000000")
 	}
-	if o.PreemptionPolicy != nil {
+	if o.PreemptionPolicy != nil && old == nil {
 		oneOf(c, nil, "preemptionPolicy", *o.PreemptionPolicy, corev1.PreemptLowerPriority, corev1.PreemptNever)
 	}
 	if old != nil {

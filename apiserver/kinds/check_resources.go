@@ -200,6 +200,7 @@ func (c *checker) podResources(p *path, s *corev1.PodSpec) {
 		c.forbidden(at.Child("claims"), "claims may not be set for Resources at pod-level")
 	}
 	c.resources(p, r, s.ResourceClaims, podResource)
+	c.podLevel(at, s)
 }
 
 // overcommits tells the resources that a node may promise more of than it has.

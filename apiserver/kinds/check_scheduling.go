@@ -96,7 +96,8 @@ func (c *checker) spread(p *path, t *corev1.TopologySpreadConstraint, pairs *nam
 	if d := t.MinDomains; d != nil {
 		if *d <= 0 {
 			c.invalid(p.Child("minDomains"), *d, "must be greater than zero")
-		} else if t.WhenUnsatisfiable != corev1.DoNotSchedule {
+		}
+		if t.WhenUnsatisfiable != corev1.DoNotSchedule {
 			c.invalid(p.Child("minDomains"), *d, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not "+string(t.WhenUnsatisfiable))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 )
 
 func checkService(o, old *corev1.Service) fieldErrors {
@@ -81,7 +82,6 @@ func (c *checker) servicePorts(p *path, s *corev1.ServiceSpec) {
 			c.forbidden(at.Child("nodePort"), "may not be used when `type` is '"+string(s.Type)+"'")
 			continue
 		}
-		c.port(at, "nodePort", port.NodePort)
 		if !nodePorts.add(fmt.Sprint(port.Protocol, port.NodePort)) {
 			c.add(field.Duplicate(at.Child("nodePort"), port.NodePort))
 		}
@@ -132,6 +132,7 @@ func (c *checker) clusterIPs(p *path, s *corev1.ServiceSpec) {
 	if len(s.ClusterIPs) > 2 {
 		c.invalid(at, s.ClusterIPs, "may only hold up to 2 values")
 	}
+	wrong := false
 	for i, ip := range s.ClusterIPs {
 		if ip == corev1.ClusterIPNone {
 			if len(s.ClusterIPs) > 1 {
@@ -139,7 +140,12 @@ func (c *checker) clusterIPs(p *path, s *corev1.ServiceSpec) {
 			}
 			continue
 		}
+		before := len(c.errs)
 		c.ip(at.Index(i), ip)
+		wrong = wrong || len(c.errs) > before
+	}
+	if !wrong && s.ClusterIP != corev1.ClusterIPNone {
+		c.familiesOf(at, s)
 	}
 	oneOfPtr(c, p, "ipFamilyPolicy", s.IPFamilyPolicy, corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)
 	var families nameSet
@@ -149,6 +155,22 @@ func (c *checker) clusterIPs(p *path, s *corev1.ServiceSpec) {
 		}
 		if !families.add(string(f)) {
 			c.add(field.Duplicate(p.Child("ipFamilies").Index(i), f))
+		}
+	}
+}
+
+// familiesOf checks valid addresses against each other, and against the families
+// that a Service asks for.
+func (c *checker) familiesOf(p *path, s *corev1.ServiceSpec) {
+	if len(s.ClusterIPs) > 1 {
+		if both, err := netutils.IsDualStackIPStrings(s.ClusterIPs); err == nil && !both {
+			c.invalid(p, s.ClusterIPs, "may specify no more than one IP for each IP family")
+		}
+	}
+	for i, ip := range s.ClusterIPs[:min(len(s.ClusterIPs), len(s.IPFamilies))] {
+		want := s.IPFamilies[i]
+		if six := netutils.IsIPv6String(ip); want == corev1.IPv4Protocol && six || want == corev1.IPv6Protocol && !six {
+			c.invalid(p.Index(i), ip, fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", want, i))
 		}
 	}
 }

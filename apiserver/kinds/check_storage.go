@@ -246,11 +246,24 @@ func checkPersistentVolume(o, old *corev1.PersistentVolume) fieldErrors {
 	} else if a != nil {
 		c.nodeSelector(p.Child("nodeAffinity", "required"), a.Required)
 	}
+	if s.StorageClassName != "" {
+		c.messages(p, "storageClassName", s.StorageClassName, validation.IsDNS1123Subdomain(s.StorageClassName))
+	}
+	if n := s.VolumeAttributesClassName; n != nil {
+		if *n == "" {
+			c.required(p.Child("volumeAttributesClassName"), "an empty string is disallowed")
+		} else {
+			c.messages(p, "volumeAttributesClassName", *n, validation.IsDNS1123Subdomain(*n))
+		}
+		if s.CSI == nil {
+			c.required(p.Child("csi"), "has to be specified when using volumeAttributesClassName")
+		}
+	}
 	if old != nil && !equality.Semantic.DeepEqual(&s.PersistentVolumeSource, &old.Spec.PersistentVolumeSource) {
 		c.forbidden(p.Child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation")
 	}
 	if old != nil && !equality.Semantic.DeepEqual(s.VolumeMode, old.Spec.VolumeMode) {
-		c.invalid(p.Child("volumeMode"), s.VolumeMode, immutable)
+		c.invalid(field.NewPath("volumeMode"), s.VolumeMode, immutable)
 	}
 	return c.errs
 }

@@ -93,7 +93,7 @@ func nodeSources(v *corev1.Volume) []source {
 	add(v.Ephemeral != nil, "ephemeral", func(c *checker, at *path) { c.ephemeralVolume(at, v.Ephemeral) })
 	add(v.Image != nil, "image", func(c *checker, at *path) {
 		oneOf(c, at, "pullPolicy", v.Image.PullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
-		if c.isPod && v.Image.Reference == "" {
+		if v.Image.Reference == "" {
 			c.required(at.Child("reference"), "")
 		}
 	})

@@ -31,9 +31,15 @@ func cronJobKind() *kind.Kind {
 			setDefaultPtr(&o.Spec.Suspend, false)
 			setDefaultPtr(&o.Spec.SuccessfulJobsHistoryLimit, 3)
 			setDefaultPtr(&o.Spec.FailedJobsHistoryLimit, 1)
+			defaultConditions(&o.Spec.JobTemplate.Spec)
 			defaultPodSpec(&o.Spec.JobTemplate.Spec.Template.Spec)
 		}),
-		Prepare:      p.main,
+		Prepare: prepare(func(o, old *batchv1.CronJob) {
+			if old == nil || old.Spec.JobTemplate.Spec.Scheduling == nil {
+				o.Spec.JobTemplate.Spec.Scheduling = nil
+			}
+			p.main(o, untyped(old))
+		}),
 		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(nil)},
 		Validate:     validate(checkCronJob),
 		Warnings: warnings(func(o, old *batchv1.CronJob) []string {

@@ -31,8 +31,8 @@ func daemonSetKind() *kind.Kind {
 		NewList:       func() runtime.Object { return &appsv1.DaemonSetList{} },
 		Default:       defaults(defaultDaemonSet),
 		Prepare: prepare(func(o, old *appsv1.DaemonSet) {
-			countTemplates(o, old)
 			p.main(o, untyped(old))
+			countTemplates(o, old)
 		}),
 		Subresources: map[string]kind.Subresource{"status": p.statusSubresource(checkDaemonSetStatus)},
 		Validate:     validate(checkDaemonSet),

@@ -42,9 +42,6 @@ func defaultPod(o *corev1.Pod) {
 	for i := range o.Spec.Containers {
 		defaultRequests(&o.Spec.Containers[i].Resources)
 	}
-	if o.Spec.Resources != nil {
-		defaultRequests(o.Spec.Resources)
-	}
 	defaultPodSpec(&o.Spec)
 }
 

@@ -9,7 +9,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -26,7 +25,7 @@ func serveEventsV1(k *kind.Kind) {
 		From:    convert(eventToV1), To: convert(eventFromV1),
 	})
 	row.Fields = eventV1Fields(k.Fields)
-	row.Validate = validate(checkEventV1)
+	row.Validate, row.Name, row.PlainFinalizers = validate(checkEventV1), nil, false
 }
 
 // convert lets a conversion take and give objects.
@@ -83,16 +82,17 @@ const mustBeUnset = "needs to be unset"
 
 // checkEventV1 has the rules for events that are written in the newer group.
 func checkEventV1(o, old *corev1.Event) fieldErrors {
-	c := &checker{errs: checkEvent(o, nil)}
+	c := &checker{}
+	c.event(o, "reportingController")
 	if old != nil {
 		c.unchangedEvent(o, old)
 	} else {
 		c.newEvent(o)
 	}
-	if s := o.Series; s != nil {
+	if s := o.Series; s != nil && (old == nil || !equality.Semantic.DeepEqual(s, old.Series)) {
 		at := field.NewPath("series")
 		if s.Count < 2 {
-			c.invalid(at.Child("count"), s.Count, "should be at least 2")
+			c.invalid(at.Child("count"), "", "should be at least 2")
 		}
 		if s.LastObservedTime.IsZero() {
 			c.required(at.Child("lastObservedTime"), "")
@@ -104,16 +104,6 @@ func checkEventV1(o, old *corev1.Event) fieldErrors {
 func (c *checker) newEvent(o *corev1.Event) {
 	if o.EventTime.IsZero() {
 		c.required(field.NewPath("eventTime"), "")
-	}
-	for _, problem := range validation.IsQualifiedName(o.ReportingController) {
-		if o.ReportingController != "" {
-			c.invalid(field.NewPath("reportingController"), o.ReportingController, problem)
-		}
-	}
-	for _, f := range [...]struct{ name, value string }{{"reportingInstance", o.ReportingInstance}, {"action", o.Action}, {"reason", o.Reason}} {
-		if len(f.value) > 128 {
-			c.add(field.TooLong(field.NewPath(f.name), "", 128))
-		}
 	}
 	if o.Type != corev1.EventTypeNormal && o.Type != corev1.EventTypeWarning {
 		c.invalid(field.NewPath("type"), "", "has invalid value: "+o.Type)

@@ -28,6 +28,10 @@ func jobKind() *kind.Kind {
 		NewList:       func() runtime.Object { return &batchv1.JobList{} },
 		Default:       defaults(defaultJob),
 		Prepare: prepare(func(o, old *batchv1.Job) {
+			if old == nil || old.Spec.Scheduling == nil {
+				// Groups of pods are not scheduled as one.
+				o.Spec.Scheduling = nil
+			}
 			prepareJob(o, old)
 			p.main(o, untyped(old))
 		}),

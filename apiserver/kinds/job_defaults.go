@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"maps"
 	"math"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -23,18 +24,26 @@ func defaultJob(o *batchv1.Job) {
 	setDefaultPtr(&s.ManualSelector, false)
 	if s.PodFailurePolicy != nil {
 		setDefaultPtr(&s.PodReplacementPolicy, batchv1.Failed)
-		for i := range s.PodFailurePolicy.Rules {
-			conditions := s.PodFailurePolicy.Rules[i].OnPodConditions
-			for j := range conditions {
-				setDefault(&conditions[j].Status, corev1.ConditionTrue)
-			}
-		}
 	}
+	defaultConditions(s)
 	setDefaultPtr(&s.PodReplacementPolicy, batchv1.TerminatingOrFailed)
 	if len(o.Labels) == 0 && len(s.Template.Labels) > 0 {
 		o.Labels = mapsCopy(s.Template.Labels)
 	}
 	defaultPodSpec(&s.Template.Spec)
+}
+
+// defaultConditions lets a rule about a condition be about one that is true.
+func defaultConditions(s *batchv1.JobSpec) {
+	if s.PodFailurePolicy == nil {
+		return
+	}
+	for i := range s.PodFailurePolicy.Rules {
+		conditions := s.PodFailurePolicy.Rules[i].OnPodConditions
+		for j := range conditions {
+			setDefault(&conditions[j].Status, corev1.ConditionTrue)
+		}
+	}
 }
 
 // prepareJob gives a new job, unless it selects by hand, the selector that only
@@ -44,6 +53,8 @@ func prepareJob(o, old *batchv1.Job) {
 		return
 	}
 	t := &o.Spec.Template
+	// Labels that the job has from its template stay the template's.
+	shared := maps.Equal(o.Labels, t.Labels)
 	t.Labels = mapsCopy(t.Labels)
 	uid := string(o.UID)
 	setDefaultKey(t.Labels, batchv1.JobNameLabel, o.Name)
@@ -57,7 +68,7 @@ func prepareJob(o, old *batchv1.Job) {
 		o.Spec.Selector.MatchLabels = map[string]string{}
 	}
 	setDefaultKey(o.Spec.Selector.MatchLabels, batchv1.ControllerUidLabel, uid)
-	if len(o.Labels) == 0 {
+	if shared || len(o.Labels) == 0 {
 		o.Labels = mapsCopy(t.Labels)
 	}
 }

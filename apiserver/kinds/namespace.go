@@ -31,7 +31,7 @@ func namespaceKind() *kind.Kind {
 		Held:          func(o txn.Object) bool { return len(o.(*corev1.Namespace).Spec.Finalizers) > 0 },
 		Subresources: map[string]kind.Subresource{
 			"status":   p.statusSubresource(checkNamespaceStatus),
-			"finalize": {Verbs: []string{"update"}, Prepare: prepare(finalizeNamespace), Validate: validate(checkNamespace)},
+			"finalize": {Verbs: []string{"update"}, Prepare: prepare(finalizeNamespace), Validate: validate(checkFinalize)},
 		},
 		Fields: map[string]func(txn.Object) string{
 			"name":         func(o txn.Object) string { return o.GetName() },
@@ -71,7 +71,6 @@ func prepareNamespace(o, old *corev1.Namespace) {
 
 func finalizeNamespace(o, old *corev1.Namespace) {
 	o.Status = old.Status
-	keepMetadata(o, old)
 }
 
 // deleteNamespace begins the deletion: the namespace is Terminating until its

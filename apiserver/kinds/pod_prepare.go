@@ -17,12 +17,14 @@ func preparePod(o, old *corev1.Pod) {
 		o.Spec.TerminationGracePeriodSeconds = &one
 	}
 	if old != nil {
+		keepPodResources(o, old)
 		dropUnused(&o.Spec, &old.Spec)
 		o.Status = old.Status
 		raiseGeneration(o, old, &o.Spec, &old.Spec)
 		return
 	}
 	dropUnused(&o.Spec, nil)
+	defaultPodResources(o)
 	o.Generation = 1
 	o.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(&o.Spec)}
 	if len(o.Spec.SchedulingGates) > 0 {

@@ -130,6 +130,8 @@ func prepareResize(o, old *corev1.Pod) {
 	o.Spec.Containers = resized(spec.Containers, old.Spec.Containers)
 	o.Spec.InitContainers = resized(spec.InitContainers, old.Spec.InitContainers)
 	o.Spec.Resources = spec.Resources
+	keepPodResources(o, old)
+	defaultPodResources(o)
 	raiseGeneration(o, old, &o.Spec, &old.Spec)
 }
 

@@ -186,7 +186,7 @@ func TestWorkloadValidation(t *testing.T) {
 	runMutations(t, []mutation{
 		on("deployment", "replicas", func(d deployment) { d.Spec.Replicas = ptr.To[int32](-1) },
 			"spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
-		on("deployment", "no selector", func(d deployment) { d.Spec.Selector = nil }, "spec.selector: Required value"),
+		on("deployment", "no selector", func(d deployment) { d.Spec.Selector = nil }, "spec.selector: Required value\nspec.template.metadata.labels: Invalid value"),
 		on("deployment", "empty selector", func(d deployment) { d.Spec.Selector.MatchLabels = nil },
 			`spec.selector: Invalid value: {}: empty selector is invalid for deployment`),
 		on("deployment", "template labels", func(d deployment) { d.Spec.Template.Labels = map[string]string{"app": "db"} },

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // CronJobs name time zones, also where no list of them is installed
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
