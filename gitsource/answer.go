@@ -89,7 +89,8 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 	}
 	p := plan.Make(plan.Input{
 		Source: s.name, Spec: &s.object.Spec, Ref: name, Set: set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper,
-		Consents: commit.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all,
+		Consents: commit.Trailers(TrailerAllowDelete), Owner: s.holder, All: all,
+		Yields: s.yields, Wanted: s.wantedSince(0),
 		Leave: s.leaving(out.Commit != s.status.AppliedCommit),
 	})
 	if len(p.Problems) > 0 {
@@ -123,7 +124,15 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 	for _, h := range p.Hooks {
 		hooks[h.Ref] = true
 	}
+	out.Outcomes = append(out.Outcomes, released(p)...)
+	last := map[txn.Ref]txn.Object{}
 	for _, o := range result.Outcomes {
+		last[o.Change.Ref] = o.After
+	}
+	for _, o := range result.Outcomes {
+		if o.Change.FieldManager != plan.Manager(s.name) && o.Err == nil {
+			continue // the one it is taken from has no fields of it any more
+		}
 		if hooks[o.Change.Ref] && o.Err == nil {
 			continue // is run, and no part of what the source has
 		}
@@ -149,7 +158,7 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 			} else {
 				out.Summary.Replaced++
 			}
-			one.Fields = drift.Diff(&e, o.Before, o.After)
+			one.Fields = drift.Diff(&e, o.Before, last[o.Change.Ref])
 			if o.Operation == plan.Replaced { // whose own life is a new one
 				one.Fields = slices.DeleteFunc(one.Fields, func(f v1alpha1.FieldChange) bool {
 					return strings.HasPrefix(f.Path, "status") || slices.Contains([]string{"metadata.uid", "metadata.generation", "metadata.creationTimestamp"}, f.Path)

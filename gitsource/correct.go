@@ -105,7 +105,9 @@ func (s *source) repairs(ctx context.Context) ([]txn.Change, error) {
 // API server refuses some of them.
 func (s *source) repair(ctx context.Context, changes []txn.Change, notes []txn.Note) error {
 	options := txn.CommitOptions{Epoch: s.engine.applier.Epoch, Notes: notes}
-	result, done, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, options, func(txn.View) ([]txn.Change, error) { return changes, nil })
+	result, done, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, options, func(view txn.View) ([]txn.Change, error) {
+		return slices.DeleteFunc(slices.Clone(changes), func(c txn.Change) bool { return s.moving(view, c.Ref) }), nil
+	})
 	if err != nil {
 		r := &apply.Refused{}
 		if result != nil {
@@ -132,7 +134,7 @@ func (s *source) repair(ctx context.Context, changes []txn.Change, notes []txn.N
 // the commit cannot be rendered (its repository is away), to what was there.
 func (s *source) restore(view txn.View, ref txn.Ref, before txn.Object) (*txn.Change, error) {
 	e, ours := s.inventory.Entries[ref]
-	if !ours || e.Going() {
+	if !ours || e.Going() || e.Left {
 		return nil, nil
 	}
 	var body *unstructured.Unstructured
@@ -154,6 +156,9 @@ func (s *source) restore(view txn.View, ref txn.Ref, before txn.Object) (*txn.Ch
 		body.SetNamespace(ref.Namespace)
 	}
 	if live, ok := view.Get(ref); ok {
+		if s.moving(view, ref) {
+			return nil, nil
+		}
 		if err := s.leaving(false)(view, &e, body, live); err != nil {
 			return nil, err
 		}

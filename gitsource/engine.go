@@ -33,6 +33,7 @@ type Engine struct {
 	// rendered keeps the objects of applied commits.
 	rendered *rendered.Store
 	owners   *owners
+	claims   *claims
 	// fetchers are shared by the sources.
 	fetchers *fetch.Fetchers
 	// applying is held while a commit is planned and written, so that two
@@ -59,7 +60,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("gitsource: %w", err)
 	}
 	e := &Engine{
-		cfg: cfg, rendered: kept, owners: newOwners(), sources: map[string]*source{}, ended: map[string]<-chan struct{}{}, branches: map[string]*report.Branch{},
+		cfg: cfg, rendered: kept, owners: newOwners(), claims: newClaims(), sources: map[string]*source{}, ended: map[string]<-chan struct{}{}, branches: map[string]*report.Branch{},
 		changed: map[string]bool{}, wake: make(chan struct{}, 1),
 		applier: &apply.Applier{Txn: cfg.Txn, Identity: cfg.Identity},
 	}
@@ -157,6 +158,10 @@ func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) er
 			running.cancel()
 			e.ended[name] = running.done
 			delete(e.sources, name)
+			e.claims.forget(name)
+			for _, other := range e.sources { // which may wait for it
+				other.tell(func(p *pending) { p.moved = true })
+			}
 			e.cfg.Metrics.forget(name)
 		case running == nil:
 			s := newSource(e, name, e.ended[name])

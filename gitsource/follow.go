@@ -92,6 +92,9 @@ func (s *source) follow(ctx context.Context) {
 		f.repo, f.err = repo.Open(path)
 		s.watchLocal(ctx, f, path, absent != nil)
 	}
+	if s.object != nil {
+		s.announce(nil, s.object, 0)
+	}
 	if f.repo != nil {
 		f.renderer = s.renderer(f.repo, func() (txn.View, error) { return s.engine.cfg.Txn.View(ctx) })
 	}
@@ -106,7 +109,15 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 	f.member, f.err = s.engine.fetchers.Join(ctx, t, fetch.Options{
 		Interval: spec.Interval.Duration,
 		Changed:  func() { s.tell(func(p *pending) { p.refs = true }) },
-		Done:     func(took time.Duration, err error) { s.engine.cfg.Metrics.fetched(s.name, s.now(), took, err) },
+		Done: func(took time.Duration, err error) {
+			s.engine.cfg.Metrics.fetched(s.name, s.now(), took, err)
+			now := s.engine.claims.tick()
+			s.engine.claims.change(s.name, func(c *claim) bool {
+				c.asked = now
+				return true
+			})
+			s.engine.tellOthers(s.name)
+		},
 	})
 	if f.err == nil {
 		f.repo = f.member.Repo()

@@ -33,7 +33,29 @@ func (o *owners) Lookup(ref txn.Ref) (string, plan.Entry, bool) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	e, ok := o.entries[ref]
-	return e.source, e.entry, ok
+	return e.source, e.entry, ok && !e.entry.Left
+}
+
+// holder is the source that has an object in its inventory, though it may have
+// let go of it.
+func (o *owners) holder(ref txn.Ref) (owner, bool) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	e, ok := o.entries[ref]
+	return e, ok
+}
+
+// of is a source's inventory.
+func (o *owners) of(source string) map[txn.Ref]plan.Entry {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	out := map[txn.Ref]plan.Entry{}
+	for ref, e := range o.entries {
+		if e.source == source {
+			out[ref] = e.entry
+		}
+	}
+	return out
 }
 
 // Rules implements drift.Inventories.

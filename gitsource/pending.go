@@ -17,6 +17,7 @@ type pending struct {
 	all    bool                // every object must be compared with git
 	writes []txn.Write         // of objects in the inventory
 	hooks  []txn.Write         // of objects that are watched for hooks
+	moved  bool                // other sources ask for something else
 	plans  []string            // Plans that were asked for
 	// forgiven are Releases that somebody has deleted: their commits are no
 	// longer quarantined.

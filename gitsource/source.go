@@ -37,8 +37,9 @@ type source struct {
 	after  <-chan struct{} // ends when the one before us has; may be nil
 	done   chan struct{}
 
-	mu      sync.Mutex // guards pending
+	mu      sync.Mutex // guards all below
 	pending pending
+	given   []txn.Ref // of the inventory, that others have taken
 
 	// What follows belongs to the goroutine of run.
 	object   *v1alpha1.GitSource // with its defaults
@@ -66,7 +67,11 @@ type source struct {
 
 	waiting *apply.Waiting // nil while no wave waits
 	hooks   hooks
-	owed    bool // everything is to be compared once the commit is applied
+	blocked bool               // the commit is held for objects of others
+	rivals  []v1alpha1.Problem // others that ask for objects of this one
+	remains []v1alpha1.Problem // objects that are left for others
+	seen    int64              // when the newest commit was, by claims.tick
+	owed    bool               // everything is to be compared once the commit is applied
 
 	status  v1alpha1.GitSourceStatus
 	release *v1alpha1.Release // of the newest commit that was tried
@@ -193,6 +198,7 @@ func (s *source) remember(view txn.View) {
 // step looks at everything that is pending, in the order in which it matters.
 func (s *source) step(ctx context.Context, p pending) error {
 	now := s.now()
+	s.give()
 	if p.object != nil {
 		// Whose rights count now, they count for what is there already too.
 		p.all = p.all || s.object != nil && !sameActors(&s.object.Spec, &p.object.Spec)
@@ -208,6 +214,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	}
 	s.forgive(p.forgiven)
 	s.takeRevert(p.reverted)
+	moved := s.moved(&p)
 	due := !s.retryAt.IsZero() && !now.Before(s.retryAt)
 	if due {
 		s.retryAt = time.Time{}
@@ -224,7 +231,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		p.all = true
 	}
 	s.ruled = now
-	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable(ctx) || s.hooksDue(p.hooks) {
+	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable(ctx) || s.hooksDue(p.hooks) || moved {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -263,6 +270,7 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	s.tenancy = plan.NewTenancy(&o.Spec)
 	s.rules = drift.NewRules(&o.Spec.Drift)
 	s.engine.owners.rule(s.name, s.rules)
+	observed := s.status.ObservedGeneration
 	s.status.ObservedGeneration = o.Generation
 	switch {
 	case old == nil || needsReopen(&old.Spec, &o.Spec):
@@ -270,6 +278,7 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	case s.follower.member != nil && old.Annotations[v1alpha1.AnnotationFetch] != o.Annotations[v1alpha1.AnnotationFetch]:
 		s.follower.member.Now()
 	}
+	s.announce(old, o, observed)
 	if old != nil && reflect.DeepEqual(old.Spec.Health.Checks, o.Spec.Health.Checks) || old == nil && len(o.Spec.Health.Checks) == 0 {
 		return nil
 	}
@@ -346,6 +355,9 @@ func (s *source) observe(ctx context.Context, writes []txn.Write) {
 	for _, w := range writes {
 		e, ok := s.inventory.Entries[w.Ref]
 		if !ok {
+			continue
+		}
+		if e.Left {
 			continue
 		}
 		s.tracker.Set(w.Ref, s.checks.Of(&e, w.After))

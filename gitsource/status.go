@@ -3,6 +3,8 @@ package gitsource
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -49,7 +51,7 @@ func (s *source) condition(kind string, ok bool, reason, message string) {
 // taken back.
 func (s *source) settle(ctx context.Context) {
 	s.status.DriftCount = int32(len(s.records))
-	s.status.Problems = append(s.problems[:len(s.problems):len(s.problems)], s.fights...)
+	s.status.Problems = slices.Concat(s.problems, s.fights, s.rivals, s.remains)
 	s.settleWait(ctx)
 	if s.inventory.Head.Commit == "" {
 		s.status.Health = v1alpha1.HealthUnknown
@@ -241,9 +243,20 @@ func (s *source) flush(ctx context.Context) error {
 // maxOutcomes is how many objects a Release names.
 const maxOutcomes = 200
 
+// released are the objects that a plan leaves to others.
+func released(p *plan.Plan) []v1alpha1.ObjectOutcome {
+	var out []v1alpha1.ObjectOutcome
+	for _, ref := range slices.SortedFunc(maps.Keys(p.Left), txn.Ref.Compare) {
+		if len(out) < maxOutcomes {
+			out = append(out, v1alpha1.ObjectOutcome{Object: ref.String(), Operation: "released", Origin: p.Next.Entries[ref].Origin})
+		}
+	}
+	return out
+}
+
 // outcomes are what a plan is about to do to each object.
 func outcomes(view txn.View, p *plan.Plan) []v1alpha1.ObjectOutcome {
-	var out []v1alpha1.ObjectOutcome
+	out := released(p)
 	for _, stage := range p.Stages {
 		for _, c := range stage.Changes {
 			if len(out) == maxOutcomes {

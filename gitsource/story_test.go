@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/plan"
 )
 
 // TestStories runs the scripts in testdata/stories, each with an emulated API
@@ -39,6 +41,10 @@ func TestStories(t *testing.T) {
 		"runs":         (*story).wantRuns,      // STAGE PHASE, of every hook of the stage
 		"replaced":     (*story).replaced,      // prints what work's HEAD has replaced
 		"planned":      (*story).planned,       // BRANCH: prints its plan
+		"keeps":        (*story).keeps,         // RESOURCE NAME [again]: it was never deleted
+		"owned":        (*story).owned,         // RESOURCE NAME SOURCE|nobody, by inventories and fields
+		"told":         (*story).told,          // SOURCE TEXT, in its problems
+		"quiet":        (*story).quiet,         // SOURCE, which has no problems
 		"message":      (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
 		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
@@ -91,7 +97,7 @@ func TestStories(t *testing.T) {
 			if err := os.CopyFS(files, os.DirFS(env.WorkDir+"/first")); err != nil && !os.IsNotExist(err) {
 				return err
 			}
-			env.Values[key{}] = &story{c}
+			env.Values[key{}] = &story{c, map[txn.Ref]types.UID{}}
 			env.Defer(c.stop)
 			return nil
 		},
@@ -100,7 +106,10 @@ func TestStories(t *testing.T) {
 
 type key struct{}
 
-type story struct{ *cluster }
+type story struct {
+	*cluster
+	uids map[txn.Ref]types.UID
+}
 
 func (s *story) makeSource(_ *testscript.TestScript, args []string) error {
 	var err error
@@ -215,15 +224,15 @@ func (s *story) replaced(ts *testscript.TestScript, _ []string) error {
 }
 
 func (s *story) planned(ts *testscript.TestScript, args []string) error {
-	plan := ref("plans.gitops.headway.sh", args[0])
-	if _, err := s.store.Do(s.t.Context(), admin, txn.Change{Verb: txn.Create, Ref: plan, Object: &v1alpha1.Plan{
+	asked := ref("plans.gitops.headway.sh", args[0])
+	if _, err := s.store.Do(s.t.Context(), admin, txn.Change{Verb: txn.Create, Ref: asked, Object: &v1alpha1.Plan{
 		ObjectMeta: metav1.ObjectMeta{Name: args[0]}, Spec: v1alpha1.PlanSpec{Source: "main", Ref: v1alpha1.GitReference{Branch: args[0]}},
 	}}); err != nil {
 		return err
 	}
 	var status v1alpha1.PlanStatus
 	if last := s.await(func() string {
-		if status = s.get(plan).(*v1alpha1.Plan).Status; status.Commit == "" {
+		if status = s.get(asked).(*v1alpha1.Plan).Status; status.Commit == "" {
 			return "the plan is not answered"
 		}
 		return ""
@@ -249,6 +258,71 @@ func (s *story) planned(ts *testscript.TestScript, args []string) error {
 		fmt.Fprintln(ts.Stdout(), "problem", p)
 	}
 	return nil
+}
+
+func (s *story) keeps(_ *testscript.TestScript, args []string) error {
+	r := ref(args[0], args[1])
+	o := s.get(r)
+	switch {
+	case o == nil:
+		return fmt.Errorf("there is no %s", r)
+	case s.uids[r] != "" && s.uids[r] != o.GetUID() && len(args) < 3:
+		return fmt.Errorf("%s was deleted and created anew", r)
+	}
+	s.uids[r] = o.GetUID()
+	return nil
+}
+
+func (s *story) owned(_ *testscript.TestScript, args []string) error {
+	r := ref(args[0], args[1])
+	return failure(s.await(func() string {
+		notes, err := s.store.Notes(s.t.Context(), plan.Prefix)
+		if err != nil {
+			return err.Error()
+		}
+		all, err := plan.Load(notes)
+		if err != nil {
+			return err.Error()
+		}
+		var got []string
+		for source, i := range all {
+			if _, ok := i.Entries[r]; ok {
+				got = append(got, source)
+			}
+		}
+		if o := s.get(r); o != nil && args[2] != "nobody" {
+			for _, f := range o.GetManagedFields() {
+				got = append(got, strings.TrimPrefix(f.Manager, "headway:"))
+			}
+		}
+		slices.Sort(got)
+		got = slices.Compact(got)
+		if want := args[2]; want != "nobody" && !slices.Equal(got, []string{want}) || want == "nobody" && len(got) > 0 {
+			return fmt.Sprintf("it is %v's", got)
+		}
+		return ""
+	}))
+}
+
+func (s *story) told(_ *testscript.TestScript, args []string) error {
+	return failure(s.await(func() string {
+		problems := s.source(args[0]).Status.Problems
+		for _, p := range problems {
+			if strings.Contains(p.String(), args[1]) {
+				return ""
+			}
+		}
+		return fmt.Sprintf("problems are %v", problems)
+	}))
+}
+
+func (s *story) quiet(_ *testscript.TestScript, args []string) error {
+	return failure(s.await(func() string {
+		if problems := s.source(args[0]).Status.Problems; len(problems) > 0 {
+			return fmt.Sprintf("problems are %v", problems)
+		}
+		return ""
+	}))
 }
 
 func (s *story) wantState(_ *testscript.TestScript, args []string) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/apply"
+	"github.com/headway-sh/headway/gitsource/health"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/repo"
@@ -171,7 +172,10 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 	}
 	if s.status.ObservedCommit != id.String() {
 		s.status.ObservedCommit = id.String()
-		s.status.ObservedTime = s.stamp()
+		s.status.ObservedTime, s.seen = s.stamp(), 0
+	}
+	if s.seen == 0 {
+		s.seen = s.engine.claims.tick()
 	}
 	return id, true
 }
@@ -298,6 +302,7 @@ func (s *source) takeUp(r *v1alpha1.Release) {
 func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim aim, all, current bool) error {
 	s.engine.applying.Lock()
 	defer s.engine.applying.Unlock()
+	s.give()
 	// What somebody has changed meanwhile is put back along with the commit.
 	s.waiting = nil
 	dirty := map[txn.Ref]bool{}
@@ -307,9 +312,17 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	job := apply.Job{
 		Input: plan.Input{
 			Source: s.name, Spec: &s.object.Spec, Ref: s.status.ObservedRef, Set: set, Inventory: s.inventory, Mapper: s.engine.cfg.Mapper,
-			Consents: c.Trailers(TrailerAllowDelete), Owner: s.engine.owners.source, All: all, Dirty: dirty,
+			Consents: c.Trailers(TrailerAllowDelete), Owner: s.holder, All: all, Dirty: dirty,
+			Yields: s.yields, Wanted: s.wantedSince(s.seen),
 			Leave: s.leaving(!current), Back: aim.back(), InPlace: current,
 		},
+	}
+	job.Release = s.engine.release
+	job.Planned = func(p *plan.Plan) {
+		s.blocked = len(p.Contested) > 0
+		if !aim.back() {
+			s.claim(c.ID.String(), p)
+		}
 	}
 	if aim.back() {
 		// Exactly that set was asked for, with what has to go for it.
@@ -428,16 +441,32 @@ func (s *source) healthyAtOnce(p *plan.Plan) bool {
 func (s *source) applied(done apply.Stage, dirty map[txn.Ref]bool) {
 	s.engine.owners.replace(s.name, s.inventory, done.Inventory)
 	s.inventory = done.Inventory
+	taken := map[string][]txn.Ref{}
+	for _, o := range done.Outcomes {
+		if from := done.Plan.Taken[o.Change.Ref]; from != "" {
+			taken[from] = append(taken[from], o.Change.Ref)
+		}
+	}
+	for from, refs := range taken {
+		s.engine.took(from, refs)
+	}
 	for i, o := range done.Outcomes {
 		if e, ok := done.Inventory.Entries[o.Change.Ref]; ok {
 			s.tracker.Set(o.Change.Ref, s.checks.Of(&e, done.Objects[i]))
 		}
 	}
 	s.tracker.Keep(done.Inventory)
+	for ref := range done.Plan.Left {
+		s.tracker.Set(ref, health.State{Health: v1alpha1.HealthHealthy}) // no longer ours
+	}
 	if !done.Last {
 		return
 	}
-	s.desired = done.Plan.Desired
+	s.desired, s.remains = done.Plan.Desired, s.leftProblems(done.Plan.Left)
+	s.engine.claims.change(s.name, func(c *claim) bool {
+		c.head = s.inventory.Head.Commit
+		return false
+	})
 	for ref := range dirty {
 		delete(s.broken, ref)
 	}

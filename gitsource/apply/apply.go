@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +44,11 @@ type Job struct {
 	Along func(view txn.View, p *plan.Plan, stage, stages int) []txn.Change
 	// Done is called after each stage.
 	Done func(Stage)
+	// Release gives the notes by which another source's inventory lets objects
+	// go that are taken over from it.
+	Release func(owner string, refs []txn.Ref) []txn.Note
+	// Planned is called with each plan that is made; it may be nil.
+	Planned func(*plan.Plan)
 	// Written is how many stages of the commit were written before.
 	Written int
 }
@@ -111,6 +117,9 @@ func (a *Applier) Apply(ctx context.Context, job Job) error {
 		in := job.Input
 		in.View = view
 		p := plan.Make(in)
+		if job.Planned != nil {
+			job.Planned(p)
+		}
 		if len(p.Problems) > 0 {
 			return &Refused{Problems: p.Problems, Held: p.Held, Again: p.Passing}
 		}
@@ -188,7 +197,7 @@ var errReplace = errors.New("objects are to be replaced")
 func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Plan, written int) error {
 	stage := p.Stages[0]
 	own := len(stage.Changes)
-	notes := stage.Inventory.Notes(job.Source, job.Inventory)
+	notes := append(stage.Inventory.Notes(job.Source, job.Inventory), job.released(p, &stage)...)
 	if own == 0 && len(notes) == 0 {
 		job.done(p, nil, &txn.Committed{Revision: view.Revision()})
 		return nil
@@ -231,6 +240,21 @@ func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Pl
 	done.Objects = done.Objects[:own]
 	job.done(p, result.Outcomes[:own], done)
 	return nil
+}
+
+// released are the notes of those that a stage takes objects over from.
+func (j *Job) released(p *plan.Plan, stage *plan.Stage) []txn.Note {
+	taken := map[string][]txn.Ref{}
+	for _, c := range stage.Changes {
+		if from := p.Taken[c.Ref]; from != "" && !slices.Contains(taken[from], c.Ref) {
+			taken[from] = append(taken[from], c.Ref)
+		}
+	}
+	var notes []txn.Note
+	for _, from := range slices.Sorted(maps.Keys(taken)) {
+		notes = append(notes, j.Release(from, taken[from])...)
+	}
+	return notes
 }
 
 func (j *Job) done(p *plan.Plan, outcomes []txn.Outcome, c *txn.Committed) {

@@ -22,6 +22,9 @@ func (a *Applier) Check(ctx context.Context, job Job) (*plan.Plan, error) {
 	in := job.Input
 	in.View = view
 	p := plan.Make(in)
+	if job.Planned != nil {
+		job.Planned(p)
+	}
 	if len(p.Problems) > 0 {
 		return nil, &Refused{Problems: p.Problems, Held: p.Held, Again: p.Passing}
 	}

@@ -106,6 +106,9 @@ type Tracker struct{ sick map[txn.Ref]State }
 func NewTracker(j *Judge, i *plan.Inventory, v txn.View) *Tracker {
 	t := &Tracker{sick: map[txn.Ref]State{}}
 	for ref, e := range i.Entries {
+		if e.Left {
+			continue
+		}
 		o, _ := v.Get(ref)
 		t.Set(ref, j.Of(&e, o))
 	}

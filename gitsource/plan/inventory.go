@@ -30,6 +30,11 @@ type Entry struct {
 	Name       string `json:"n"`
 	// Digest of the desired object that was applied last.
 	Digest string `json:"d,omitempty"`
+	// Left says that the source has let go of it, and that it is still there
+	// because another source asks for it, or may.
+	Left bool `json:"l,omitempty"`
+	// From is the source that it was taken over from.
+	From string `json:"f,omitempty"`
 	// Origin is where it is written down.
 	Origin string `json:"o,omitempty"`
 	// Tenant whose it is; empty for the source's own.

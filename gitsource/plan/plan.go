@@ -42,6 +42,12 @@ type Input struct {
 	Consents []string
 	// Owner tells which other source has an object in its inventory.
 	Owner func(txn.Ref) (source string, owned bool)
+	// Yields tells whether the owner lets an object go: then it is taken over.
+	// Nil: never.
+	Yields func(view txn.View, owner string, ref txn.Ref) bool
+	// Wanted names who else asks for an object that is no longer desired, or may
+	// ask for it: then it is left and not deleted. Nil: nobody does.
+	Wanted func(view txn.View) func(txn.Ref) []string
 	// Leave gives a desired object what is left to others of the live one; it
 	// may be nil.
 	Leave func(view txn.View, e *Entry, desired *unstructured.Unstructured, live txn.Object) error
@@ -70,6 +76,13 @@ type Plan struct {
 	Desired map[txn.Ref]*render.Object
 	// Hooks are the objects of the set that are run and not kept.
 	Hooks []Hook
+	// Contested are the desired objects that other sources have and keep.
+	Contested map[txn.Ref]string
+	// Taken are those that are taken over from other sources.
+	Taken map[txn.Ref]string
+	// Left are the objects that are not deleted because of others, and whose
+	// they may become.
+	Left map[txn.Ref][]string
 	// Replaced are the objects that are deleted and created anew.
 	Replaced map[txn.Ref]bool
 	Counts   v1alpha1.OperationCounts
@@ -119,7 +132,7 @@ func Make(in Input) *Plan {
 	var applies []wanted
 	for _, w := range all {
 		p.Next.Entries[w.ref] = w.entry
-		if !in.All && !in.Dirty[w.ref] && in.Inventory.Entries[w.ref].Digest == w.entry.Digest && w.entry.Digest != "" && in.Inventory.Entries[w.ref].Tenant == w.entry.Tenant {
+		if !in.All && !in.Dirty[w.ref] && in.Inventory.Entries[w.ref].Digest == w.entry.Digest && w.entry.Digest != "" && in.Inventory.Entries[w.ref].Tenant == w.entry.Tenant && !in.Inventory.Entries[w.ref].Left {
 			p.Counts.Unchanged++
 			continue
 		}
@@ -167,11 +180,8 @@ func (p *Plan) resolve(in *Input, tenancy *Tenancy) []wanted {
 			fail("is written down twice: also at %s", twice.Origin())
 			continue
 		}
-		if in.Owner != nil {
-			if other, ok := in.Owner(w.ref); ok && other != in.Source {
-				fail("belongs to the source %q, which applied it first; take it out of one of the two", other)
-				continue
-			}
+		if !p.own(in, &w) {
+			continue
 		}
 		if w.wave, err = waveOf(o.Body); err != nil {
 			fail("%v", err)
@@ -180,6 +190,7 @@ func (p *Plan) resolve(in *Input, tenancy *Tenancy) []wanted {
 		p.Desired[w.ref] = o
 		all = append(all, w)
 	}
+	p.Held = len(p.Contested) > 0 && len(p.Contested) == len(p.Problems)
 	for _, h := range p.Hooks {
 		if o, ok := p.Desired[h.Ref]; ok {
 			p.Problems = append(p.Problems, v1alpha1.Problem{
@@ -188,6 +199,41 @@ func (p *Plan) resolve(in *Input, tenancy *Tenancy) []wanted {
 		}
 	}
 	return all
+}
+
+// own decides whose an object is that another source has: it is taken over
+// where that one lets it go, and left out on the way back to an earlier commit,
+// which must not fail for what has moved since.
+func (p *Plan) own(in *Input, w *wanted) bool {
+	w.entry.From = in.Inventory.Entries[w.ref].From
+	if in.Owner == nil {
+		return true
+	}
+	other, owned := in.Owner(w.ref)
+	if !owned || other == in.Source {
+		return true
+	}
+	set := func(m *map[txn.Ref]string) {
+		if *m == nil {
+			*m = map[txn.Ref]string{}
+		}
+		(*m)[w.ref] = other
+	}
+	switch {
+	case in.Yields != nil && in.Yields(in.View, other, w.ref):
+		set(&p.Taken)
+		w.entry.From = other
+		return true
+	case in.Back:
+		return false
+	}
+	set(&p.Contested)
+	p.Desired[w.ref] = w.object
+	p.Problems = append(p.Problems, v1alpha1.Problem{
+		File: w.object.File, Line: w.object.Line, Object: w.ref.String(),
+		Message: fmt.Sprintf("belongs to the source %q, which applied it first; it moves here once it is no longer in a commit of that one", other),
+	})
+	return false
 }
 
 func describe(o *render.Object, ref txn.Ref) string {
@@ -200,6 +246,7 @@ func describe(o *render.Object, ref txn.Ref) string {
 // prune lists what is no longer desired and still there.
 func (p *Plan) prune(in *Input) []Entry {
 	var deletes []Entry
+	var wanted func(txn.Ref) []string
 	hooks := map[txn.Ref]bool{}
 	for _, h := range p.Hooks {
 		hooks[h.Ref] = true
@@ -212,9 +259,27 @@ func (p *Plan) prune(in *Input) []Entry {
 			p.Next.Entries[ref] = e // stays ours, should pruning be switched on
 			continue
 		}
-		if _, ok := in.View.Get(ref); ok {
-			deletes = append(deletes, e)
+		live, ok := in.View.Get(ref)
+		if !ok || live.GetAnnotations()[v1alpha1.AnnotationPrune] == v1alpha1.PruneDisabled {
+			continue // somebody else's from now on
 		}
+		if wanted == nil && in.Wanted != nil {
+			wanted = in.Wanted(in.View)
+		}
+		var by []string
+		if wanted != nil {
+			by = wanted(ref)
+		}
+		if len(by) > 0 || in.Back && e.From != "" {
+			if p.Left == nil {
+				p.Left = map[txn.Ref][]string{}
+			}
+			p.Left[ref] = by
+			e.Left = true
+			p.Next.Entries[ref] = e
+			continue
+		}
+		deletes = append(deletes, e)
 	}
 	deletes = sortDeletes(in.View, deletes)
 	p.Counts.Deleted = int32(len(deletes))
@@ -293,6 +358,9 @@ func (p *Plan) cut(in *Input, all, applies []wanted, deletes []Entry) {
 				Verb: txn.Apply, Ref: w.ref, Version: schema.FromAPIVersionAndKind(w.entry.APIVersion, "").Version, Object: body,
 				FieldManager: Manager(in.Source), Force: true, Origin: w.entry.Origin,
 			})
+			if from, ok := p.Taken[w.ref]; ok {
+				c.stage.Changes = append(c.stage.Changes, disown(from, w))
+			}
 		}
 	}
 	for _, e := range deletes {
@@ -306,6 +374,20 @@ func (p *Plan) cut(in *Input, all, applies []wanted, deletes []Entry) {
 	p.Next.Head = Head{Commit: in.Set.Commit.String(), Ref: in.Ref, Complete: true}
 	c.stage.Inventory = p.Next
 	p.Stages = append(p.Stages, c.stage)
+}
+
+// disown is the change by which a source that an object is taken over from
+// owns no field of it any more: those that nobody else asks for go.
+func disown(from string, w wanted) txn.Change {
+	body := &unstructured.Unstructured{}
+	body.SetAPIVersion(w.entry.APIVersion)
+	body.SetKind(w.entry.Kind)
+	body.SetName(w.ref.Name)
+	body.SetNamespace(w.ref.Namespace)
+	return txn.Change{
+		Verb: txn.Apply, Ref: w.ref, Version: schema.FromAPIVersionAndKind(w.entry.APIVersion, "").Version, Object: body,
+		FieldManager: Manager(from), Force: true, Origin: w.entry.Origin,
+	}
 }
 
 // cutter makes stages of what it is given one by one.
