@@ -57,7 +57,7 @@ func (c *checker) strategy(p *path, s *appsv1.DeploymentStrategy) {
 		}
 		c.rolling(p.Child("rollingUpdate"), s.RollingUpdate.MaxUnavailable, s.RollingUpdate.MaxSurge)
 	default:
-		c.add(field.NotSupported(p.Child("type"), s.Type,
+		c.add(field.NotSupported(p, s,
 			[]appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType}))
 	}
 }

@@ -59,7 +59,7 @@ func (c *checker) tolerationsUpdate(p *path, now, was []corev1.Toleration) {
 func (c *checker) gatesUpdate(p *path, s, old *corev1.PodSpec) {
 	for i, g := range s.SchedulingGates {
 		if !slices.Contains(old.SchedulingGates, g) {
-			c.forbidden(p.Index(i), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", g.Name))
+			c.forbidden(p.Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", g.Name))
 		}
 	}
 }

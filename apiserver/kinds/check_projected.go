@@ -100,6 +100,9 @@ func (v *projection) trustBundle(p *path, b *corev1.ClusterTrustBundleProjection
 		if *b.Name == "" {
 			v.required(p.Child("name"), "must be a valid object name")
 		}
+		for _, m := range validation.IsDNS1123Subdomain(*b.Name) {
+			v.invalid(p.Child("name"), *b.Name, "not a valid clustertrustbundlename: "+m)
+		}
 		if b.LabelSelector != nil {
 			v.invalid(p.Child("labelSelector"), b.LabelSelector, "labelSelector must be unset if name is specified")
 		}

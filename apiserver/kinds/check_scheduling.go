@@ -16,9 +16,8 @@ func (c *checker) scheduling(p *path, s *corev1.PodSpec) {
 	for i := range s.Tolerations {
 		c.toleration(p.Child("tolerations").Index(i), &s.Tolerations[i])
 	}
-	var pairs nameSet
 	for i := range s.TopologySpreadConstraints {
-		c.spread(p.Child("topologySpreadConstraints").Index(i), &s.TopologySpreadConstraints[i], &pairs)
+		c.spread(p.Child("topologySpreadConstraints").Index(i), &s.TopologySpreadConstraints[i], s.TopologySpreadConstraints[i+1:])
 	}
 	if s.Affinity != nil {
 		c.affinity(p.Child("affinity"), s.Affinity)
@@ -79,7 +78,8 @@ func (c *checker) taintEffect(p *path, e corev1.TaintEffect) {
 	}
 }
 
-func (c *checker) spread(p *path, t *corev1.TopologySpreadConstraint, pairs *nameSet) {
+// spread checks a constraint; none of the ones that follow may be of its kind.
+func (c *checker) spread(p *path, t *corev1.TopologySpreadConstraint, others []corev1.TopologySpreadConstraint) {
 	if t.MaxSkew <= 0 {
 		c.invalid(p.Child("maxSkew"), t.MaxSkew, "must be greater than zero")
 	}
@@ -90,8 +90,10 @@ func (c *checker) spread(p *path, t *corev1.TopologySpreadConstraint, pairs *nam
 		c.add(field.NotSupported(p.Child("whenUnsatisfiable"), t.WhenUnsatisfiable,
 			[]corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway}))
 	}
-	if pair := "{" + t.TopologyKey + ", " + string(t.WhenUnsatisfiable) + "}"; !pairs.add(pair) {
-		c.add(field.Duplicate(p.Child("{topologyKey, whenUnsatisfiable}"), pair))
+	if slices.ContainsFunc(others, func(o corev1.TopologySpreadConstraint) bool {
+		return o.TopologyKey == t.TopologyKey && o.WhenUnsatisfiable == t.WhenUnsatisfiable
+	}) {
+		c.add(field.Duplicate(p.Child("{topologyKey, whenUnsatisfiable}"), "{"+t.TopologyKey+", "+string(t.WhenUnsatisfiable)+"}"))
 	}
 	if d := t.MinDomains; d != nil {
 		if *d <= 0 {

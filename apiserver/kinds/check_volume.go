@@ -161,7 +161,7 @@ func (c *checker) ephemeralVolume(p *path, s *corev1.EphemeralVolumeSource) {
 func (c *checker) onlyLabels(p *path, m *metav1.ObjectMeta) {
 	c.absent(p, "cannot be set",
 		presence{"name", m.Name != ""}, presence{"generateName", m.GenerateName != ""}, presence{"namespace", m.Namespace != ""},
-		presence{"selfLink", m.SelfLink != ""}, presence{"uid", m.UID != ""}, presence{"resourceVersion", m.ResourceVersion != ""},
+		presence{"selfLink", m.SelfLink != ""}, presence{"uID", m.UID != ""}, presence{"resourceVersion", m.ResourceVersion != ""},
 		presence{"generation", m.Generation != 0}, presence{"creationTimestamp", !m.CreationTimestamp.IsZero()},
 		presence{"deletionTimestamp", m.DeletionTimestamp != nil},
 		presence{"deletionGracePeriodSeconds", m.DeletionGracePeriodSeconds != nil},
@@ -175,8 +175,8 @@ func (c *checker) hostPath(p *path, h *corev1.HostPathVolumeSource) {
 		return
 	}
 	c.noBacksteps(p.Child("path"), h.Path)
-	oneOfPtr(c, p, "type", h.Type, corev1.HostPathUnset, corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory,
-		corev1.HostPathFileOrCreate, corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev)
+	oneOfPtr(c, p, "type", h.Type, corev1.HostPathUnset, corev1.HostPathBlockDev, corev1.HostPathCharDev, corev1.HostPathDirectory,
+		corev1.HostPathDirectoryOrCreate, corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket)
 }
 
 func (c *checker) noBacksteps(p *path, name string) {

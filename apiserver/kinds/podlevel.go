@@ -13,9 +13,10 @@ func hasPodResources(s *corev1.PodSpec) bool {
 	return s.Resources != nil && len(s.Resources.Requests)+len(s.Resources.Limits) > 0
 }
 
-// defaultPodResources fills in what a pod as a whole leaves out: huge pages have
-// the containers' limits; requests are the containers' or else the pod's own
-// limits. All containers must be there already.
+// defaultPodResources fills in what a pod as a whole leaves out, once all of its
+// containers are there: huge pages have the containers' limits; requests are the
+// containers', or else the pod's limits; and what is requested has the
+// containers' limits where each of them has one.
 func defaultPodResources(o *corev1.Pod) {
 	if !hasPodResources(&o.Spec) {
 		return
@@ -23,7 +24,7 @@ func defaultPodResources(o *corev1.Pod) {
 	r := o.Spec.Resources.DeepCopy()
 	fill := func(list *corev1.ResourceList, from corev1.ResourceList, fits func(name corev1.ResourceName) bool) {
 		for name, q := range from {
-			if _, there := (*list)[name]; there || !resourcehelper.IsSupportedPodLevelResource(name) || !fits(name) {
+			if has(*list, name) || !resourcehelper.IsSupportedPodLevelResource(name) || !fits(name) {
 				continue
 			}
 			if *list == nil {
@@ -32,13 +33,27 @@ func defaultPodResources(o *corev1.Pod) {
 			(*list)[name] = q.DeepCopy()
 		}
 	}
-	all := resourcehelper.PodResourcesOptions{}
-	fill(&r.Limits, resourcehelper.AggregateContainerLimits(o, all), func(name corev1.ResourceName) bool { return huge(name) && !has(r.Requests, name) })
-	if len(r.Limits) > 0 {
-		fill(&r.Requests, resourcehelper.AggregateContainerRequests(o, all), overcommits)
-		fill(&r.Requests, r.Limits, func(corev1.ResourceName) bool { return true })
+	containers := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: o.Spec.InitContainers, Containers: o.Spec.Containers}}
+	limits := resourcehelper.AggregateContainerLimits(containers, resourcehelper.PodResourcesOptions{})
+	fill(&r.Limits, limits, func(name corev1.ResourceName) bool { return huge(name) && !has(r.Requests, name) })
+	fill(&r.Requests, resourcehelper.AggregateContainerRequests(containers, resourcehelper.PodResourcesOptions{}), overcommits)
+	fill(&r.Requests, r.Limits, func(corev1.ResourceName) bool { return true })
+	for name, request := range r.Requests {
+		if limit, ok := limits[name]; ok && !has(r.Limits, name) && allLimited(&o.Spec, name) {
+			if request.Cmp(limit) > 0 {
+				limit = request
+			}
+			fill(&r.Limits, corev1.ResourceList{name: limit}, func(corev1.ResourceName) bool { return true })
+		}
 	}
 	o.Spec.Resources = r
+}
+
+// allLimited tells whether each container has a limit of a resource.
+func allLimited(s *corev1.PodSpec, name corev1.ResourceName) bool {
+	all := true
+	visitContainers(s, func(c *corev1.Container) { all = all && has(c.Resources.Limits, name) })
+	return all
 }
 
 // keepPodResources keeps what a client leaves out that does not know of it.

@@ -149,6 +149,15 @@ func TestRequestsOfWholePods(t *testing.T) {
 	if cpu.String() != "500m" || memory.String() != "1Gi" {
 		t.Errorf("requests %v, want the containers' cpu and the limit of memory", o.Spec.Resources.Requests)
 	}
+	if len(o.Spec.Resources.Limits) != 2 {
+		t.Errorf("limits %v", o.Spec.Resources.Limits)
+	}
+	limited := o.DeepCopy()
+	limited.Spec.Resources = &corev1.ResourceRequirements{Requests: list("cpu", "2")}
+	container(limited).Resources = corev1.ResourceRequirements{Limits: list("cpu", "1")}
+	if k.Prepare(limited, nil); limited.Spec.Resources.Limits.Cpu().String() != "2" {
+		t.Errorf("the limit is %v, want what is requested where the containers' is less", limited.Spec.Resources.Limits)
+	}
 	old := o.DeepCopy()
 	o.Spec.Resources = nil
 	if k.Prepare(o, old); o.Spec.Resources == nil {

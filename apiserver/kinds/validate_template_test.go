@@ -37,6 +37,34 @@ func TestStatefulSetValidation(t *testing.T) {
 	})
 }
 
+func TestSmallRulesOfPods(t *testing.T) {
+	type podT = *corev1.Pod
+	spread := func(all ...corev1.TopologySpreadConstraint) func(podT) {
+		return func(o podT) { o.Spec.TopologySpreadConstraints = all }
+	}
+	zones := corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway}
+	domains := zones
+	domains.MinDomains = ptr.To[int32](0)
+	_, o := valid[podT](t, "pod")
+	bundle := func(o podT) {
+		o.Spec.Volumes = append(o.Spec.Volumes, corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+			Sources: []corev1.VolumeProjection{{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "ca.pem", Name: ptr.To("A")}}},
+		}}})
+	}
+	runMutations(t, []mutation{
+		on("pod", "one kind of spread twice", spread(zones, zones), `spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: "{zone, ScheduleAnyway}"`),
+		on("pod", "domains", spread(domains), "spec.topologySpreadConstraints[0].minDomains: Invalid value: 0: must be greater than zero\n"+
+			"spec.topologySpreadConstraints[0].minDomains: Invalid value: 0: can only use minDomains if whenUnsatisfiable=DoNotSchedule"),
+		on("pod", "trust bundle's name", bundle, fmt.Sprintf("spec.volumes[%d]", len(o.Spec.Volumes))+`.projected.sources[0].clusterTrustBundle.name: Invalid value: "A": not a valid clustertrustbundlename`),
+		on("pod", "empty preemption", func(o podT) { o.Spec.PreemptionPolicy = ptr.To(corev1.PreemptionPolicy("")) }, "spec.preemptionPolicy: Required value"),
+		on("pod", "greater than", func(o podT) { o.Spec.Tolerations = []corev1.Toleration{{Key: "a", Operator: "Gt", Value: "1"}} },
+			`spec.tolerations[0].operator: Unsupported value: "Gt": supported values: "Equal", "Exists", "Lt", "Gt"`),
+		updating("pod", "gate", func(o podT) { o.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} },
+			"spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'"),
+		on("deployment", "strategy", func(o *appsv1.Deployment) { o.Spec.Strategy.Type = "Blue" }, "spec.strategy: Unsupported value"),
+	})
+}
+
 func TestDriverValidation(t *testing.T) {
 	type podT = *corev1.Pod
 	of := func(source corev1.VolumeSource) func(podT) {
