@@ -93,7 +93,7 @@ func (s *shape) rowOf(v *version, names apiextensionsv1.CustomResourceDefinition
 	k.Indexes = indexes(k.Fields)
 	k.Columns, k.Row = columns(v.api.AdditionalPrinterColumns)
 	if v.api.Subresources != nil && v.api.Subresources.Status != nil {
-		k.Subresources["status"] = kind.Subresource{Verbs: []string{"get", "patch", "update"}, Prepare: prepareStatus, Validate: v.validateStatus}
+		k.Subresources["status"] = kind.Subresource{Verbs: []string{"get", "patch", "update"}, Prepare: prepareStatus, Validate: v.validateStatus, Resets: []string{"metadata"}}
 	}
 	if at := scaleOf(v.api); at != nil {
 		k.Subresources["scale"] = scale{at}.subresource()

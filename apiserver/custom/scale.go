@@ -23,7 +23,7 @@ type scale struct {
 }
 
 func (s scale) subresource() kind.Subresource {
-	return kind.Subresource{GVK: scaleKind, Verbs: []string{"get", "patch", "update"}, Get: s.get, Set: s.set}
+	return kind.Subresource{GVK: scaleKind, Verbs: []string{"get", "patch", "update"}, Get: s.get, Set: s.set, Replicas: split(s.SpecReplicasPath)}
 }
 
 func (s scale) get(o txn.Object) (txn.Object, error) {

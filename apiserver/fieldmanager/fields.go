@@ -255,14 +255,29 @@ func (f *Fields) library(k *kind.Kind, w Writer) (*managedfields.FieldManager, e
 // it carries: its writer does not own them.
 func resets(k *kind.Kind, w Writer) map[fieldpath.APIVersion]fieldpath.Filter {
 	version := fieldpath.APIVersion(w.Version.String())
-	_, hasStatus := k.Subresources["status"]
+	status, hasStatus := k.Subresources["status"]
+	set := fieldpath.NewSet()
 	switch {
 	case w.Subresource == "" && hasStatus:
-		return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))}
+		set.Insert(fieldpath.MakePathOrDie("status"))
 	case w.Subresource == "status":
-		return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("spec")))}
+		set.Insert(fieldpath.MakePathOrDie("spec"))
+		for _, path := range status.Resets {
+			set.Insert(pathOf(path))
+		}
+	default:
+		return nil
 	}
-	return nil
+	return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(set)}
+}
+
+// pathOf reads the names of fields with dots between them.
+func pathOf(dotted string) fieldpath.Path {
+	var path fieldpath.Path
+	for name := range strings.SplitSeq(dotted, ".") {
+		path = append(path, fieldpath.PathElement{FieldName: &name})
+	}
+	return path
 }
 
 // defaulter and creator let the library use the kind's own functions.

@@ -144,6 +144,9 @@ type Subresource struct {
 	// subresource's own fields from old.
 	Prepare  func(o, old txn.Object)
 	Validate func(o, old txn.Object) field.ErrorList
+	// Resets are what Prepare takes from old besides the spec, as
+	// "metadata.labels": who writes through the subresource does not own it.
+	Resets []string
 
 	// Get turns the stored object into the subresource's own kind (Scale), and
 	// Set folds a written one into a deep copy of the stored object; its errors
@@ -152,6 +155,9 @@ type Subresource struct {
 	// creating subresource (Binding) has only Set.
 	Get func(o txn.Object) (txn.Object, error)
 	Set func(o, parameter txn.Object, now time.Time) (txn.Object, error)
+	// Replicas is where the stored object has what a Scale has in spec.replicas;
+	// empty for what is no scale.
+	Replicas []string
 
 	// Connect marks subresources that are streams or foreign requests (log,
 	// exec, proxy, token): the REST room serves them by name.

@@ -74,13 +74,19 @@ func (p parts[T, Spec, Status]) bareStatus(o, old txn.Object) {
 
 func (p parts[T, Spec, Status]) bareStatusSubresource(check func(o, old T) fieldErrors) kind.Subresource {
 	s := p.statusSubresource(check)
-	s.Prepare = p.bareStatus
+	s.Prepare, s.Resets = p.bareStatus, []string{"metadata"}
 	return s
 }
 
 // statusSubresource is what nearly every kind with a status offers.
 func (p parts[T, Spec, Status]) statusSubresource(check func(o, old T) fieldErrors) kind.Subresource {
 	s := kind.Subresource{Verbs: []string{"get", "patch", "update"}, Prepare: p.onlyStatus, Validate: noErrors}
+	switch any(*new(T)).(type) {
+	case *corev1.Pod:
+		s.Resets = []string{"metadata.ownerReferences"}
+	case *appsv1.Deployment:
+		s.Resets = []string{"metadata.labels"}
+	}
 	if check != nil {
 		s.Validate = validate(check)
 	}

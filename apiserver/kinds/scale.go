@@ -25,7 +25,7 @@ type scaleOf[T txn.Object] struct {
 }
 
 func (s scaleOf[T]) subresource() kind.Subresource {
-	return kind.Subresource{GVK: scaleKind, Verbs: []string{"get", "patch", "update"}, Get: s.get, Set: s.set}
+	return kind.Subresource{GVK: scaleKind, Verbs: []string{"get", "patch", "update"}, Get: s.get, Set: s.set, Replicas: []string{"spec", "replicas"}}
 }
 
 func (s scaleOf[T]) get(o txn.Object) (txn.Object, error) {

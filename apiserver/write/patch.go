@@ -273,7 +273,7 @@ func (a *attempt) applyTo(ctx context.Context, config *unstructured.Unstructured
 		return err
 	}
 	if a.sub != nil && a.sub.Set != nil {
-		return apierrors.NewMethodNotSupported(a.kind.Served(), "apply to "+a.change.Subresource)
+		return a.applyScale(ctx, config)
 	}
 	config.SetResourceVersion("")
 	o, err := a.merged(a.old, config)
@@ -281,6 +281,38 @@ func (a *attempt) applyTo(ctx context.Context, config *unstructured.Unstructured
 		return err
 	}
 	return a.modify(ctx, o, nil, func() error { return nil })
+}
+
+// applyScale gives a manager the number of replicas, wherever the object has it.
+func (a *attempt) applyScale(ctx context.Context, config *unstructured.Unstructured) error {
+	if len(a.sub.Replicas) == 0 {
+		return apierrors.NewMethodNotSupported(a.kind.Served(), "apply to "+a.change.Subresource)
+	}
+	if uid := config.GetUID(); uid != "" && uid != a.old.GetUID() {
+		return a.conflict("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, a.old.GetUID())
+	}
+	whole := &unstructured.Unstructured{}
+	whole.SetGroupVersionKind(a.kind.GVK)
+	whole.SetName(config.GetName())
+	whole.SetNamespace(config.GetNamespace())
+	if replicas, ok, err := unstructured.NestedFieldNoCopy(config.Object, "spec", "replicas"); err != nil || ok {
+		if err := errors.Join(err, unstructured.SetNestedField(whole.Object, replicas, a.sub.Replicas...)); err != nil {
+			return apierrors.NewBadRequest(err.Error())
+		}
+	}
+	o, err := a.merged(a.old, whole)
+	if err != nil {
+		return err
+	}
+	parameter, err := a.sub.Get(o)
+	if err != nil {
+		return err
+	}
+	// Its own rules for the number.
+	if _, err := a.sub.Set(a.old, parameter, a.now); err != nil {
+		return err
+	}
+	return a.modify(ctx, o, parameter, func() error { return nil })
 }
 
 func (a *attempt) required(what, text string) error {
