@@ -10,15 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/restmapper"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
-	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/internal/printer"
 )
 
@@ -44,9 +39,9 @@ remembers the first 200 objects that it changes.`,
 				if err != nil {
 					return err
 				}
-				all := keep
+				all, name := keep, object.ref.String()
 				keep = func(r *v1alpha1.Release) bool {
-					return all(r) && slices.ContainsFunc(r.Status.Outcomes, func(o v1alpha1.ObjectOutcome) bool { return o.Object == object })
+					return all(r) && slices.ContainsFunc(r.Status.Outcomes, func(o v1alpha1.ObjectOutcome) bool { return o.Object == name })
 				}
 			}
 			r, err := releases(cmd.Context(), c, keep)
@@ -60,37 +55,6 @@ remembers the first 200 objects that it changes.`,
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of the object")
 	cmd.Flags().VarP(&output, "output", "o", "form of the result: json, yaml, wide or name")
 	return cmd
-}
-
-// nameObject gives what a person writes as deploy/web the name that releases
-// have for it: "deployments.apps shop/web".
-func nameObject(c *cluster, namespace, name string) (string, error) {
-	kind, name, ok := strings.Cut(name, "/")
-	if !ok || kind == "" || name == "" {
-		return "", exitCode{exitError, fmt.Errorf("write the object as KIND/NAME, for example deploy/web")}
-	}
-	d, err := discovery.NewDiscoveryClientForConfig(c.config)
-	if err != nil {
-		return "", err
-	}
-	mapper := restmapper.NewShortcutExpander(c.RESTMapper(), d, nil)
-	gvr, err := mapper.ResourceFor(schema.ParseGroupResource(kind).WithVersion(""))
-	if err != nil {
-		return "", err
-	}
-	gvk, err := mapper.KindFor(gvr)
-	if err != nil {
-		return "", err
-	}
-	mapping, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	if err != nil {
-		return "", err
-	}
-	ref := txn.Ref{Resource: gvr.GroupResource(), Name: name}
-	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
-		ref.Namespace = namespace
-	}
-	return ref.String(), nil
 }
 
 // getCommand lists objects of the project's own kinds.

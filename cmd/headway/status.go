@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
-	"github.com/headway-sh/headway/api/txn/remote"
 	"github.com/headway-sh/headway/gitsource/drift"
 	"github.com/headway-sh/headway/internal/printer"
 )
@@ -181,20 +180,7 @@ func stateOfNode(n *corev1.Node) nodeState {
 
 // driftOf reads the records of who changed what, the oldest first.
 func driftOf(ctx context.Context, config *rest.Config, source string) ([]drift.Record, error) {
-	scheme, err := userScheme()
-	if err != nil {
-		return nil, err
-	}
-	http, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, err
-	}
-	defer http.CloseIdleConnections()
-	c, err := remote.New(remote.Config{URL: config.Host, HTTP: http, Scheme: scheme})
-	if err != nil {
-		return nil, err
-	}
-	notes, err := c.Notes(ctx, drift.Prefix+source+"/")
+	notes, err := notesOf(ctx, config, drift.Prefix+source+"/")
 	if err != nil {
 		return nil, err
 	}

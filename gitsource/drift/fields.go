@@ -135,6 +135,10 @@ func show(v any) string {
 	return string(encoded)
 }
 
+// Step takes one path element of FieldsV1, such as "f:spec", and gives the value
+// below v and the element as people write it.
+func Step(element string, v any) (value any, name string) { return step(element, v) }
+
 // step takes one path element of FieldsV1 and gives the value there and the
 // element as people write it.
 func step(key string, v any) (any, string) {

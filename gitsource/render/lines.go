@@ -27,12 +27,19 @@ type lines struct {
 // of what should have it; when the object's file is no plain YAML or JSON, or
 // says another value than the object has, it is the object's own.
 func (s *Set) Line(o *Object, field string) int32 {
+	line, _ := s.Place(o, field)
+	return line
+}
+
+// Place is Line, and whether the line is the field's own and says the value
+// that the object has.
+func (s *Set) Place(o *Object, field string) (line int32, own bool) {
 	if s.lines == nil || !o.written {
-		return o.Line
+		return o.Line, false
 	}
 	root := s.lines.document(o)
 	if root == nil {
-		return o.Line
+		return o.Line, false
 	}
 	path := steps(field)
 	node, line, depth := descend(root, path)
@@ -41,9 +48,9 @@ func (s *Set) Line(o *Object, field string) int32 {
 		node, line, depth = descend(root, path)
 	}
 	if depth == len(path) && node.Kind == yaml.ScalarNode && path[0].key != "stringData" && !says(o.Body.Object, path, node.Value) {
-		return o.Line // a patch has put something else there
+		return o.Line, false // a patch has put something else there
 	}
-	return line
+	return line, depth == len(path)
 }
 
 // document is the node that an object was read from.
