@@ -48,9 +48,7 @@ func checkResourceQuotaStatus(o, _ *corev1.ResourceQuota) fieldErrors {
 func (c *checker) quotaAmounts(p *path, list corev1.ResourceList) {
 	for _, name := range slices.Sorted(maps.Keys(list)) {
 		at, q := p.Key(string(name)), list[name]
-		for _, m := range validation.IsQualifiedName(string(name)) {
-			c.invalid(at, name, m)
-		}
+		c.add(plainResource(at, name)...)
 		bare, _ := strings.CutPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
 		known := podQuantities.Has(name) || claimQuantities.Has(name) || otherQuantities.Has(name) || strings.HasPrefix(bare, corev1.ResourceHugePagesPrefix)
 		if !known && !strings.Contains(string(name), "/") {

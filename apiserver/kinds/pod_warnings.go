@@ -44,21 +44,18 @@ func workloadWarnings(o, old metav1.Object, p *path, t *corev1.PodTemplateSpec) 
 // root.
 func warningsOf(p *path, s *corev1.PodSpec, meta *metav1.ObjectMeta) []string {
 	w := &podWarner{}
-	spec, annotations := p.Child("spec"), p.Child("metadata", "annotations")
+	spec := p.Child("spec")
 	w.scheduling(spec, s)
-	for name, why := range deadAnnotations {
-		if _, ok := meta.Annotations[name]; ok {
-			w.warn(annotations.Key(name), "%s", why)
-		}
-	}
-	if _, ok := meta.Annotations[seccompPod]; ok && (s.SecurityContext == nil || s.SecurityContext.SeccompProfile == nil) {
-		w.warn(annotations.Key(seccompPod), `non-functional in v1.27+; use the "seccompProfile" field instead`)
+	if len(meta.Annotations) > 0 {
+		w.annotations(p.Child("metadata", "annotations"), s, meta.Annotations)
 	}
 	for i := range s.Volumes {
-		w.volume(spec.Child("volumes").Index(i), &s.Volumes[i])
+		w.volume(spec, i, &s.Volumes[i])
 	}
 	w.addresses(spec, s)
-	w.secrets(spec.Child("imagePullSecrets"), s.ImagePullSecrets)
+	if len(s.ImagePullSecrets) > 0 {
+		w.secrets(spec.Child("imagePullSecrets"), s.ImagePullSecrets)
+	}
 	w.fractions(spec, s.Overhead, "overhead")
 	if deref(s.TerminationGracePeriodSeconds, 0) < 0 {
 		w.warn(spec.Child("terminationGracePeriodSeconds"), "must be >= 0; negative values are invalid and will be treated as 1")
@@ -67,9 +64,6 @@ func warningsOf(p *path, s *corev1.PodSpec, meta *metav1.ObjectMeta) []string {
 		w.fractions(at, c.Resources.Limits, "resources", "limits")
 		w.fractions(at, c.Resources.Requests, "resources", "requests")
 		w.environment(at, c.Env)
-		if _, ok := meta.Annotations[seccompContainer+c.Name]; ok && (c.SecurityContext == nil || c.SecurityContext.SeccompProfile == nil) {
-			w.warn(annotations.Key(seccompContainer+c.Name), `non-functional in v1.27+; use the "seccompProfile" field instead`)
-		}
 	})
 	w.ports(spec, s)
 	return w.all
@@ -80,7 +74,7 @@ const (
 	seccompContainer = "container.seccomp.security.alpha.kubernetes.io/"
 )
 
-// deadAnnotations were fields once, before they were fields.
+// deadAnnotations are of the time before there were fields.
 var deadAnnotations = map[string]string{
 	"scheduler.alpha.kubernetes.io/critical-pod":  `non-functional in v1.16+; use the "priorityClassName" field instead`,
 	"security.alpha.kubernetes.io/sysctls":        `non-functional in v1.11+; use the "sysctls" field instead`,
@@ -97,6 +91,23 @@ var oldNodeLabels = map[string]string{
 	"app.kubernetes.io/created-by":                  "deprecated since v1.9",
 	"scheduler.alpha.kubernetes.io/preferAvoidPods": "deprecated since v1.22; use Taints and Tolerations instead",
 	"node-role.kubernetes.io/master":                `use "node-role.kubernetes.io/control-plane" instead`,
+}
+
+func (w *podWarner) annotations(p *path, s *corev1.PodSpec, all map[string]string) {
+	for name, why := range deadAnnotations {
+		if _, ok := all[name]; ok {
+			w.warn(p.Key(name), "%s", why)
+		}
+	}
+	seccomp := func(name string, field bool) {
+		if _, ok := all[name]; ok && !field {
+			w.warn(p.Key(name), `non-functional in v1.27+; use the "seccompProfile" field instead`)
+		}
+	}
+	seccomp(seccompPod, s.SecurityContext != nil && s.SecurityContext.SeccompProfile != nil)
+	visitContainers(s, func(c *corev1.Container) {
+		seccomp(seccompContainer+c.Name, c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil)
+	})
 }
 
 const matchesNothing = "a null labelSelector results in matching no pod"
@@ -171,8 +182,9 @@ func (w *podWarner) podTerms(p *path, required []corev1.PodAffinityTerm, preferr
 	}
 }
 
-// volume tells of kinds of volumes that nobody brings any more.
-func (w *podWarner) volume(p *path, v *corev1.Volume) {
+// volume tells of a pod's i-th volume that is of a kind that nobody brings any
+// more.
+func (w *podWarner) volume(spec *path, i int, v *corev1.Volume) {
 	for _, dead := range [...]struct {
 		set       bool
 		name, why string
@@ -188,11 +200,11 @@ func (w *podWarner) volume(p *path, v *corev1.Volume) {
 		{v.RBD != nil, "rbd", "deprecated in v1.28, non-functional in v1.31+"},
 	} {
 		if dead.set {
-			w.warn(p.Child(dead.name), "%s", dead.why)
+			w.warn(spec.Child("volumes").Index(i).Child(dead.name), "%s", dead.why)
 		}
 	}
 	if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
-		w.claim(p.Child("ephemeral", "volumeClaimTemplate", "spec"), &v.Ephemeral.VolumeClaimTemplate.Spec)
+		w.claim(spec.Child("volumes").Index(i).Child("ephemeral", "volumeClaimTemplate", "spec"), &v.Ephemeral.VolumeClaimTemplate.Spec)
 	}
 }
 

@@ -28,7 +28,8 @@ func TestQuotaValidation(t *testing.T) {
 		on("resourcequota", "part of a pod", func(o quota) { o.Spec.Hard = list("pods", "1500m") }, `spec.hard[pods]: Invalid value: "1500m": must be an integer`),
 		on("resourcequota", "part of a processor", func(o quota) { o.Spec.Hard = list("requests.cpu", "1500m") }, ""),
 		on("resourcequota", "less than nothing", func(o quota) { o.Spec.Hard = list("cpu", "-1") }, `spec.hard[cpu]: Invalid value: "-1": must be greater than or equal to 0`),
-		on("resourcequota", "unknown", func(o quota) { o.Spec.Hard = list("puppies", "1") }, `spec.hard[puppies]: Invalid value: "puppies": must be a standard resource for quota`),
+		on("resourcequota", "unknown", func(o quota) { o.Spec.Hard = list("puppies", "1") }, "spec.hard[puppies]: Invalid value: \"puppies\": must be a standard resource type or fully qualified\n"+
+			"spec.hard[puppies]: Invalid value: \"puppies\": must be a standard resource for quota"),
 		on("resourcequota", "any kind", func(o quota) { o.Spec.Hard = list("count/widgets.example.com", "1") }, ""),
 		on("resourcequota", "storage of a class", func(o quota) { o.Spec.Hard = list("gold.storageclass.storage.k8s.io/requests.storage", "1Gi") }, ""),
 		on("resourcequota", "huge pages", func(o quota) { o.Spec.Hard = list("requests.hugepages-2Mi", "4Mi") }, ""),
