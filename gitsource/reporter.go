@@ -3,6 +3,7 @@ package gitsource
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -79,6 +80,7 @@ func (s *source) report() report.Source {
 		out.Health = v1alpha1.HealthUnknown
 	}
 	if r := s.release; r != nil {
+		out.Tried = *r.Status.DeepCopy()
 		out.Phase, out.Message, out.Evidence = string(r.Status.Phase), r.Status.Message, r.Status.Evidence
 		if r.Spec.Commit == s.status.AppliedCommit {
 			out.Changes = r.Status.Summary.String()
@@ -138,13 +140,27 @@ func (r *reporter) run(ctx context.Context) {
 			continue
 		}
 		last = clock.Now()
-		if _, err := out.branch.Publish(ctx, out.repo, out.state, last); err != nil && ctx.Err() == nil {
+		if err := r.write(ctx, out, last); err != nil && ctx.Err() == nil {
 			r.source.log.Warn("report not written", "error", err)
 			if !errors.Is(err, report.ErrForeign) {
 				later = r.again(out)
 			}
 		}
 	}
+}
+
+// write writes a report with what became of each commit, as the API has it.
+func (r *reporter) write(ctx context.Context, out *outgoing, now time.Time) error {
+	view, err := r.source.engine.cfg.Txn.View(ctx)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	var tried []*v1alpha1.Release
+	for o := range view.Each(releases, "") {
+		tried = append(tried, o.(*v1alpha1.Release))
+	}
+	_, err = out.branch.Publish(ctx, out.repo, out.state, tried, now)
+	return err
 }
 
 // again keeps a report that could not be written, unless a newer one waits.

@@ -64,6 +64,7 @@ func TestStories(t *testing.T) {
 		"objects":      (*story).objects,      // prints the inventory's objects
 		"problems":     (*story).printProblems,
 		"report":       (*story).report,      // FILE PATTERN: prints it once it has the pattern
+		"commitpage":   (*story).commitPage,  // PATTERN: prints the page of work's HEAD once it has the pattern
 		"settled":      (*story).settled,     // no transaction is made while the clock goes on
 		"serve":        (*story).serve,       // the repository, at $HTTPS and $SSH, with the Secret default/git
 		"break":        (*story).breakServer, // FAULT, or mend
@@ -573,6 +574,10 @@ func (s *story) report(ts *testscript.TestScript, args []string) error {
 	// Digests cover UIDs, which are new in every run.
 	fmt.Fprintln(ts.Stdout(), digest.ReplaceAllString(out, "Digest `...`"))
 	return err
+}
+
+func (s *story) commitPage(ts *testscript.TestScript, args []string) error {
+	return s.report(ts, []string{"commits/" + s.head() + ".md", args[0]})
 }
 
 var digest = regexp.MustCompile("Digest `[0-9a-f]{32}`")

@@ -27,7 +27,7 @@ var ErrRefMoved = errors.New("the reference has moved")
 type NewCommit struct {
 	Parent  ID // zero for the first one of an orphan branch
 	Files   map[string][]byte
-	Tree    ID // what WriteFiles has given, instead of Files
+	Tree    ID // what WriteTree has given, instead of Files
 	Name    string
 	Email   string
 	Time    time.Time
@@ -42,22 +42,47 @@ func (r *Repository) Write(c NewCommit) (ID, error) {
 	if !c.Tree.IsZero() {
 		return r.writeCommit(c, c.Tree)
 	}
-	root, err := r.writeTree(c.Files)
+	root, err := r.writeFiles(c.Files)
 	if err != nil {
 		return ID{}, fmt.Errorf("write commit: %w", err)
 	}
 	return r.writeCommit(c, root)
 }
 
-// WriteFiles writes files and their directories as objects and gives the root.
-func (r *Repository) WriteFiles(files map[string][]byte) (ID, error) {
+// WriteBlob writes the content of a file as an object.
+func (r *Repository) WriteBlob(content []byte) (ID, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	id, err := r.writeObject(plumbing.BlobObject, content)
+	if err != nil {
+		return ID{}, fmt.Errorf("write blob: %w", err)
+	}
+	return id, nil
+}
+
+// WriteTree writes the directories of files that WriteBlob has written, by
+// their slash-separated names, and gives the root.
+func (r *Repository) WriteTree(files map[string]ID) (ID, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	root, err := r.writeTree(files)
 	if err != nil {
-		return ID{}, fmt.Errorf("write files: %w", err)
+		return ID{}, fmt.Errorf("write tree: %w", err)
 	}
 	return root, nil
+}
+
+// writeFiles writes files with their directories.
+func (r *Repository) writeFiles(files map[string][]byte) (ID, error) {
+	blobs := make(map[string]ID, len(files))
+	for name, content := range files {
+		id, err := r.writeObject(plumbing.BlobObject, content)
+		if err != nil {
+			return ID{}, err
+		}
+		blobs[name] = id
+	}
+	return r.writeTree(blobs)
 }
 
 // writeCommit writes the commit object of a tree.
@@ -72,26 +97,22 @@ func (r *Repository) writeCommit(c NewCommit, root ID) (ID, error) {
 	return r.writeObject(plumbing.CommitObject, b.Bytes())
 }
 
-// writeTree writes the files below one directory; names are slash-separated.
-func (r *Repository) writeTree(files map[string][]byte) (ID, error) {
+// writeTree writes the directories of files, whose names are slash-separated.
+func (r *Repository) writeTree(files map[string]ID) (ID, error) {
 	type entry struct {
 		sort, name, mode string
 		id               ID
 	}
 	var entries []entry
-	below := map[string]map[string][]byte{}
-	for name, content := range files {
+	below := map[string]map[string]ID{}
+	for name, id := range files {
 		dir, rest, nested := strings.Cut(name, "/")
 		if nested {
 			if below[dir] == nil {
-				below[dir] = map[string][]byte{}
+				below[dir] = map[string]ID{}
 			}
-			below[dir][rest] = content
+			below[dir][rest] = id
 			continue
-		}
-		id, err := r.writeObject(plumbing.BlobObject, content)
-		if err != nil {
-			return ID{}, err
 		}
 		entries = append(entries, entry{name, name, "100644", id})
 	}

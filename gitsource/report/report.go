@@ -5,6 +5,8 @@
 //	STATUS.md                            readable on any forge
 //	status.json                          the same; schema in State
 //	drift/<kind>.<namespace>.<name>.md   who changed what, when and from where
+//	commits/<commit>.md and .json        what became of a commit, object by object
+//	plans/<source>/<ref>.md and .json    what a pull request would change
 //
 // The files are a function of the state alone: no clock is read, so that the
 // same state gives the same bytes and no commit is made for nothing.
@@ -50,6 +52,9 @@ type Source struct {
 	Evidence []v1alpha1.Evidence `json:"evidence,omitempty"`
 	Drift    []drift.Record      `json:"drift,omitempty"` // the newest last
 	Plans    []Plan              `json:"-"`               // in files of their own
+	// Tried is how the newest commit that was tried fared; its page and those of
+	// the ones before are made of the releases that Publish is given.
+	Tried v1alpha1.ReleaseStatus `json:"-"`
 }
 
 // Commit is a commit in a report.
@@ -63,13 +68,13 @@ type Commit struct {
 // has all that are kept.
 const shownDrift = 10
 
-// Files renders a report.
-func Files(s State) (map[string][]byte, error) {
+// Files renders a report, but for the pages of the commits that it links to.
+func Files(s State, tried *Commits) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	page := &strings.Builder{}
 	fmt.Fprintf(page, "# Cluster %s\n", text(s.Cluster))
 	for _, source := range s.Sources {
-		source.page(page)
+		source.page(page, tried)
 		for name, content := range source.driftPages() {
 			files["drift/"+name] = append(files["drift/"+name], content...)
 		}
@@ -104,54 +109,29 @@ func UID(statusJSON []byte) string {
 	return s.ClusterUID
 }
 
-func (s *Source) page(w *strings.Builder) {
+func (s *Source) page(w *strings.Builder, tried *Commits) {
 	fmt.Fprintf(w, "\n## %s: %s, %s\n\n", text(s.Name), s.Sync, s.Health)
 	w.WriteString("| | |\n|---|---|\n")
-	row := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "| %s | %s |\n", name, value)
-		}
-	}
-	row("follows", code(s.Ref)+" "+code(strings.Join(s.Paths, " ")))
+	row(w, "follows", code(s.Ref)+" "+code(strings.Join(s.Paths, " ")))
 	if s.Applied != nil {
-		row("applied", s.Applied.line())
+		row(w, "applied", tried.line(s.Applied))
 	}
 	if s.Observed != nil && (s.Applied == nil || s.Observed.ID != s.Applied.ID) {
-		row("newest commit", s.Observed.line())
+		row(w, "newest commit", tried.line(s.Observed))
 	}
 	phase := s.Phase
 	if s.Message != "" {
 		phase += ": " + text(s.Message)
 	}
-	row("phase", phase)
-	row("changed", s.Changes)
+	row(w, "phase", phase)
+	row(w, "changed", s.Changes)
 	if s.Since != nil {
-		row("applied at", stamp(*s.Since))
+		row(w, "applied at", stamp(*s.Since))
 	}
-	row("objects", fmt.Sprint(s.Objects))
-	if len(s.Problems) > 0 {
-		w.WriteString("\n### Problems\n\n")
-		for _, p := range s.Problems {
-			w.WriteString("- ")
-			if p.File != "" {
-				w.WriteString(code(v1alpha1.Origin(p.File, p.Line)) + " ")
-			}
-			if p.Object != "" {
-				w.WriteString(code(p.Object) + " ")
-			}
-			w.WriteString(text(p.Message) + "\n")
-		}
-	}
-	for _, e := range s.Evidence {
-		title := "Events of " + text(e.Object)
-		if e.Container != "" {
-			title = "Last lines of " + text(e.Object+" "+e.Container)
-		}
-		fmt.Fprintf(w, "\n### %s\n\n", title)
-		for _, line := range e.Lines {
-			fmt.Fprintf(w, "    %s\n", strings.ToValidUTF8(line, "?"))
-		}
-	}
+	row(w, "objects", fmt.Sprint(s.Objects))
+	problems(w, s.Problems)
+	evidence(w, s.Evidence)
+	tried.list(w, s.Name)
 	if len(s.Plans) > 0 {
 		w.WriteString("\n### Plans\n\n")
 	}
@@ -169,6 +149,40 @@ func (s *Source) page(w *strings.Builder) {
 		for _, r := range slices.Backward(last) {
 			fmt.Fprintf(w, "- %s [%s](drift/%s): %s\n", stamp(r.Time), text(r.Object), file(&r), sentence(&r))
 		}
+	}
+}
+
+func problems(w *strings.Builder, all []v1alpha1.Problem) {
+	if len(all) > 0 {
+		w.WriteString("\n### Problems\n\n")
+	}
+	for _, p := range all {
+		w.WriteString("- ")
+		if p.File != "" {
+			w.WriteString(code(v1alpha1.Origin(p.File, p.Line)) + " ")
+		}
+		if p.Object != "" {
+			w.WriteString(code(p.Object) + " ")
+		}
+		w.WriteString(text(p.Message) + "\n")
+	}
+}
+
+func evidence(w *strings.Builder, all []v1alpha1.Evidence) {
+	for _, e := range all {
+		title := "Events of " + text(e.Object)
+		if e.Container != "" {
+			title = "Last lines of " + text(e.Object+" "+e.Container)
+		}
+		fmt.Fprintf(w, "\n### %s\n\n", title)
+		lines(w, e.Lines)
+	}
+}
+
+// lines shows foreign lines as they are, in an indented block.
+func lines(w *strings.Builder, all []string) {
+	for _, line := range all {
+		fmt.Fprintf(w, "    %s\n", strings.ToValidUTF8(line, "?"))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/gitsource/repo"
 	"github.com/headway-sh/headway/internal/failpoint"
 )
@@ -27,6 +28,7 @@ type Branch struct {
 	push    func(context.Context, *repo.Repository, string) error // nil for a repository on this machine
 	mu      sync.Mutex                                            // guards all below, and one write at a time
 	sources map[string]Source
+	commits commitBlobs
 	tip     repo.ID
 }
 
@@ -37,8 +39,9 @@ func NewBranch(cluster, uid, branch string, push func(context.Context, *repo.Rep
 }
 
 // Publish notes a source's state and writes the report if it says anything
-// new. It gives the branch's tip.
-func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, now time.Time) (repo.ID, error) {
+// new. releases are those of any sources; what the branch's own sources have
+// tried gets a page. It gives the branch's tip.
+func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, releases []*v1alpha1.Release, now time.Time) (repo.ID, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sources[s.Name] = s
@@ -47,12 +50,13 @@ func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, now 
 		state.Sources = append(state.Sources, s)
 	}
 	slices.SortFunc(state.Sources, func(x, y Source) int { return strings.Compare(x.Name, y.Name) })
-	files, err := Files(state)
+	tried := newCommits(releases, func(source string) bool { _, ours := b.sources[source]; return ours })
+	files, err := Files(state, tried)
 	if err != nil {
 		return repo.ID{}, err
 	}
 	for range 3 {
-		err = b.write(ctx, r, files, subject(&s), now)
+		err = b.write(ctx, r, files, tried, subject(&s), now)
 		if !errors.Is(err, repo.ErrRefMoved) {
 			break
 		}
@@ -70,7 +74,7 @@ func (b *Branch) Forget(source string) {
 	delete(b.sources, source)
 }
 
-func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string][]byte, subject string, now time.Time) error {
+func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string][]byte, tried *Commits, subject string, now time.Time) error {
 	tip, err := r.Tip(b.ref)
 	if err != nil {
 		return err
@@ -83,9 +87,12 @@ func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string
 		if uid := UID(old); uid != b.state.ClusterUID {
 			return fmt.Errorf("%w: it has the cluster UID %q; give this cluster another name, or delete the branch", ErrForeign, uid)
 		}
+	}
+	if tip != b.tip {
+		b.commits = nil // what is known to be in the repository is so because of the tip
 		b.tip = tip
 	}
-	tree, err := r.WriteFiles(files)
+	tree, err := b.tree(r, files, tried)
 	if err != nil {
 		return err
 	}
@@ -112,6 +119,21 @@ func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string
 		return b.push(ctx, r, b.ref)
 	}
 	return nil
+}
+
+// tree writes all files and gives the root.
+func (b *Branch) tree(r *repo.Repository, files map[string][]byte, tried *Commits) (repo.ID, error) {
+	blobs, known, err := tried.write(r, b.commits)
+	if err != nil {
+		return repo.ID{}, err
+	}
+	for name, content := range files {
+		if blobs[name], err = r.WriteBlob(content); err != nil {
+			return repo.ID{}, err
+		}
+	}
+	b.commits = known
+	return r.WriteTree(blobs)
 }
 
 func subject(s *Source) string {
