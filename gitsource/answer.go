@@ -77,6 +77,9 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 	if err != nil {
 		return fail(err)
 	}
+	if out.Frozen, out.Problems, err = s.wouldWait(ctx, commit); err != nil || len(out.Problems) > 0 {
+		return out, err
+	}
 	// A renderer of its own: the source's remembers the applied commit.
 	renderer := s.planner(name, view)
 	set, problems, err := renderer.Render(ctx, id)

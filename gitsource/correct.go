@@ -81,6 +81,9 @@ func (s *source) repairs(ctx context.Context) ([]txn.Change, error) {
 	}
 	var changes []txn.Change
 	for _, ref := range refs {
+		if file, _ := v1alpha1.ParseOrigin(s.inventory.Entries[ref].Origin); s.leavesDrift(file) {
+			continue
+		}
 		b := s.broken[ref]
 		var change *txn.Change
 		if !s.contest(ref, b.record) {

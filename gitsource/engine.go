@@ -192,6 +192,7 @@ func (e *Engine) observe(w txn.Write) {
 	switch w.Ref.Resource {
 	case gitSources:
 		if w.Subresource != "status" {
+			e.override(w)
 			e.touch(w.Ref.Name)
 		}
 		return

@@ -22,6 +22,7 @@ type pending struct {
 	// forgiven are Releases that somebody has deleted: their commits are no
 	// longer quarantined.
 	forgiven []string
+	asked    *asked    // a commit in spite of windows
 	reverted *reverted // what has become of a revert
 }
 

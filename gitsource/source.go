@@ -65,6 +65,7 @@ type source struct {
 	told      time.Time // when the status last said what is not healthy
 	untold    bool      // it has to be said anew
 
+	frozen  freezing
 	waiting *apply.Waiting // nil while no wave waits
 	hooks   hooks
 	blocked bool               // the commit is held for objects of others
@@ -214,6 +215,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	}
 	s.forgive(p.forgiven)
 	s.takeRevert(p.reverted)
+	s.takeAsked(p.asked)
 	moved := s.moved(&p)
 	due := !s.retryAt.IsZero() && !now.Before(s.retryAt)
 	if due {
@@ -231,7 +233,9 @@ func (s *source) step(ctx context.Context, p pending) error {
 		p.all = true
 	}
 	s.ruled = now
-	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || s.passable(ctx) || s.hooksDue(p.hooks) || moved {
+	thawed, compare := s.thawed(now)
+	p.all = p.all || compare
+	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || thawed || s.passable(ctx) || s.hooksDue(p.hooks) || moved {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -314,6 +318,7 @@ func (s *source) next() time.Duration {
 	sooner(s.rules.Next(s.now()))
 	sooner(s.previews.due())
 	sooner(s.reverting.at)
+	sooner(s.frozen.thaw)
 	if s.untold {
 		sooner(s.told.Add(tellEvery))
 	}

@@ -50,6 +50,9 @@ func TestStories(t *testing.T) {
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
 		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
 		"unquarantine": (*story).deleteRelease, // of work's HEAD
+		"override":     (*story).override,      // USER: has work's HEAD applied in spite of windows
+		"overridden":   (*story).overridden,    // USER TEXT, says the release of work's HEAD
+		"plan":         (*story).plan,          // REF: prints what a Plan says of it
 		"may":          (*story).may,           // ACCOUNT NAMESPACE...: the only ones that it may write in
 		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
 		"unplanned":    (*story).wantNoPlan,    // REF

@@ -83,6 +83,16 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 		s.unverified(this, refusal)
 		return nil
 	}
+	switch frozen, err := s.frozenNow(ctx, commit, aim); {
+	case apply.AsRefused(err) != nil:
+		s.tried = this
+		s.refuse(apply.AsRefused(err), false)
+		return nil
+	case err != nil || frozen:
+		return err
+	case current && all && s.leavesDrift(""):
+		return nil // compared when the window opens
+	}
 	set, problems := kept, []v1alpha1.Problem(nil)
 	if set == nil {
 		if set, problems, err = s.follower.renderer.Render(ctx, id); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/kind"
 	"github.com/headway-sh/headway/internal/objectcel"
+	"github.com/headway-sh/headway/internal/window"
 )
 
 func gitSourceKind() *kind.Kind {
@@ -37,7 +38,7 @@ func gitSourceKind() *kind.Kind {
 		}, wide(str("URL", "The repository."))...),
 		Row: row(func(o *v1alpha1.GitSource, now time.Time) []any {
 			ready, message := condition(o.Status.Conditions, "Ready")
-			return []any{o.Name, revision(o.Status.ObservedRef, o.Status.AppliedCommit), yesNo(o.Spec.Suspend != nil), ready,
+			return []any{o.Name, revision(o.Status.ObservedRef, o.Status.AppliedCommit), heldBack(o), ready,
 				orUnknown(o.Status.Health), int64(o.Status.DriftCount), message, age(o, now), o.Spec.URL}
 		}),
 	}
@@ -56,6 +57,11 @@ func validateGitSource(o, old *v1alpha1.GitSource) field.ErrorList {
 			if _, err := objectcel.Compile(expression); err != nil {
 				errs = append(errs, field.Invalid(at.Child(name), expression, err.Error()))
 			}
+		}
+	}
+	for i, w := range o.Spec.Windows {
+		if _, err := window.New(w.Kind == v1alpha1.WindowDeny, w.Schedule, w.Duration.Duration, w.TimeZone); err != nil {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "windows").Index(i), w.Schedule, err.Error()))
 		}
 	}
 	return errs
@@ -125,6 +131,14 @@ func revision(ref, commit string) string {
 }
 
 func short(commit string) string { return commit[:min(8, len(commit))] }
+
+// heldBack is whether commits wait, and for what.
+func heldBack(o *v1alpha1.GitSource) string {
+	if o.Spec.Suspend == nil && o.Status.Frozen != nil {
+		return "Frozen"
+	}
+	return yesNo(o.Spec.Suspend != nil)
+}
 
 func yesNo(b bool) string {
 	if b {

@@ -150,6 +150,9 @@ func planResult(p *v1alpha1.Plan) printer.Result {
 		for _, problem := range p.Status.Problems {
 			fmt.Fprintln(w, problem)
 		}
+		if p.Status.Frozen != "" {
+			fmt.Fprintf(w, "! %s\n", p.Status.Frozen)
+		}
 		outcomesText(w, p.Status.Outcomes)
 		impactText(w, p.Status.Impact)
 		_, err := fmt.Fprintf(w, "commit %.12s: %s\n", p.Status.Commit, p.Status.Summary)

@@ -106,7 +106,7 @@ func newRoot() *cobra.Command {
 	}
 	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
 	add("git", renderCommand(), vetCommand(), statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), blameCommand(), getCommand(), eventsCommand(),
-		suspendCommand(), resumeCommand(), rollbackCommand())
+		syncCommand(), suspendCommand(), resumeCommand(), rollbackCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), secretsEncryptCommand(), kubectlCommand())
 	return root
 }

@@ -98,6 +98,11 @@ func (r *Repository) Touched(ctx context.Context, c *Commit) ([]string, error) {
 	return order, nil
 }
 
+// Differ gives the files in which two commits differ.
+func (r *Repository) Differ(ctx context.Context, a, b *Commit) ([]string, error) {
+	return r.differ(ctx, a.Tree, b.Tree)
+}
+
 // differ gives the files in which two trees differ; a zero ID is no tree.
 func (r *Repository) differ(ctx context.Context, a, b ID) ([]string, error) {
 	var names []string

@@ -141,6 +141,11 @@ type GitSourceSpec struct {
 	// Drift says what happens when somebody changes what git says.
 	// +optional
 	Drift DriftSpec `json:"drift,omitempty"`
+	// Windows say when commits are applied; until then they wait. Besides, the
+	// windows in the repository's file .headway/windows.yaml count.
+	// +optional
+	// +listType=atomic
+	Windows []Window `json:"windows,omitempty"`
 	// Suspend, when present, stops applying commits. Drift is still recorded,
 	// but not corrected.
 	// +optional
@@ -498,6 +503,9 @@ type GitSourceStatus struct {
 	// LastDriftTime is when the newest of them was seen.
 	// +optional
 	LastDriftTime *metav1.Time `json:"lastDriftTime,omitempty"`
+	// Frozen is present while windows hold the observed commit back.
+	// +optional
+	Frozen *Freeze `json:"frozen,omitempty"`
 	// Problems are what keeps the observed commit from being applied or
 	// healthy; at most 20.
 	// +optional

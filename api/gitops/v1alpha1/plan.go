@@ -64,6 +64,9 @@ type PlanStatus struct {
 	// +optional
 	// +listType=atomic
 	Outcomes []ObjectOutcome `json:"outcomes,omitempty"`
+	// Frozen says what would hold the commit back now, and until when.
+	// +optional
+	Frozen string `json:"frozen,omitempty"`
 	// Impact is what the changes set in motion.
 	// +optional
 	Impact *PlanImpact `json:"impact,omitempty"`

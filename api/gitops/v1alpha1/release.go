@@ -131,6 +131,9 @@ type ReleaseStatus struct {
 	// +optional
 	// +listType=atomic
 	Problems []Problem `json:"problems,omitempty"`
+	// Override is present when somebody has had it applied in spite of windows.
+	// +optional
+	Override *Override `json:"override,omitempty"`
 	// Message is one line about the phase.
 	// +optional
 	Message string `json:"message,omitempty"`

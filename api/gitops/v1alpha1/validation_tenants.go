@@ -75,3 +75,16 @@ func validateGlob(p string, at *field.Path) field.ErrorList {
 	}
 	return nil
 }
+
+// ValidateWindows says what is wrong with windows, their schedules aside.
+func ValidateWindows(windows []Window, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, w := range windows {
+		at := at.Index(i)
+		errs = append(errs, oneOf(w.Kind, at.Child("kind"), WindowAllow, WindowDeny)...)
+		for j, p := range w.Paths {
+			errs = append(errs, validateGlob(p, at.Child("paths").Index(j))...)
+		}
+	}
+	return errs
+}

@@ -36,6 +36,11 @@ func (in FieldChange) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Freeze) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Freeze"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in GitReference) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.GitReference"
 }
@@ -93,6 +98,11 @@ func (in ObjectOutcome) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in OperationCounts) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.OperationCounts"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Override) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Override"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -203,4 +213,9 @@ func (in VerificationSpec) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in WebhookSpec) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.WebhookSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Window) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Window"
 }

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+)
+
+// syncCommand has a source look at its repository now.
+func syncCommand() *cobra.Command {
+	var override bool
+	cmd := &cobra.Command{
+		Use:   "sync [SOURCE]",
+		Short: "Ask the repository for new commits now, or apply the newest one in spite of windows",
+		Long: `Ask the repository for new commits now instead of at the next interval. With
+--override the newest commit that the cluster has seen is applied although
+windows hold it back; its Release says who has asked for it. "headway wait"
+waits for the result.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := userCluster(cmd)
+			if err != nil {
+				return err
+			}
+			source := sourceName(args)
+			annotations := map[string]string{v1alpha1.AnnotationFetch: time.Now().UTC().Format(time.RFC3339Nano)}
+			message := source + " looks for new commits"
+			if override {
+				commit, err := addOverride(cmd.Context(), c, source, annotations)
+				if err != nil {
+					return err
+				}
+				message = fmt.Sprintf("%s applies %.12s in spite of windows", source, commit)
+			}
+			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+			if err != nil {
+				return err
+			}
+			o := &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: source}}
+			if err := c.Patch(cmd.Context(), o, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(steerer)); err != nil {
+				return err
+			}
+			progressOf(cmd).Done("%s", message)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&override, "override", false, "apply the newest commit although windows hold it back")
+	return cmd
+}
+
+// addOverride asks for the newest commit of a source in spite of windows.
+func addOverride(ctx context.Context, c *cluster, source string, annotations map[string]string) (commit string, err error) {
+	var o v1alpha1.GitSource
+	if err := c.Get(ctx, client.ObjectKey{Name: source}, &o); err != nil {
+		return "", err
+	}
+	if o.Status.Frozen == nil {
+		return "", exitCode{exitDiffers, errors.New("no commit of " + source + " waits for a window")}
+	}
+	by, err := whoAmI(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	annotations[v1alpha1.AnnotationSync], annotations[v1alpha1.AnnotationSyncBy] = o.Status.Frozen.Commit, by
+	return o.Status.Frozen.Commit, nil
+}
