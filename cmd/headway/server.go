@@ -45,6 +45,7 @@ type serverOptions struct {
 	disable                  []string
 	runtimeEndpoint, cgroup  string
 	gitToken, gitCA, ageKey  string
+	gitKey, gitKnownHosts    string
 	gossipPort               uint16
 	encryption               string
 	authentication           string
@@ -92,6 +93,8 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.path, "path", "", "directory of the repository to apply (default: all of it)")
 	f.StringVar(&o.gitToken, "git-token", "", "file with the token for an https:// repository")
 	f.StringVar(&o.gitCA, "git-ca", "", "file with the certificate authority of an https:// repository")
+	f.StringVar(&o.gitKey, "git-key", "", "file with the private key for an ssh:// repository")
+	f.StringVar(&o.gitKnownHosts, "git-known-hosts", "", "file with the public keys of the hosts of ssh:// repositories, as ssh-keyscan prints them")
 	f.StringVar(&o.ageKey, "age-key", "", "file with age keys that open the encrypted files of repositories")
 	f.StringVar(&o.nodeName, "node-name", "", "name of this machine's node (default: the host name)")
 	f.StringVar(&o.runtimeEndpoint, "runtime-endpoint", "", "socket of a running containerd (default: an own one)")

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -21,8 +24,8 @@ import (
 const (
 	// mainSourceName is the GitSource that --repo stands for.
 	mainSourceName = "main"
-	// gitTokenSecret holds what --git-token names.
-	gitTokenSecret = "headway-git-token"
+	// gitSecret holds what --git-token, --git-key and --git-known-hosts name.
+	gitSecret = "headway-git"
 )
 
 // mainSource brings the GitSource "main" up to the flags. Without --repo
@@ -81,37 +84,68 @@ func (s *server) setMainSource(ctx context.Context) error {
 }
 
 func (s *server) mainSourceSpec(ctx context.Context, c client.Client) (v1alpha1.GitSourceSpec, error) {
-	spec := v1alpha1.GitSourceSpec{URL: s.options.repo, Ref: v1alpha1.GitReference{Branch: s.options.branch}}
-	if !strings.Contains(spec.URL, "://") {
-		path, err := filepath.Abs(spec.URL)
-		if err != nil {
-			return spec, err
-		}
-		spec.URL = path
+	url, err := repositoryURL(s.options.repo)
+	if err != nil {
+		return v1alpha1.GitSourceSpec{}, err
 	}
+	spec := v1alpha1.GitSourceSpec{URL: url, Ref: v1alpha1.GitReference{Branch: s.options.branch}}
 	if s.options.path != "" {
 		spec.Paths = []string{s.options.path}
 	}
-	var err error
 	if spec.CABundle, err = readOptional(s.options.gitCA); err != nil {
 		return spec, fmt.Errorf("--git-ca: %w", err)
 	}
-	token, err := readOptional(s.options.gitToken)
-	if err != nil {
-		return spec, fmt.Errorf("--git-token: %w", err)
+	credentials, err := s.options.gitCredentials()
+	if err != nil || len(credentials) == 0 {
+		return spec, err
 	}
-	if token == nil {
-		return spec, nil
-	}
-	spec.SecretRef = &v1alpha1.SecretReference{Namespace: metav1.NamespaceSystem, Name: gitTokenSecret}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: gitTokenSecret},
-		Data: map[string][]byte{"token": []byte(strings.TrimSpace(string(token)))}}
+	spec.SecretRef = &v1alpha1.SecretReference{Namespace: metav1.NamespaceSystem, Name: gitSecret}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: gitSecret}, Data: credentials}
 	if err := c.Create(ctx, secret); apierrors.IsAlreadyExists(err) {
 		return spec, c.Update(ctx, secret)
 	} else if err != nil {
 		return spec, err
 	}
 	return spec, nil
+}
+
+// gitCredentials reads the files that the flags name, under the keys of the
+// Secret of a GitSource.
+func (o *serverOptions) gitCredentials() (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, one := range []struct{ flag, file, key string }{
+		{"--git-token", o.gitToken, "token"}, {"--git-key", o.gitKey, "identity"}, {"--git-known-hosts", o.gitKnownHosts, "known_hosts"},
+	} {
+		content, err := readOptional(one.file)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", one.flag, err)
+		}
+		if one.key == "token" {
+			content = bytes.TrimSpace(content)
+		}
+		if len(content) > 0 {
+			out[one.key] = content
+		} else if one.file != "" {
+			return nil, fmt.Errorf("%s: %s is empty", one.flag, one.file)
+		}
+	}
+	return out, nil
+}
+
+// scpLike is the short form of ssh URLs, as git@host:path.
+var scpLike = regexp.MustCompile(`^((?:[^/:@]+@)?[^/:@]+):(.+)$`)
+
+// repositoryURL is what --repo says as a URL or an absolute path.
+func repositoryURL(text string) (string, error) {
+	if strings.Contains(text, "://") {
+		return text, nil
+	}
+	if m := scpLike.FindStringSubmatch(text); m != nil {
+		if _, err := os.Lstat(text); err != nil {
+			return "ssh://" + m[1] + "/" + strings.TrimPrefix(m[2], "/"), nil
+		}
+	}
+	return filepath.Abs(text)
 }
 
 // clusterUID tells this cluster from all others: the UID of kube-system, which
