@@ -36,6 +36,8 @@ type Engine struct {
 	claims   *claims
 	// fetchers are shared by the sources.
 	fetchers *fetch.Fetchers
+	// dependents are the sources that wait for objects.
+	dependents dependents
 	// applying is held while a commit is planned and written, so that two
 	// sources cannot both be the first to claim an object.
 	applying sync.Mutex
@@ -158,6 +160,7 @@ func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) er
 			running.cancel()
 			e.ended[name] = running.done
 			delete(e.sources, name)
+			e.dependents.wait(name, nil)
 			e.claims.forget(name)
 			for _, other := range e.sources { // which may wait for it
 				other.tell(func(p *pending) { p.moved = true })
@@ -188,6 +191,9 @@ func (e *Engine) observe(w txn.Write) {
 	if w.Ref == (txn.Ref{}) {
 		e.everything() // something was missed
 		return
+	}
+	for _, name := range e.dependents.of(w.Ref) {
+		e.told(name, func(p *pending) { p.refs = true })
 	}
 	switch w.Ref.Resource {
 	case gitSources:

@@ -93,6 +93,9 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	case current && all && s.leavesDrift(""):
 		return nil // compared when the window opens
 	}
+	if waits, err := s.waits(ctx, id, aim); err != nil || waits {
+		return err
+	}
 	set, problems := kept, []v1alpha1.Problem(nil)
 	if set == nil {
 		if set, problems, err = s.follower.renderer.Render(ctx, id); err != nil {

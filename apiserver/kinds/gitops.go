@@ -59,6 +59,14 @@ func validateGitSource(o, old *v1alpha1.GitSource) field.ErrorList {
 			}
 		}
 	}
+	for i, d := range o.Spec.DependsOn {
+		if d.Ready == "" {
+			continue
+		}
+		if _, err := objectcel.Compile(d.Ready); err != nil {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "dependsOn").Index(i).Child("ready"), d.Ready, err.Error()))
+		}
+	}
 	for i, w := range o.Spec.Windows {
 		if _, err := window.New(w.Kind == v1alpha1.WindowDeny, w.Schedule, w.Duration.Duration, w.TimeZone); err != nil {
 			errs = append(errs, field.Invalid(field.NewPath("spec", "windows").Index(i), w.Schedule, err.Error()))

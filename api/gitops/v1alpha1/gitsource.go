@@ -141,6 +141,11 @@ type GitSourceSpec struct {
 	// Drift says what happens when somebody changes what git says.
 	// +optional
 	Drift DriftSpec `json:"drift,omitempty"`
+	// DependsOn has the source's commits wait until all of these are there. What
+	// is applied already stays.
+	// +optional
+	// +listType=atomic
+	DependsOn []Dependency `json:"dependsOn,omitempty"`
 	// Windows say when commits are applied; until then they wait. Besides, the
 	// windows in the repository's file .headway/windows.yaml count.
 	// +optional

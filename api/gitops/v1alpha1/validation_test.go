@@ -80,6 +80,12 @@ func TestValidateGitSource(t *testing.T) {
 		"window":             {func(s *spec) { s.Windows = []v1alpha1.Window{{Kind: v1alpha1.WindowDeny, Paths: []string{"apps/**"}}} }, ""},
 		"window's kind":      {func(s *spec) { s.Windows = []v1alpha1.Window{{Kind: "maybe"}} }, `spec.windows[0].kind: Unsupported value: "maybe"`},
 		"window's paths":     {func(s *spec) { s.Windows = []v1alpha1.Window{{Kind: v1alpha1.WindowDeny, Paths: []string{"/x"}}} }, "spec.windows[0].paths[0]"},
+		"dependencies": {func(s *spec) {
+			s.DependsOn = []v1alpha1.Dependency{{Source: "base"}, {APIVersion: "v1", Kind: "Node", Name: "n1"}}
+		}, ""},
+		"own dependency":     {func(s *spec) { s.DependsOn = []v1alpha1.Dependency{{Source: "main"}} }, "cannot wait for itself"},
+		"two dependencies":   {func(s *spec) { s.DependsOn = []v1alpha1.Dependency{{Source: "base", Kind: "Node"}} }, "an object is another entry"},
+		"no dependency":      {func(s *spec) { s.DependsOn = []v1alpha1.Dependency{{Kind: "Node"}} }, "spec.dependsOn[0]: Required"},
 		"ssh without key":    {func(s *spec) { s.URL = "git@example.org:team/a.git" }, "known_hosts"},
 		"ssh password":       {func(s *spec) { s.URL, s.SecretRef = "ssh://git:secret@example.org/a", key }, "must not carry a password"},
 		"ssh option as host": {func(s *spec) { s.URL, s.SecretRef = "ssh://-oProxyCommand=id/a", key }, "spec.url"},

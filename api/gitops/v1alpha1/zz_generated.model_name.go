@@ -16,6 +16,11 @@ func (in DecryptionSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Dependency) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Dependency"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in DriftRule) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.DriftRule"
 }
