@@ -66,7 +66,7 @@ func New(cfg Config) (*Engine, error) {
 		changed: map[string]bool{}, wake: make(chan struct{}, 1),
 		applier: &apply.Applier{Txn: cfg.Txn, Identity: cfg.Identity},
 	}
-	e.fetchers = fetch.New(fetch.Config{Dir: filepath.Join(cfg.DataDir, "mirrors"), Remote: e.remote, Clock: cfg.Clock})
+	e.fetchers = fetch.New(fetch.Config{Dir: filepath.Join(cfg.DataDir, "mirrors"), Remote: e.remote, Clock: cfg.Clock, Logger: cfg.Logger})
 	return e, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -48,6 +49,8 @@ type Config struct {
 	// Remote gathers, before each conversation, how to reach a target.
 	Remote func(ctx context.Context, t Target) (repo.Remote, error)
 	Clock  clock.Clock
+	// Logger hears what fails beside the fetching itself; nil: nobody does.
+	Logger *slog.Logger
 	// Random gives numbers from 0 up to 1; nil: the machine's.
 	Random func() float64
 }
@@ -64,6 +67,9 @@ type Fetchers struct {
 func New(cfg Config) *Fetchers {
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Fetchers{cfg: cfg, open: map[Target]*remote{}}
 }

@@ -63,6 +63,9 @@ func (r *remote) run(ctx context.Context) {
 		failures++
 		if err == nil {
 			failures = 0
+			if err := r.mirror.Tidy(ctx); err != nil && ctx.Err() == nil {
+				r.fetchers.cfg.Logger.Warn("a mirror of many small files stays so", "error", err)
+			}
 		}
 		r.wait(ctx, failures, err)
 	}
