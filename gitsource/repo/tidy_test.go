@@ -18,7 +18,7 @@ func TestTidy(t *testing.T) {
 	var commits []string
 	var reading sync.WaitGroup
 	most := 0
-	for i := range 120 {
+	for i := range 70 {
 		if err := os.WriteFile(filepath.Join(r.work, "f"), []byte(fmt.Sprintf("%d\n", i)), 0o600); err != nil {
 			t.Fatal(err)
 		}
