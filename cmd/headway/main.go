@@ -105,8 +105,9 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
-	add("git", renderCommand(), vetCommand(), statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), blameCommand(), getCommand(), eventsCommand(),
+	add("git", renderCommand(), vetCommand(), statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand(),
 		syncCommand(), suspendCommand(), resumeCommand(), rollbackCommand())
+	add("git", blameCommand(), adoptCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), secretsEncryptCommand(), kubectlCommand())
 	return root
 }
