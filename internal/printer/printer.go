@@ -1,6 +1,7 @@
 package printer
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -87,7 +88,7 @@ func Rows(w io.Writer, rows [][]string) error {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = clean(cell)
+			cells[i] = cmp.Or(Clean(cell), "-")
 		}
 		if _, err := fmt.Fprintln(out, strings.Join(cells, "\t")); err != nil {
 			return err
@@ -96,15 +97,12 @@ func Rows(w io.Writer, rows [][]string) error {
 	return out.Flush()
 }
 
-// clean keeps a cell on its line and out of the terminal's control.
-func clean(cell string) string {
-	if cell == "" {
-		return "-"
-	}
+// Clean keeps a text on its line and out of the terminal's control.
+func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, cell)
+	}, text)
 }

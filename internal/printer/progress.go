@@ -18,16 +18,20 @@ type Progress struct {
 // NewProgress writes to w: in colour on a terminal unless NO_COLOR is set, and
 // with plain signs where the locale is not UTF-8.
 func NewProgress(w io.Writer, env func(string) string) *Progress {
-	p := &Progress{w: w}
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if value := strings.ToUpper(env(name)); value != "" {
-			p.unicode = strings.Contains(value, "UTF-8") || strings.Contains(value, "UTF8")
-			break
-		}
-	}
+	p := &Progress{w: w, unicode: isUnicode(env)}
 	f, ok := w.(*os.File)
 	p.tint = ok && env("NO_COLOR") == "" && env("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 	return p
+}
+
+// isUnicode tells whether the locale is UTF-8.
+func isUnicode(env func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if value := strings.ToUpper(env(name)); value != "" {
+			return strings.Contains(value, "UTF-8") || strings.Contains(value, "UTF8")
+		}
+	}
+	return false
 }
 
 // Step says that something begins.
@@ -49,5 +53,5 @@ func (p *Progress) line(sign, plain, colour, format string, args []any) {
 	if p.tint {
 		sign = "\x1b[" + colour + "m" + sign + "\x1b[0m"
 	}
-	fmt.Fprintln(p.w, sign, clean(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(p.w, sign, Clean(fmt.Sprintf(format, args...)))
 }
