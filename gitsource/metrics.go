@@ -13,6 +13,7 @@ type Metrics struct {
 	failures *prometheus.CounterVec
 	contact  *prometheus.GaugeVec
 	calls    *prometheus.CounterVec
+	notices  *prometheus.CounterVec
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -31,6 +32,9 @@ func NewMetrics() *Metrics {
 		contact: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "headway_gitsource_last_contact_timestamp_seconds", Help: "When the newest fetch succeeded, in seconds since 1970.",
 		}, label),
+		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headway_gitsource_notifications_total", Help: "Notifications, by what became of them: sent, failed or dropped.",
+		}, []string{"result"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headway_gitsource_webhook_calls_total", Help: "Calls of webhooks, by what became of them.",
 		}, []string{"result"}),
@@ -38,7 +42,7 @@ func NewMetrics() *Metrics {
 }
 
 func (m *Metrics) vectors() []prometheus.Collector {
-	return []prometheus.Collector{m.duration, m.failures, m.contact, m.calls}
+	return []prometheus.Collector{m.duration, m.failures, m.contact, m.calls, m.notices}
 }
 
 // Describe implements prometheus.Collector.
@@ -54,6 +58,8 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		v.Collect(out)
 	}
 }
+
+func (m *Metrics) notified(result string) { m.notices.WithLabelValues(result).Inc() }
 
 // Called counts a call of a webhook.
 func (m *Metrics) Called(result string) { m.calls.WithLabelValues(result).Inc() }

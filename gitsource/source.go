@@ -45,6 +45,7 @@ type source struct {
 	object   *v1alpha1.GitSource // with its defaults
 	follower *follower
 	reporter *reporter
+	notifier *notifier
 
 	inventory *plan.Inventory
 	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
@@ -115,13 +116,17 @@ func (s *source) run(ctx context.Context) error {
 	if err := s.load(ctx); err != nil {
 		return err
 	}
-	s.reporter = newReporter(s)
+	s.reporter, s.notifier = newReporter(s), newNotifier(s)
+	if err := s.notifier.load(ctx); err != nil {
+		return err
+	}
 	defer func() { s.follower.close() }()
 	var background sync.WaitGroup
 	defer background.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	background.Go(func() { s.reporter.run(ctx) })
+	background.Go(func() { s.notifier.run(ctx) })
 	timer := s.engine.cfg.Clock.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {

@@ -237,6 +237,7 @@ func (s *source) flush(ctx context.Context) error {
 		}
 	}
 	s.reporter.publish(s)
+	s.notifier.publish(s)
 	return nil
 }
 

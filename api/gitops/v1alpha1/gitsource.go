@@ -161,6 +161,11 @@ type GitSourceSpec struct {
 	// Previews says which references are planned, as pull requests are.
 	// +optional
 	Previews PreviewsSpec `json:"previews,omitempty"`
+	// Notifications say who hears of what happens to the source.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Notifications []Notification `json:"notifications,omitempty"`
 	// Reports says where the state of the cluster is written back to.
 	// +optional
 	Reports ReportsSpec `json:"reports,omitempty"`

@@ -45,6 +45,7 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	}
 	errs = append(errs, validateRendering(s, at)...)
 	errs = append(errs, validateTenants(s, at)...)
+	errs = append(errs, validateNotifications(s.Notifications, at.Child("notifications"))...)
 	errs = append(errs, validateDependencies(o, at.Child("dependsOn"))...)
 	errs = append(errs, ValidateWindows(s.Windows, at.Child("windows"))...)
 	errs = append(errs, validateDrift(&s.Drift, at.Child("drift"))...)

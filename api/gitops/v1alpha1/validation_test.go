@@ -83,6 +83,11 @@ func TestValidateGitSource(t *testing.T) {
 		"dependencies": {func(s *spec) {
 			s.DependsOn = []v1alpha1.Dependency{{Source: "base"}, {APIVersion: "v1", Kind: "Node", Name: "n1"}}
 		}, ""},
+		"notification": {func(s *spec) { s.Notifications = []v1alpha1.Notification{{Name: "chat", SecretRef: *key}} }, ""},
+		"told nothing": {func(s *spec) {
+			s.Notifications = []v1alpha1.Notification{{Name: "chat", SecretRef: *key, Events: []v1alpha1.NotificationEvent{"Rain"}}}
+		}, "spec.notifications[0].events[0]"},
+		"no secret":          {func(s *spec) { s.Notifications = []v1alpha1.Notification{{Name: "chat"}} }, "spec.notifications[0].secretRef"},
 		"own dependency":     {func(s *spec) { s.DependsOn = []v1alpha1.Dependency{{Source: "main"}} }, "cannot wait for itself"},
 		"two dependencies":   {func(s *spec) { s.DependsOn = []v1alpha1.Dependency{{Source: "base", Kind: "Node"}} }, "an object is another entry"},
 		"no dependency":      {func(s *spec) { s.DependsOn = []v1alpha1.Dependency{{Kind: "Node"}} }, "spec.dependsOn[0]: Required"},

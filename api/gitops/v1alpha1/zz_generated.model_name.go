@@ -96,6 +96,11 @@ func (in HookRun) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Notification) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Notification"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ObjectOutcome) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ObjectOutcome"
 }
