@@ -255,7 +255,7 @@ func (s *story) planned(ts *testscript.TestScript, args []string) error {
 			fmt.Fprintln(ts.Stdout(), "rollout", r.Object, r.Pods)
 		}
 		for _, q := range i.Quotas {
-			fmt.Fprintln(ts.Stdout(), "quota", q.Object, q.Resource, q.Before.String(), "->", q.After.String(), "of", q.Hard.String(), q.Exceeded)
+			fmt.Fprintln(ts.Stdout(), "quota", q, q.Exceeded)
 		}
 	}
 	for _, p := range status.Problems {

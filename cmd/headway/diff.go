@@ -175,6 +175,11 @@ func impactText(w io.Writer, i *v1alpha1.PlanImpact) {
 	for _, image := range i.MissingImages {
 		fmt.Fprintf(w, "! no node has the image %s\n", image)
 	}
+	for _, q := range i.Quotas {
+		if q.Exceeded {
+			fmt.Fprintf(w, "! more than the quota allows: %s\n", q)
+		}
+	}
 	for _, l := range i.Irreversible {
 		fmt.Fprintf(w, "! a rollback does not bring back %s\n", l)
 	}
@@ -183,7 +188,7 @@ func impactText(w io.Writer, i *v1alpha1.PlanImpact) {
 // outcomesText says what is done to each object.
 func outcomesText(w io.Writer, outcomes []v1alpha1.ObjectOutcome) {
 	for _, o := range outcomes {
-		fmt.Fprintf(w, "%s %s", map[string]string{"created": "+", "updated": "~", "deleted": "-", "terminating": "-", "unchanged": "="}[o.Operation], o.Object)
+		fmt.Fprintf(w, "%s %s", map[string]string{"created": "+", "updated": "~", "replaced": "±", "released": ">", "deleted": "-", "terminating": "-", "unchanged": "="}[o.Operation], o.Object)
 		switch {
 		case o.MovedFrom != "":
 			fmt.Fprintf(w, "  (%s, moved from %s)", o.Origin, o.MovedFrom)

@@ -51,7 +51,8 @@ func Impact(view txn.View, outcomes []txn.Outcome) *v1alpha1.PlanImpact {
 		}
 	}
 	out.MissingImages = missing(view, images)
-	if len(out.Rollouts) == 0 && len(out.Lost) == 0 && len(out.MissingImages) == 0 && len(out.Irreversible) == 0 {
+	out.Quotas = quotaUse(view, outcomes)
+	if len(out.Rollouts) == 0 && len(out.Lost) == 0 && len(out.MissingImages) == 0 && len(out.Irreversible) == 0 && len(out.Quotas) == 0 {
 		return nil
 	}
 	return &out.PlanImpact

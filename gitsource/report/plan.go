@@ -60,6 +60,13 @@ func (p *Plan) pages(source string) (map[string][]byte, error) {
 		for _, image := range i.MissingImages {
 			fmt.Fprintf(w, "- no node has the image %s\n", code(image))
 		}
+		for _, q := range i.Quotas {
+			if q.Exceeded {
+				fmt.Fprintf(w, "- **more than the quota allows**: %s\n", text(q.String()))
+			} else {
+				fmt.Fprintf(w, "- quota: %s\n", text(q.String()))
+			}
+		}
 		for _, l := range i.Irreversible {
 			fmt.Fprintf(w, "- a rollback does not bring back: %s\n", text(l))
 		}

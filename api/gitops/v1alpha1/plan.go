@@ -130,6 +130,11 @@ type QuotaUse struct {
 	Exceeded bool `json:"exceeded,omitempty"`
 }
 
+// String gives "resourcequotas shop/compute: requests.cpu from 2 to 5 of 4".
+func (q QuotaUse) String() string {
+	return q.Object + ": " + q.Resource + " from " + q.Before.String() + " to " + q.After.String() + " of " + q.Hard.String()
+}
+
 // Rollout is a workload whose pods are replaced.
 type Rollout struct {
 	// Object, as "deployments.apps shop/web".

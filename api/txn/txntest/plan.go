@@ -166,7 +166,7 @@ func (s *Store) change(v txn.View, before txn.Object, c txn.Change) (txn.Object,
 	case c.Verb == txn.Create && before != nil:
 		return nil, apierrors.NewAlreadyExists(c.Ref.Resource, c.Ref.Name)
 	case c.Verb == txn.Create:
-		after = c.Object.DeepCopyObject().(txn.Object)
+		after, err = s.typed(gvk, c.Object)
 	case before == nil && c.Verb != txn.Apply:
 		return nil, apierrors.NewNotFound(c.Ref.Resource, c.Ref.Name)
 	case c.Verb == txn.Apply:
@@ -185,6 +185,22 @@ func (s *Store) change(v txn.View, before txn.Object, c txn.Change) (txn.Object,
 		}
 	}
 	return finish(before, after, c), nil
+}
+
+// typed gives an object as the type that the Store keeps it in.
+func (s *Store) typed(gvk schema.GroupVersionKind, o txn.Object) (txn.Object, error) {
+	body, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return o.DeepCopyObject().(txn.Object), nil
+	}
+	out, err := s.scheme.New(gvk)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(body.Object, out, true); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return asObject(out, nil), nil
 }
 
 // finish sets what a server decides.
