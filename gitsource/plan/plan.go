@@ -404,7 +404,10 @@ func (c *cutter) flush() {
 	if len(c.stage.Changes) == 0 {
 		return
 	}
-	c.stage.Inventory = &Inventory{Head: Head{Commit: c.in.Set.Commit.String(), Ref: c.in.Ref}, Entries: maps.Clone(c.have)}
+	// What is applied, and only compared, is not less so in between.
+	head := Head{Commit: c.in.Set.Commit.String(), Ref: c.in.Ref, Complete: true}
+	head.Complete = c.in.Inventory.Head == head
+	c.stage.Inventory = &Inventory{Head: head, Entries: maps.Clone(c.have)}
 	c.plan.Stages = append(c.plan.Stages, c.stage)
 	c.stage, c.bytes = Stage{}, 0
 }
