@@ -264,7 +264,9 @@ func (s *source) commitHooks(ctx context.Context, own []txn.Change, noted noted,
 	st := &s.release.Status
 	if !over(st.Phase) && st.Phase != v1alpha1.ReleaseProgressing {
 		st.Phase = v1alpha1.ReleaseApplying
-		st.Message = "Applying: hooks are running"
+		if r := unfinishedRun(st.Hooks, v1alpha1.HookPre); r != nil {
+			st.Message = "Applying: " + (&hookWait{*r}).Error()
+		}
 		if st.StartedTime == nil {
 			st.StartedTime = s.stamp()
 		}

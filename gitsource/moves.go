@@ -93,6 +93,16 @@ func (s *source) moved(p *pending) bool {
 	return true
 }
 
+// letsGo tells whether objects of an inventory are free in the next one.
+func letsGo(old, next *plan.Inventory) bool {
+	for ref, e := range old.Entries {
+		if now, ok := next.Entries[ref]; !ok || now.Left && !e.Left {
+			return true
+		}
+	}
+	return false
+}
+
 // left are the objects that the source has let go of and nobody has taken.
 func (s *source) left() []txn.Ref {
 	var out []txn.Ref

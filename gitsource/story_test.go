@@ -45,6 +45,7 @@ func TestStories(t *testing.T) {
 		"owned":        (*story).owned,         // RESOURCE NAME SOURCE|nobody, by inventories and fields
 		"told":         (*story).told,          // SOURCE TEXT, in its problems
 		"quiet":        (*story).quiet,         // SOURCE, which has no problems
+		"begun":        (*story).begun,         // STAGE: none of its hooks is pending
 		"message":      (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
 		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
@@ -101,7 +102,7 @@ func TestStories(t *testing.T) {
 			if err := os.CopyFS(files, os.DirFS(env.WorkDir+"/first")); err != nil && !os.IsNotExist(err) {
 				return err
 			}
-			env.Values[key{}] = &story{c, map[txn.Ref]types.UID{}}
+			env.Values[key{}] = &story{cluster: c, uids: map[txn.Ref]types.UID{}}
 			env.Defer(c.stop)
 			return nil
 		},
@@ -198,6 +199,18 @@ func (s *story) hooks(ts *testscript.TestScript, _ []string) error {
 		fmt.Fprintln(ts.Stdout(), r.Stage, r.Weight, r.Object, r.Phase)
 	}
 	return nil
+}
+
+func (s *story) begun(_ *testscript.TestScript, args []string) error {
+	head := s.head()
+	return failure(s.await(func() string {
+		for _, r := range s.release("main", head).Status.Hooks {
+			if string(r.Stage) == args[0] && r.Phase == v1alpha1.HookPending {
+				return fmt.Sprintf("%+v", r)
+			}
+		}
+		return ""
+	}))
 }
 
 func (s *story) wantRuns(_ *testscript.TestScript, args []string) error {

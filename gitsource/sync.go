@@ -452,8 +452,12 @@ func (s *source) healthyAtOnce(p *plan.Plan) bool {
 
 // applied takes over what a stage has written.
 func (s *source) applied(done apply.Stage, dirty map[txn.Ref]bool) {
+	lets := letsGo(s.inventory, done.Inventory)
 	s.engine.owners.replace(s.name, s.inventory, done.Inventory)
 	s.inventory = done.Inventory
+	if lets {
+		s.engine.tellOthers(s.name)
+	}
 	taken := map[string][]txn.Ref{}
 	for _, o := range done.Outcomes {
 		if from := done.Plan.Taken[o.Change.Ref]; from != "" {
