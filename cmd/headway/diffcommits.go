@@ -52,13 +52,21 @@ func diffCommits(cmd *cobra.Command, source, ageKey, from, to string) (printer.R
 	}
 	outcomes, counts := compareSets(sets[0], sets[1])
 	result := planResult(&v1alpha1.Plan{Status: v1alpha1.PlanStatus{Outcomes: outcomes}})
-	result.Object = map[string]any{"from": from, "to": to, "summary": counts, "outcomes": outcomes}
+	result.Object = commitDiff{from, to, counts, outcomes}
 	result.Text = func(w io.Writer, _ bool) error {
 		outcomesText(w, outcomes)
 		_, err := fmt.Fprintf(w, "%s..%s: %s\n", from, to, counts)
 		return err
 	}
 	return result, int(counts.Created + counts.Changed + counts.Deleted), nil
+}
+
+// commitDiff is what `headway diff A B` shows.
+type commitDiff struct {
+	From     string                   `json:"from"`
+	To       string                   `json:"to"`
+	Summary  v1alpha1.OperationCounts `json:"summary"`
+	Outcomes []v1alpha1.ObjectOutcome `json:"outcomes"`
 }
 
 // specOf is the spec of the cluster's GitSource, or that of a source that says

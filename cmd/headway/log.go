@@ -158,14 +158,18 @@ func sources(ctx context.Context, c *cluster) (printer.Result, error) {
 		out.Names = append(out.Names, "gitsource.gitops.headway.sh/"+list.Items[i].Name)
 	}
 	out.Text = func(w io.Writer, wide bool) error {
-		rows := [][]string{{"NAME", "REVISION", "SUSPENDED", "SYNC", "HEALTH", "DRIFT", "AGE"}}
+		rows := [][]string{{"NAME", "REVISION", "SUSPENDED", "READY", "SYNC", "HEALTH", "DRIFT", "AGE", "MESSAGE"}}
 		if wide {
 			rows[0] = append(rows[0], "URL", "PATHS")
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
 			s := stateOfSource(o, nil)
-			row := []string{o.Name, revision(s.Ref, s.Applied), s.Suspend, s.Sync, s.Health, fmt.Sprint(o.Status.DriftCount), age(&o.CreationTimestamp.Time)}
+			ready, message := "Unknown", ""
+			if c := conditionOf(o); c != nil {
+				ready, message = string(c.Status), c.Message
+			}
+			row := []string{o.Name, revision(s.Ref, s.Applied), s.Suspend, ready, s.Sync, s.Health, fmt.Sprint(o.Status.DriftCount), age(&o.CreationTimestamp.Time), message}
 			if wide {
 				row = append(row, o.Spec.URL, strings.Join(o.Spec.Paths, " "))
 			}

@@ -60,6 +60,9 @@ func run(args []string) int {
 	}
 	quietLibraries()
 	root := newRoot()
+	if err := complete(root); err != nil {
+		return status(err)
+	}
 	root.SetArgs(args)
 	return status(root.ExecuteContext(ctx))
 }

@@ -49,6 +49,8 @@ func TestTraceTreeUnmanaged(t *testing.T) {
 	out, _ = f.say(exitOK, "tree")
 	contains(t, out, "configmaps default/settled  (settled.yaml:1)\n", " configmaps default/child\n")
 
+	out, _ = f.say(exitOK, "get", "sources")
+	contains(t, out, "NAME   REVISION             SUSPENDED   READY   SYNC     HEALTH    DRIFT   AGE", "main   main@sha1:"+head[:8]+"   -           True    Synced   Healthy   0 ")
 	out, _ = f.say(exitOK, "get", "unmanaged", "-o", "name")
 	if out != "configmaps default/loose\n" {
 		t.Errorf("unmanaged is\n%s", out)

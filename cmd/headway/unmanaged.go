@@ -44,6 +44,11 @@ type unmanagedObject struct {
 	LastTime *time.Time `json:"lastTime,omitempty"`
 }
 
+// unmanagedList is what `headway get unmanaged` shows.
+type unmanagedList struct {
+	Items []unmanagedObject `json:"items"`
+}
+
 func unmanaged(ctx context.Context, c *cluster, namespace string) ([]unmanagedObject, error) {
 	all, err := inventoriesOf(ctx, c)
 	if err != nil {
@@ -110,7 +115,7 @@ func describeUnmanaged(ref txn.Ref, o *unstructured.Unstructured) unmanagedObjec
 }
 
 func unmanagedResult(found []unmanagedObject) printer.Result {
-	r := printer.Result{Object: map[string]any{"items": found}}
+	r := printer.Result{Object: unmanagedList{found}}
 	for _, o := range found {
 		r.Names = append(r.Names, o.Object)
 	}

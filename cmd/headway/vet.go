@@ -233,6 +233,12 @@ func (v *vetted) refuse(w io.Writer, format printer.Format) error {
 	return exitCode{code: exitRejected}
 }
 
+// verdicts are what `headway vet` shows.
+type verdicts struct {
+	Objects  int                `json:"objects"`
+	Problems []v1alpha1.Problem `json:"problems"`
+}
+
 func (v *vetted) print(w io.Writer, format printer.Format) error {
 	objects := 0
 	if v.set != nil {
@@ -243,7 +249,7 @@ func (v *vetted) print(w io.Writer, format printer.Format) error {
 		problems = []v1alpha1.Problem{}
 	}
 	return printer.Print(w, format, printer.Result{
-		Object: map[string]any{"objects": objects, "problems": problems},
+		Object: verdicts{objects, problems},
 		Text: func(w io.Writer, _ bool) error {
 			for _, p := range v.problems {
 				fmt.Fprintln(w, p)
