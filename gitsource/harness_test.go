@@ -20,6 +20,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/api/txn/txntest"
 	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/gitsource/forge/forgetest"
 	"github.com/headway-sh/headway/gitsource/repo"
 	"github.com/headway-sh/headway/internal/gittest"
 )
@@ -48,8 +49,10 @@ type cluster struct {
 	// everything. It is guarded by mu.
 	rights map[string][]string
 
-	stopEngine func()
-	server     *gittest.Server // nil until a story serves
+	stopEngine  func()
+	server      *gittest.Server   // nil until a story serves
+	forge       *forgetest.Server // nil until a story has one
+	forgeFailed time.Time         // when it was told to
 
 	mu     sync.Mutex // guards events
 	events []string

@@ -54,10 +54,7 @@ func (r *reporter) publish(s *source) {
 		return
 	}
 	final := state.Phase != string(v1alpha1.ReleaseProgressing) && state.Phase != string(v1alpha1.ReleaseApplying)
-	name := s.object.Spec.Reports.Branch
-	if name == "" {
-		name = strings.TrimPrefix(repo.ReportPrefix, "refs/heads/") + s.engine.cfg.ClusterName
-	}
+	name := s.reportBranch()
 	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift) ||
 		!reflect.DeepEqual(state.Plans, r.shown.Plans) // somebody waits for it
 	r.shown = state

@@ -46,6 +46,7 @@ type source struct {
 	follower *follower
 	reporter *reporter
 	notifier *notifier
+	forging  *forging
 
 	inventory *plan.Inventory
 	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
@@ -116,7 +117,7 @@ func (s *source) run(ctx context.Context) error {
 	if err := s.load(ctx); err != nil {
 		return err
 	}
-	s.reporter, s.notifier = newReporter(s), newNotifier(s)
+	s.reporter, s.notifier, s.forging = newReporter(s), newNotifier(s), newForging(s)
 	if err := s.notifier.load(ctx); err != nil {
 		return err
 	}
@@ -127,6 +128,7 @@ func (s *source) run(ctx context.Context) error {
 	defer cancel()
 	background.Go(func() { s.reporter.run(ctx) })
 	background.Go(func() { s.notifier.run(ctx) })
+	background.Go(func() { s.forging.run(ctx) })
 	timer := s.engine.cfg.Clock.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {

@@ -238,6 +238,7 @@ func (s *source) flush(ctx context.Context) error {
 	}
 	s.reporter.publish(s)
 	s.notifier.publish(s)
+	s.forging.note(s)
 	return nil
 }
 

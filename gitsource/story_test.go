@@ -69,6 +69,11 @@ func TestStories(t *testing.T) {
 		"problems":     (*story).printProblems,
 		"report":       (*story).report,      // FILE PATTERN: prints it once it has the pattern
 		"commitpage":   (*story).commitPage,  // PATTERN: prints the page of work's HEAD once it has the pattern
+		"forge":        (*story).startForge,  // KIND [SOURCE]: starts one and tells the source
+		"forgefails":   (*story).failForge,   // down, spent or refuses: at the next call
+		"wanted":       (*story).wantStatus,  // TEXT [AFTER] in the newest status of work's HEAD
+		"comment":      (*story).wantComment, // NUMBER TEXT
+		"uncalled":     (*story).quietForge,  // no call is made while the clock goes on
 		"settled":      (*story).settled,     // no transaction is made while the clock goes on
 		"serve":        (*story).serve,       // the repository, at $HTTPS and $SSH, with the Secret default/git
 		"break":        (*story).breakServer, // FAULT, or mend

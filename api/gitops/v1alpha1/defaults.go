@@ -51,6 +51,9 @@ func SetDefaultsGitSource(o *GitSource) {
 	if s.Drift.Policy == "" {
 		s.Drift.Policy = DriftCorrect
 	}
+	if f := s.Forge; f != nil && f.Type == "" {
+		f.Type = ForgeAuto
+	}
 	if s.Guards.MaxDeletePercent == nil {
 		s.Guards.MaxDeletePercent = ptr.To[int32](DefaultMaxDeletePercent)
 	}

@@ -169,6 +169,10 @@ type GitSourceSpec struct {
 	// Reports says where the state of the cluster is written back to.
 	// +optional
 	Reports ReportsSpec `json:"reports,omitempty"`
+	// Forge, when present, has a forge show what becomes of commits and what
+	// pull requests would change.
+	// +optional
+	Forge *ForgeSpec `json:"forge,omitempty"`
 }
 
 // GitReference names what to follow. At most one field may be set.

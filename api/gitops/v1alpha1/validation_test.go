@@ -35,6 +35,14 @@ func tenants(change func(*v1alpha1.Tenant)) []v1alpha1.Tenant {
 	return []v1alpha1.Tenant{t}
 }
 
+func forge(change func(*v1alpha1.ForgeSpec)) *v1alpha1.ForgeSpec {
+	f := &v1alpha1.ForgeSpec{Statuses: true, SecretRef: *key}
+	if change != nil {
+		change(f)
+	}
+	return f
+}
+
 func TestValidateGitSource(t *testing.T) {
 	t.Parallel()
 	type spec = v1alpha1.GitSourceSpec
@@ -42,14 +50,30 @@ func TestValidateGitSource(t *testing.T) {
 		change func(*spec)
 		want   string // part of the message; empty: valid
 	}{
-		"local path":         {nil, ""},
-		"https":              {func(s *spec) { s.URL = "https://example.org/a.git" }, ""},
-		"file":               {func(s *spec) { s.URL = "file:///srv/a.git" }, ""},
-		"no url":             {func(s *spec) { s.URL = "" }, "spec.url: Required"},
-		"http":               {func(s *spec) { s.URL = "http://example.org/a" }, "must use https"},
-		"ext transport":      {func(s *spec) { s.URL = "ext::sh -c id" }, "spec.url"},
-		"credentials in url": {func(s *spec) { s.URL = "https://jane:secret@example.org/a" }, "secretRef"},
-		"dots in local path": {func(s *spec) { s.URL = "/srv/../etc" }, "clean path"},
+		"local path":                        {nil, ""},
+		"https":                             {func(s *spec) { s.URL = "https://example.org/a.git" }, ""},
+		"file":                              {func(s *spec) { s.URL = "file:///srv/a.git" }, ""},
+		"no url":                            {func(s *spec) { s.URL = "" }, "spec.url: Required"},
+		"http":                              {func(s *spec) { s.URL = "http://example.org/a" }, "must use https"},
+		"ext transport":                     {func(s *spec) { s.URL = "ext::sh -c id" }, "spec.url"},
+		"credentials in url":                {func(s *spec) { s.URL = "https://jane:secret@example.org/a" }, "secretRef"},
+		"dots in local path":                {func(s *spec) { s.URL = "/srv/../etc" }, "clean path"},
+		"forge":                             {func(s *spec) { s.URL, s.Forge = "https://github.com/a/b.git", forge(nil) }, ""},
+		"forge of a name that says nothing": {func(s *spec) { s.URL, s.Forge = "https://example.org/a/b", forge(nil) }, "spec.forge.type: Required"},
+		"forge of a path":                   {func(s *spec) { s.Forge = forge(nil) }, "spec.forge.url: Required"},
+		"forge over http":                   {func(s *spec) { s.Forge = forge(func(f *v1alpha1.ForgeSpec) { f.URL = "http://x:secret@github.com" }) }, "spec.forge.url: Invalid value: \"(URL)\""},
+		"forge's repository": {func(s *spec) {
+			s.URL, s.Forge = "https://github.com/a/b", forge(func(f *v1alpha1.ForgeSpec) { f.Repository = "../b" })
+		}, "spec.forge.repository"},
+		"forge's type": {func(s *spec) {
+			s.URL, s.Forge = "https://github.com/a/b", forge(func(f *v1alpha1.ForgeSpec) { f.Type = "svn" })
+		}, "spec.forge.type"},
+		"forge for nothing": {func(s *spec) {
+			s.URL, s.Forge = "https://github.com/a/b", forge(func(f *v1alpha1.ForgeSpec) { f.Statuses = false })
+		}, "statuses, comments or both"},
+		"comments of nothing": {func(s *spec) {
+			s.URL, s.Forge = "https://github.com/a/b", forge(func(f *v1alpha1.ForgeSpec) { f.Comments = true })
+		}, "spec.previews.refs: Required"},
 		"two refs":           {func(s *spec) { s.Ref.Branch, s.Ref.Tag = "main", "v1" }, "only one"},
 		"branch with option": {func(s *spec) { s.Ref.Branch = "a..b" }, "spec.ref.branch"},
 		"short commit":       {func(s *spec) { s.Ref.Commit = "abc123" }, "40 hexadecimal"},

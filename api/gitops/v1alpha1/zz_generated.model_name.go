@@ -41,6 +41,11 @@ func (in FieldChange) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ForgeSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.ForgeSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Freeze) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.Freeze"
 }
