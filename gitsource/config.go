@@ -58,7 +58,7 @@ type Config struct {
 	Metrics *Metrics
 	// Events, when not nil, is told what people should look at: a source, a
 	// reason in one word and a message. It must not block.
-	Events func(source *v1alpha1.GitSource, reason, message string)
+	Events func(source *v1alpha1.GitSource, kind, reason, message string)
 	// Limits bound what a remote can cost; zero ones have their defaults.
 	Limits repo.Limits
 	// Clock may be nil for the real one.
@@ -83,7 +83,7 @@ func (c *Config) complete() error {
 		c.Metrics = NewMetrics()
 	}
 	if c.Events == nil {
-		c.Events = func(*v1alpha1.GitSource, string, string) {}
+		c.Events = func(*v1alpha1.GitSource, string, string, string) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

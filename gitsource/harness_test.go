@@ -54,6 +54,8 @@ type cluster struct {
 	forge       *forgetest.Server // nil until a story has one
 	forgeFailed time.Time         // when it was told to
 
+	metrics *gitsource.Metrics // of all engines, one after the other
+
 	mu     sync.Mutex // guards events
 	events []string
 }
@@ -61,6 +63,7 @@ type cluster struct {
 func newCluster(t testing.TB, dir string) *cluster {
 	c := &cluster{t: t, dir: dir, clock: clocktesting.NewFakeClock(start)}
 	c.store = txntest.New(c.clock)
+	c.metrics = gitsource.NewMetrics()
 	c.git(dir, "init", "-q", "--bare", "-b", "main", "cluster.git")
 	c.git(filepath.Join(dir, "cluster.git"), "config", "receive.denyDeleteCurrent", "ignore")
 	c.git(dir, "clone", "-q", "cluster.git", "work")
@@ -143,9 +146,9 @@ func (c *cluster) engine() *gitsource.Engine {
 	c.t.Helper()
 	e, err := gitsource.New(gitsource.Config{
 		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
-		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs,
+		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs, Metrics: c.metrics,
 		Limits: repo.Limits{Stall: time.Second, RefBytes: 1 << 20},
-		Events: func(o *v1alpha1.GitSource, reason, message string) {
+		Events: func(o *v1alpha1.GitSource, _, reason, message string) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.events = append(c.events, o.Name+" "+reason+" "+message)

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 )
 
 // Metrics are what the engine counts, by source. They outlive an Engine, and
@@ -14,6 +16,11 @@ type Metrics struct {
 	contact  *prometheus.GaugeVec
 	calls    *prometheus.CounterVec
 	notices  *prometheus.CounterVec
+	phases   *prometheus.CounterVec
+	took     *prometheus.HistogramVec
+	drifts   *prometheus.CounterVec
+	state    *prometheus.GaugeVec
+	objects  *prometheus.GaugeVec
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -35,6 +42,22 @@ func NewMetrics() *Metrics {
 		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headway_gitsource_notifications_total", Help: "Notifications, by what became of them: sent, failed or dropped.",
 		}, []string{"result"}),
+		phases: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headway_gitsource_commits_total", Help: "Commits by the phases of their releases, each counted when it was reached.",
+		}, []string{"source", "phase"}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "headway_gitsource_commit_duration_seconds", Help: "How long it took from a commit's being seen until it was healthy, or had failed.",
+			Buckets: []float64{0.1, 0.5, 1, 5, 15, 60, 300, 900},
+		}, label),
+		drifts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headway_gitsource_drifts_total", Help: "Writes by others to what git says.",
+		}, label),
+		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "headway_gitsource_state", Help: "1 for each of healthy and suspended that a source is, else 0.",
+		}, []string{"source", "state"}),
+		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "headway_gitsource_objects", Help: "Objects in the cluster that are a source's.",
+		}, label),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headway_gitsource_webhook_calls_total", Help: "Calls of webhooks, by what became of them.",
 		}, []string{"result"}),
@@ -42,7 +65,7 @@ func NewMetrics() *Metrics {
 }
 
 func (m *Metrics) vectors() []prometheus.Collector {
-	return []prometheus.Collector{m.duration, m.failures, m.contact, m.calls, m.notices}
+	return []prometheus.Collector{m.duration, m.failures, m.contact, m.calls, m.notices, m.phases, m.took, m.drifts, m.state, m.objects}
 }
 
 // Describe implements prometheus.Collector.
@@ -74,9 +97,35 @@ func (m *Metrics) fetched(source string, now time.Time, took time.Duration, err 
 	m.contact.WithLabelValues(source).Set(float64(now.UnixMilli()) / 1000)
 }
 
+// reached counts a phase of a release.
+func (m *Metrics) reached(source string, r *v1alpha1.Release) {
+	m.phases.WithLabelValues(source, string(r.Status.Phase)).Inc()
+	if st := &r.Status; st.ObservedTime != nil && st.FinishedTime != nil && (st.Phase == v1alpha1.ReleaseHealthy || st.Phase == v1alpha1.ReleaseFailed || st.Phase == v1alpha1.ReleaseRolledBack) {
+		m.took.WithLabelValues(source).Observe(st.FinishedTime.Sub(st.ObservedTime.Time).Seconds())
+	}
+}
+
+func (m *Metrics) drifted(source string) { m.drifts.WithLabelValues(source).Inc() }
+
+// is notes how a source is now.
+func (m *Metrics) is(source string, objects int, healthy, suspended bool) {
+	m.objects.WithLabelValues(source).Set(float64(objects))
+	for state, is := range map[string]bool{"healthy": healthy, "suspended": suspended} {
+		value := 0.0
+		if is {
+			value = 1
+		}
+		m.state.WithLabelValues(source, state).Set(value)
+	}
+	m.drifts.WithLabelValues(source).Add(0) // there from the start, so that it can be watched
+}
+
 // forget drops what is known of a source that was deleted.
 func (m *Metrics) forget(source string) {
-	m.duration.DeleteLabelValues(source)
-	m.failures.DeleteLabelValues(source)
-	m.contact.DeleteLabelValues(source)
+	of := prometheus.Labels{"source": source}
+	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
+		m.duration, m.failures, m.contact, m.phases, m.took, m.drifts, m.state, m.objects,
+	} {
+		v.DeletePartialMatch(of)
+	}
 }

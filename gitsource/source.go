@@ -76,10 +76,11 @@ type source struct {
 	seen    int64              // when the newest commit was, by claims.tick
 	owed    bool               // everything is to be compared once the commit is applied
 
-	status  v1alpha1.GitSourceStatus
-	release *v1alpha1.Release // of the newest commit that was tried
-	written statuses          // what the API server has
-	tried   trial             // what was tried last, so that it is not tried again for nothing
+	status   v1alpha1.GitSourceStatus
+	release  *v1alpha1.Release // of the newest commit that was tried
+	written  statuses          // what the API server has
+	recorded recorded
+	tried    trial // what was tried last, so that it is not tried again for nothing
 
 	retry   time.Duration
 	retryAt time.Time
@@ -181,6 +182,7 @@ func (s *source) load(ctx context.Context) error {
 	}
 	s.tracker = health.NewTracker(s.checks, s.inventory, view)
 	s.remember(view)
+	s.recorded = s.recordedBefore(view)
 	return nil
 }
 
@@ -381,7 +383,7 @@ func (s *source) observe(ctx context.Context, writes []txn.Write) {
 			r := f.Record
 			s.records = append(s.records, *r)
 			s.status.LastDriftTime = &metav1.Time{Time: r.Time}
-			s.log.Info("drift", "object", r.Object, "user", r.User, "deleted", r.Deleted)
+			s.recordDrift(r)
 		}
 		switch {
 		case f != nil && f.Correct:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,7 +41,7 @@ func (s *source) condition(kind string, ok bool, reason, message string) {
 	}
 	old := meta.FindStatusCondition(s.status.Conditions, kind)
 	if worth := kind == v1alpha1.ConditionFetched || kind == v1alpha1.ConditionVerified || reason == reasonRewritten; worth && !ok && (old == nil || old.Reason != reason) {
-		s.engine.cfg.Events(s.object, reason, message)
+		s.engine.cfg.Events(s.object, corev1.EventTypeWarning, reason, message)
 	}
 	meta.SetStatusCondition(&s.status.Conditions, metav1.Condition{
 		Type: kind, Status: state, Reason: reason, Message: message, ObservedGeneration: s.status.ObservedGeneration, LastTransitionTime: *s.stamp(),
@@ -239,6 +240,7 @@ func (s *source) flush(ctx context.Context) error {
 	s.reporter.publish(s)
 	s.notifier.publish(s)
 	s.forging.note(s)
+	s.recordEvents()
 	return nil
 }
 

@@ -14,7 +14,6 @@ import (
 
 	agekeys "filippo.io/age"
 	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -133,8 +132,8 @@ func (s *server) runGitSource(ctx context.Context) error {
 		defer cancel() // before stop, which waits for it
 		engine, err := gitsource.New(gitsource.Config{
 			Metrics: s.sources,
-			Events: func(o *v1alpha1.GitSource, reason, message string) {
-				recorder.Event(o, corev1.EventTypeWarning, reason, message)
+			Events: func(o *v1alpha1.GitSource, kind, reason, message string) {
+				recorder.Event(o, kind, reason, message)
 			},
 			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
