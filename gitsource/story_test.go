@@ -209,12 +209,16 @@ func (s *story) hooks(ts *testscript.TestScript, _ []string) error {
 func (s *story) begun(_ *testscript.TestScript, args []string) error {
 	head := s.head()
 	return failure(s.await(func() string {
+		last := "there are none"
 		for _, r := range s.release("main", head).Status.Hooks {
-			if string(r.Stage) == args[0] && r.Phase == v1alpha1.HookPending {
+			if string(r.Stage) != args[0] {
+				continue
+			}
+			if last = ""; r.Phase == v1alpha1.HookPending {
 				return fmt.Sprintf("%+v", r)
 			}
 		}
-		return ""
+		return last
 	}))
 }
 
