@@ -3,10 +3,12 @@ package apiserver_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +196,9 @@ func TestHostileBodies(t *testing.T) {
 		{"body, patch", "PATCH", w, mergePatch, strings.Repeat(" ", 3<<20+1), 413, "limit is 3145728"},
 		{"body, applied", "PATCH", mapsPath + "/x" + applied, applyPatch, strings.Repeat(" ", 3<<20+1), 413, "limit is 3145728"},
 		{"body, options", "DELETE", m, asJSON, strings.Repeat(" ", 3<<20+1), 413, "limit is 3145728"},
+		{"body, protobuf", "POST", mapsPath, asProtobuf, string(unknown("v1", "ConfigMap", make([]byte, 3<<20))), 413, "limit is 3145728"},
+		{"body, CBOR", "POST", mapsPath, asCBOR, "\xd9\xd9\xf7" + strings.Repeat("\x00", 3<<20), 413, "limit is 3145728"},
+		{"body, CBOR, applied", "PATCH", mapsPath + "/x" + applied, applyCBOR, "\xd9\xd9\xf7" + strings.Repeat("\x00", 3<<20), 413, "limit is 3145728"},
 		{"data of a ConfigMap", "POST", mapsPath, asJSON, mapJSON + `"data":{"a":"` + strings.Repeat("x", big) + `"}}`, 422, "Too long"},
 		{"annotations", "POST", mapsPath, asJSON, "{" + annotated, 422, "Too long"},
 		{"annotations, custom", "POST", widgetsPath, asJSON, `{"apiVersion":"shop.example.com/v1","kind":"Widget","spec":{"size":1},` + annotated, 422, "Too long"},
@@ -283,4 +288,42 @@ func multiplied(path string, times int) string {
 		operations[i] = fmt.Sprintf(`{"op":"copy","from":%q,"path":"%s/k%d"}`, path, path, i)
 	}
 	return "[" + strings.Join(operations, ",") + "]"
+}
+
+// TestBodyWithoutALength sends what has no end: it is not read further than a
+// body may be long.
+func TestBodyWithoutALength(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	config := clientConfig(t, s.server, "mallory", "system:masters")
+	client := &http.Client{Transport: config.Transport}
+	for _, media := range []string{asJSON, asYAML, asProtobuf, asCBOR} {
+		sent := &endless{}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, config.Host+mapsPath, sent)
+		check(t, err)
+		r.Header.Set("Content-Type", media)
+		response, err := client.Do(r)
+		check(t, err)
+		answer, err := io.ReadAll(response.Body)
+		check(t, errors.Join(err, response.Body.Close()))
+		if response.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(string(answer), "limit is 3145728") {
+			t.Errorf("%s: %d %.300s", media, response.StatusCode, answer)
+		}
+		// What is under way when the answer comes is a few windows of the
+		// connection.
+		if n := sent.n.Load(); n > 16<<20 {
+			t.Errorf("%s: %d bytes were taken", media, n)
+		}
+	}
+}
+
+// endless is a body of spaces.
+type endless struct{ n atomic.Int64 }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	e.n.Add(int64(len(p)))
+	return len(p), nil
 }
