@@ -7,9 +7,11 @@ package fakecluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"sync/atomic"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta/testrestmapper"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -149,6 +151,30 @@ func subresourceUpdate(ctx context.Context, w client.Client, subresource string,
 	case "finalize":
 		o.SetFinalizers(nil)
 		return w.Update(ctx, o)
+	case "status":
+		if d, ok := o.(*appsv1.Deployment); ok {
+			if err := keepAnnotations(ctx, w, d); err != nil {
+				return err
+			}
+		}
 	}
 	return w.SubResource(subresource).Update(ctx, o, options...)
+}
+
+// keepAnnotations stores a Deployment's annotations: a write of its status takes
+// them along, and they count as no generation there.
+func keepAnnotations(ctx context.Context, w client.Client, d *appsv1.Deployment) error {
+	stored := &appsv1.Deployment{}
+	if err := w.Get(ctx, client.ObjectKeyFromObject(d), stored); err != nil {
+		return err
+	}
+	if stored.ResourceVersion != d.ResourceVersion || maps.Equal(stored.Annotations, d.Annotations) {
+		return nil // a conflict is told of by the write itself
+	}
+	stored.Annotations = maps.Clone(d.Annotations)
+	if err := w.Update(ctx, stored); err != nil {
+		return err
+	}
+	d.ResourceVersion = stored.ResourceVersion
+	return nil
 }

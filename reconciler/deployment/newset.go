@@ -176,19 +176,17 @@ func (o *rollout) annotateSize(rs *appsv1.ReplicaSet) bool {
 	return true
 }
 
-// writeRevision shows the new set's revision on the Deployment.
+// writeRevision shows the new set's revision on the Deployment, through its
+// status: a change of the annotations of the whole counts as a generation.
 func (o *rollout) writeRevision(ctx context.Context) error {
 	want := o.new.Annotations[revisionAnnotation]
 	if o.d.Annotations[revisionAnnotation] == want {
 		return nil
 	}
-	status := o.d.Status.DeepCopy() // the answer of the patch has the stored one
-	base := o.d.DeepCopy()
 	metav1.SetMetaDataAnnotation(&o.d.ObjectMeta, revisionAnnotation, want)
-	if err := o.Client.Patch(ctx, o.d, client.MergeFrom(base)); err != nil {
+	if err := o.Client.Status().Update(ctx, o.d); err != nil {
 		return fmt.Errorf("write revision: %w", err)
 	}
-	o.d.Status = *status
 	return nil
 }
 
