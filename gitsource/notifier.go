@@ -216,6 +216,9 @@ func (n *notifier) note(ctx context.Context, key string) error {
 	n.mu.Lock()
 	n.sent = append(n.sent, key)
 	if len(n.sent) > keptNotices {
+		for _, old := range n.sent[:len(n.sent)-keptNotices] {
+			delete(n.known, old) // as after a restart
+		}
 		n.sent = slices.Delete(n.sent, 0, len(n.sent)-keptNotices)
 	}
 	value, err := json.Marshal(n.sent)

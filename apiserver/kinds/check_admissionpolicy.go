@@ -222,19 +222,24 @@ func checkPolicyStatus(o, _ *admissionv1.ValidatingAdmissionPolicy) fieldErrors 
 
 var actions = []admissionv1.ValidationAction{admissionv1.Audit, admissionv1.Deny, admissionv1.Warn}
 
-func checkPolicyBinding(o, _ *admissionv1.ValidatingAdmissionPolicyBinding) fieldErrors {
-	c, p, s := &checker{}, field.NewPath("spec"), &o.Spec
-	if s.PolicyName == "" {
+// bound checks what the bindings of both kinds of policies have.
+func (c *checker) bound(p *field.Path, policy string, params *admissionv1.ParamRef, match *admissionv1.MatchResources) {
+	if policy == "" {
 		c.required(p.Child("policyName"), "")
 	} else {
-		c.messages(p, "policyName", s.PolicyName, apivalidation.NameIsDNSSubdomain(s.PolicyName, false))
+		c.messages(p, "policyName", policy, apivalidation.NameIsDNSSubdomain(policy, false))
 	}
-	if s.ParamRef != nil {
-		c.paramRef(p.Child("paramRef"), s.ParamRef)
+	if params != nil {
+		c.paramRef(p.Child("paramRef"), params)
 	}
-	if s.MatchResources != nil {
-		c.matchResources(p.Child("matchResources"), s.MatchResources)
+	if match != nil {
+		c.matchResources(p.Child("matchResources"), match)
 	}
+}
+
+func checkPolicyBinding(o, _ *admissionv1.ValidatingAdmissionPolicyBinding) fieldErrors {
+	c, p, s := &checker{}, field.NewPath("spec"), &o.Spec
+	c.bound(p, s.PolicyName, s.ParamRef, s.MatchResources)
 	at := p.Child("validationActions")
 	for i, action := range s.ValidationActions {
 		if !slices.Contains(actions, action) {

@@ -5,7 +5,6 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/headway-sh/headway/apiserver/expression"
@@ -117,16 +116,6 @@ func (c *policyChecker) changes(p *path, text string, compile expression.Compile
 
 func checkMutatingBinding(o, _ *admissionv1.MutatingAdmissionPolicyBinding) fieldErrors {
 	c, p, s := &checker{}, field.NewPath("spec"), &o.Spec
-	if s.PolicyName == "" {
-		c.required(p.Child("policyName"), "")
-	} else {
-		c.messages(p, "policyName", s.PolicyName, apivalidation.NameIsDNSSubdomain(s.PolicyName, false))
-	}
-	if s.ParamRef != nil {
-		c.paramRef(p.Child("paramRef"), s.ParamRef)
-	}
-	if s.MatchResources != nil {
-		c.matchResources(p.Child("matchResources"), s.MatchResources)
-	}
+	c.bound(p, s.PolicyName, s.ParamRef, s.MatchResources)
 	return c.errs
 }

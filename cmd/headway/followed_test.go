@@ -4,19 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/apiserver"
-	"github.com/headway-sh/headway/apiserver/authn"
-	"github.com/headway-sh/headway/gitsource"
 )
 
 // followed is a cluster that follows a repository.
@@ -31,11 +27,7 @@ func follow(t *testing.T, files map[string]string, spec v1alpha1.GitSourceSpec) 
 	t.Helper()
 	f := &followed{administered: newAdministered(t), git: cloneOf(t, files)}
 	f.client = f.api.Peer(apiserver.Masters).Client()
-	log := slog.New(slog.DiscardHandler)
-	self := authn.ServiceAccount("kube-system", "gitsource")
-	engine, err := gitsource.New(gitsource.Config{Txn: f.api.Peer(self).Txn(), Mapper: f.api.Mapper(), Identity: self,
-		Capabilities: f.api.Capabilities, Readable: f.api.Readable, DataDir: t.TempDir(), ClusterName: "test", ClusterUID: "u", Clock: clock.RealClock{}, Logger: log})
-	ok(t, err)
+	engine := engineOf(t, f.api)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(ctx) }()

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"log/slog"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -12,14 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
-	"github.com/headway-sh/headway/apiserver"
-	"github.com/headway-sh/headway/apiserver/authn"
-	"github.com/headway-sh/headway/gitsource"
-	"github.com/headway-sh/headway/reconciler"
 )
 
 const (
@@ -52,26 +44,7 @@ data: {key: one, only: main}
 // emulator.
 func TestOrderOnTheAPIServer(t *testing.T) {
 	t.Parallel()
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	log := slog.New(slog.DiscardHandler)
-	api, err := apiserver.Start(ctx, apiserver.Config{DataDir: t.TempDir(), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Logger: log})
-	ok(t, err)
-	peer := api.Peer(apiserver.Masters)
-	c, cache := peer.Client(), peer.Cache()
-	controllers, err := reconciler.New(reconciler.Config{Client: peer.LocalClient(), Cache: cache, Logger: log, Kinds: (&server{api: api}).kinds(),
-		NamespacedKinds: api.NamespacedKinds, Controllers: []string{"garbagecollector"}})
-	ok(t, err)
-	engine, err := gitsource.New(gitsource.Config{Txn: api.Peer(authn.ServiceAccount("kube-system", "gitsource")).Txn(), Mapper: api.Mapper(),
-		Identity: authn.ServiceAccount("kube-system", "gitsource"), DataDir: t.TempDir(), ClusterName: "test", ClusterUID: "u", Clock: clock.RealClock{}, Logger: log})
-	ok(t, err)
-	done := make(chan error, 1)
-	go func() {
-		done <- runAll(ctx, log, []component{{"api", api.Run}, {"cache", cache.Start}, {"controllers", controllers.Run}, {"source", engine.Run}})
-	}()
-	t.Cleanup(func() {
-		stop()
-		ok(t, <-done)
-	})
+	c, ctx := rooms(t, "garbagecollector"), t.Context()
 	git := cloneOf(t, map[string]string{
 		"main/migrate.yaml": migration, "main/load.yaml": load, "main/web.yaml": web, "main/movable.yaml": movable,
 		"other/own.yaml": strings.ReplaceAll(movable, "movable", "own"),

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"log/slog"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,13 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
-	"github.com/headway-sh/headway/apiserver"
-	"github.com/headway-sh/headway/apiserver/authn"
-	"github.com/headway-sh/headway/gitsource"
 )
 
 // shared has a platform's files and a tenant's: the rights of the tenant are in
@@ -82,22 +75,7 @@ data:
 // rights of the tenant's account.
 func TestTenantsHaveTheirRightsOnly(t *testing.T) {
 	t.Parallel()
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	log := slog.New(slog.DiscardHandler)
-	api, err := apiserver.Start(ctx, apiserver.Config{DataDir: t.TempDir(), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Logger: log})
-	ok(t, err)
-	c := api.Peer(apiserver.Masters).Client()
-	engine, err := gitsource.New(gitsource.Config{Txn: api.Peer(authn.ServiceAccount("kube-system", "gitsource")).Txn(), Mapper: api.Mapper(),
-		Identity: authn.ServiceAccount("kube-system", "gitsource"), Capabilities: api.Capabilities, Readable: api.Readable,
-		DataDir: t.TempDir(), ClusterName: "test", ClusterUID: "u", Clock: clock.RealClock{}, Logger: log})
-	ok(t, err)
-	done := make(chan error, 1)
-	go func() { done <- runAll(ctx, log, []component{{"api", api.Run}, {"source", engine.Run}}) }()
-	t.Cleanup(func() {
-		stop()
-		ok(t, <-done)
-	})
-
+	c, ctx := rooms(t), t.Context()
 	git := cloneOf(t, shared)
 	sources, err := c.Watch(ctx, &v1alpha1.GitSourceList{})
 	ok(t, err)

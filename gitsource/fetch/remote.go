@@ -63,6 +63,8 @@ func (r *remote) run(ctx context.Context) {
 		failures++
 		if err == nil {
 			failures = 0
+		}
+		if moved { // else nothing has come that could be joined
 			if err := r.mirror.Tidy(ctx); err != nil && ctx.Err() == nil {
 				r.fetchers.cfg.Logger.Warn("a mirror of many small files stays so", "error", err)
 			}
