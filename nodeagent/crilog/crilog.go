@@ -73,3 +73,11 @@ func Encode(dst []byte, at time.Time, stream Stream, data []byte) (out, rest []b
 		}
 	}
 }
+
+// Split returns the part of data that Encode makes entries of, and what it
+// returns as rest.
+func Split(data []byte) (lines, rest []byte) {
+	end := bytes.LastIndexByte(data, '\n') + 1
+	end += (len(data) - end) / MaxLine * MaxLine
+	return data[:end], data[end:]
+}

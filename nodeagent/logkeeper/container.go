@@ -1,14 +1,9 @@
 package logkeeper
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/headway-sh/headway/nodeagent/crilog"
 )
@@ -41,13 +36,6 @@ type kept struct {
 	tails   map[*tail]struct{}
 }
 
-type stream struct {
-	owner *kept
-	name  crilog.Stream
-	fifo  *os.File
-	rest  []byte // text behind the last newline; guarded by owner.mu
-}
-
 func keep(config Container, log *logFile) (*kept, error) {
 	k := &kept{config: config, log: log, tails: map[*tail]struct{}{}}
 	for _, s := range []struct {
@@ -57,12 +45,14 @@ func keep(config Container, log *logFile) (*kept, error) {
 		if s.path == "" {
 			continue
 		}
-		fifo, err := openFIFO(s.path)
-		if err != nil {
-			k.closeFIFOs()
+		if err := k.open(s.name, s.path); err != nil {
+			k.closeStreams()
 			return nil, err
 		}
-		k.streams = append(k.streams, &stream{owner: k, name: s.name, fifo: fifo})
+	}
+	if err := k.recover(); err != nil {
+		k.closeStreams()
+		return nil, err
 	}
 	for _, s := range k.streams {
 		k.wait.Add(1)
@@ -71,131 +61,190 @@ func keep(config Container, log *logFile) (*kept, error) {
 	return k, nil
 }
 
-// openFIFO makes the FIFO if need be and opens both its ends.
-func openFIFO(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return nil, fmt.Errorf("make FIFO directory: %w", err)
-	}
-	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, unix.EEXIST) {
-		return nil, fmt.Errorf("make FIFO %s: %w", path, err)
-	}
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+// open adds a stream.
+func (k *kept) open(name crilog.Stream, path string) error {
+	fifo, err := openFIFO(path)
 	if err != nil {
-		return nil, fmt.Errorf("open FIFO %s: %w", path, err)
+		return err
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	s := &stream{owner: k, name: name, fifo: fifo}
+	k.streams = append(k.streams, s)
+	if k.log == nil {
+		return nil
+	}
+	s.pending, s.begun, err = openPending(pendingPath(path))
+	return err
 }
 
-// run reads until drain. A buffer is only held while there is something to
-// read, so idle containers cost a parked goroutine each.
-func (s *stream) run() {
-	defer s.owner.wait.Done()
-	raw, err := s.fifo.SyscallConn()
-	if err != nil {
-		return
+// recover ends the write that the last keeper began, and then writes what it
+// had taken and not begun to write: the log must be as the write left it.
+func (k *kept) recover() error {
+	for _, s := range k.streams {
+		if s.begun == nil {
+			continue
+		}
+		if err := k.complete(s, *s.begun); err != nil {
+			return err
+		}
+		s.begun = nil
 	}
-	for {
-		if err := raw.Read(s.readOnce); err != nil {
-			break
+	for _, s := range k.streams {
+		if s.pending != nil && s.pending.done < s.pending.end {
+			k.accept(s, 0)
 		}
 	}
-	// The deadline has passed: take what is still in the pipe, without waiting.
-	for more := true; more; {
-		if err := raw.Control(func(fd uintptr) { more = s.take(fd) }); err != nil {
-			break
-		}
-	}
-	s.owner.end(s)
+	return nil
 }
 
-func (s *stream) readOnce(fd uintptr) bool { return s.take(fd) }
-
-// take reads once and says whether there was something.
-func (s *stream) take(fd uintptr) bool {
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	n, err := unix.Read(int(fd), (*buffer)[crilog.MaxLine:])
-	if err != nil || n <= 0 {
-		return errors.Is(err, unix.EINTR)
-	}
-	s.owner.accept(s, *buffer, n)
-	return true
-}
-
-const readSize = 64 << 10
-
-// buffers leave MaxLine bytes in front for the rest of the last read.
-var buffers = sync.Pool{New: func() any {
-	b := make([]byte, crilog.MaxLine+readSize)
-	return &b
-}}
-
-// encoded are buffers for entries on their way to the file.
-var encoded = sync.Pool{New: func() any {
-	b := make([]byte, 0, 2*readSize)
-	return &b
-}}
-
-// accept takes the n bytes read into buffer behind its first MaxLine bytes.
-func (k *kept) accept(s *stream, buffer []byte, n int) {
+// accept shows the last n bytes that were taken to the tails, and writes what
+// are whole lines to the log.
+func (k *kept) accept(s *stream, n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.feedTails(s.name, buffer[crilog.MaxLine:crilog.MaxLine+n])
-	if k.log == nil {
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	data, err := s.pending.read(*buffer, s.pending.end)
+	if err != nil {
+		k.lose(s)
 		return
 	}
-	start := crilog.MaxLine - len(s.rest)
-	copy(buffer[start:], s.rest)
+	k.feedTails(s.name, data[len(data)-n:])
+	to := s.pending.end
+	if to < maxPending {
+		_, rest := crilog.Split(data)
+		to -= int64(len(rest))
+	}
+	k.write(s, data[:int64(len(data))-(s.pending.end-to)], to)
+}
+
+// write puts data, the pending bytes up to to, into the log.
+func (k *kept) write(s *stream, data []byte, to int64) {
+	if len(data) == 0 {
+		return
+	}
 	out := encoded.Get().(*[]byte)
 	defer encoded.Put(out)
-	lines, rest := crilog.Encode((*out)[:0], time.Now(), s.name, buffer[start:crilog.MaxLine+n])
-	s.rest = append(s.rest[:0], rest...)
+	at := time.Now()
+	lines := entries((*out)[:0], at, s.name, data)
 	if cap(lines) <= 4*readSize {
 		*out = lines // empty lines grow a lot; do not keep such a buffer
 	}
-	k.write(lines)
-}
-
-func (k *kept) write(lines []byte) {
-	if len(lines) == 0 {
-		return
+	size, inode, err := k.log.position()
+	if err == nil {
+		err = s.pending.store(intent{to: to, at: at, logSize: size, logFile: inode})
 	}
-	if err := k.log.write(lines); err != nil {
+	if err == nil {
+		err = k.log.write(lines)
+	}
+	if err != nil {
 		k.config.Dropped += int64(len(lines)) // the writer must never wait for a full disk
 	}
+	if err := s.pending.finish(to); err != nil {
+		k.lose(s)
+	}
+}
+
+// entries encodes all of data: a last line without a newline is a part.
+func entries(dst []byte, at time.Time, name crilog.Stream, data []byte) []byte {
+	lines, rest := crilog.Encode(dst, at, name, data)
+	if len(rest) > 0 {
+		lines = crilog.Append(lines, at, name, true, rest)
+	}
+	return lines
+}
+
+// lose gives up what is pending and cannot be read or noted.
+func (k *kept) lose(s *stream) {
+	k.config.Dropped += s.pending.end - s.pending.done
+	_ = s.pending.reset() // counted; the next read tries again
+}
+
+// complete adds to the log what is missing of the entries of begun.
+func (k *kept) complete(s *stream, begun intent) error {
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	data, err := s.pending.read(*buffer, begun.to)
+	if err != nil {
+		return fmt.Errorf("read pending output: %w", err)
+	}
+	size, inode, err := k.log.position()
+	if err != nil {
+		return err
+	}
+	// Another file: the write ended and the log was rotated after it.
+	if inode == begun.logFile {
+		lines := entries(nil, begun.at, s.name, data)
+		lines = lines[min(max(size-begun.logSize, 0), int64(len(lines))):]
+		if err := k.log.write(lines); err != nil {
+			return err
+		}
+	}
+	return s.pending.finish(begun.to)
 }
 
 // end writes what has no newline.
 func (k *kept) end(s *stream) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.log != nil && len(s.rest) > 0 {
-		k.write(crilog.Append(nil, time.Now(), s.name, true, s.rest))
+	if s.pending == nil {
+		return
 	}
-	s.rest = nil
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	data, err := s.pending.read(*buffer, s.pending.end)
+	if err != nil {
+		k.lose(s)
+		return
+	}
+	k.write(s, data, s.pending.end)
 }
 
-// release reads what the FIFOs hold, and lets go of them.
-func (k *kept) release() {
+// stop reads what the FIFOs hold.
+func (k *kept) stop() {
 	for _, s := range k.streams {
 		_ = s.fifo.SetReadDeadline(time.Unix(1, 0)) // FIFOs can always be polled
 	}
 	k.wait.Wait()
-	k.closeFIFOs()
+}
+
+// release lets go of the FIFOs. The next keeper goes on, also with text that
+// has no newline yet.
+func (k *kept) release() {
+	k.stop()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.closeStreams()
+}
+
+// remove is release for a container that has ended: all of its text is
+// written, and neither FIFO nor pending file stays.
+func (k *kept) remove() error {
+	k.stop()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.streams {
+		k.end(s)
+	}
+	k.closeStreams()
+	for _, s := range k.streams {
+		if err := s.removeFiles(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *kept) closeStreams() {
 	for t := range k.tails {
 		t.close()
 	}
 	clear(k.tails)
-	if k.log != nil {
-		k.log.close()
-	}
-}
-
-func (k *kept) closeFIFOs() {
 	for _, s := range k.streams {
 		_ = s.fifo.Close() // only read from
+		if s.pending != nil {
+			s.pending.close()
+		}
+	}
+	if k.log != nil {
+		k.log.close()
 	}
 }
 

@@ -6,9 +6,10 @@
 //	                                      └─────▶ clients that are attached
 //
 // The keeper makes each container's FIFOs and holds them open for reading and
-// writing: neither side ever sees the end of file or a broken pipe. Restarting
-// the keeper itself loses nothing that it has not read, because the shims hold
-// the FIFOs open too; its state file says which to open again.
+// writing: neither side ever sees the end of file or a broken pipe. Killing
+// the keeper itself loses and repeats nothing: the shims hold the FIFOs open
+// too, its state file says which to open again, and what it has taken from a
+// FIFO rests in a file beside it until it is in the log (see pending).
 //
 // The protocol on its unix socket is one JSON object a line each way (see
 // request and response); after a "tail" the keeper sends frames: one byte for

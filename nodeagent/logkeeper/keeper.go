@@ -11,8 +11,14 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+const (
+	lockPatience = time.Second
+	lockInterval = 5 * time.Millisecond
 )
 
 // errBusy says that another keeper holds the state.
@@ -37,7 +43,7 @@ func openKeeper(statePath string) (*keeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock state: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := waitForLock(lock); err != nil {
 		_ = lock.Close() // nothing was written
 		return nil, fmt.Errorf("%w: %w", errBusy, err)
 	}
@@ -47,6 +53,19 @@ func openKeeper(statePath string) (*keeper, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// waitForLock gives a keeper that is ending, whose socket is closed already,
+// the time to let go of its lock.
+func waitForLock(lock *os.File) error {
+	deadline := time.Now().Add(lockPatience)
+	for {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(lockInterval) // a waiting flock cannot be given up
+	}
 }
 
 // load opens the containers of the state file. One whose FIFOs or log cannot
@@ -76,11 +95,7 @@ func open(config Container) (*kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := keep(config, log)
-	if err != nil && log != nil {
-		log.close()
-	}
-	return c, err
+	return keep(config, log)
 }
 
 // save writes the state file anew. mu is held.
@@ -134,15 +149,9 @@ func (k *keeper) remove(id string) error {
 	if c == nil {
 		return nil
 	}
-	c.release()
 	delete(k.containers, id)
-	for _, path := range []string{c.config.Stdout, c.config.Stderr} {
-		if path == "" {
-			continue
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove FIFO: %w", err)
-		}
+	if err := c.remove(); err != nil {
+		return err
 	}
 	return k.save()
 }

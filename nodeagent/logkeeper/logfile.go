@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type logFile struct {
 	maxFiles int
 	file     *os.File
 	size     int64
+	inode    uint64
 }
 
 func openLog(c Container) (*logFile, error) {
@@ -54,7 +56,22 @@ func (l *logFile) open() error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	l.file, l.size = file, info.Size()
+	l.inode = 0
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		l.inode = stat.Ino
+	}
 	return nil
+}
+
+// position returns the size of the file that the next write goes to, in bytes,
+// and its inode.
+func (l *logFile) position() (size int64, inode uint64, err error) {
+	if l.file == nil {
+		if err := l.open(); err != nil {
+			return 0, 0, err
+		}
+	}
+	return l.size, l.inode, nil
 }
 
 func (l *logFile) write(lines []byte) error {
