@@ -35,6 +35,8 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 		},
 	}
 	job.Release = s.engine.release
+	job.Writing = func(stage *plan.Stage) { s.engine.owners.expect(s.name, stage.Changes) }
+	defer s.engine.owners.expect(s.name, nil)
 	job.Planned = func(p *plan.Plan) {
 		s.blocked = len(p.Contested) > 0
 		if !aim.back() {

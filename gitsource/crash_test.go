@@ -200,6 +200,31 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// TestQuickController: what is written to an object before the transaction
+// that has made it has returned counts too.
+func TestQuickController(t *testing.T) {
+	c := newCluster(t, t.TempDir())
+	defer c.stop()
+	c.follow("main", nil)
+	c.write("db.yaml", deploymentOf("db", "1"))
+	clear, err := failpoint.Set("gitsource.commit.after", "pause")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer clear()
+	c.run()
+	commit := c.push("first")
+	c.eventually("db", func() string {
+		if c.get(ref("deployments.apps", "default/db")) == nil {
+			return "is not there"
+		}
+		return ""
+	})
+	c.playControllers()
+	clear()
+	c.phase("main", commit, v1alpha1.ReleaseHealthy)
+}
+
 // TestEpoch: an engine whose time is over writes nothing more and ends.
 func TestEpoch(t *testing.T) {
 	c := newCluster(t, t.TempDir())

@@ -216,6 +216,9 @@ func (e *Engine) observe(w txn.Write) {
 	if name, ok := e.owners.source(w.Ref); ok {
 		e.told(name, func(p *pending) { p.write(w) })
 	}
+	if name, ok := e.owners.expected(w.Ref); ok {
+		e.told(name, func(p *pending) { p.write(w) })
+	}
 	for _, name := range e.owners.watchers(w.Ref) {
 		e.told(name, func(p *pending) { p.hooks = append(p.hooks, w) })
 	}

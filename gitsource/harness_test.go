@@ -61,12 +61,17 @@ type cluster struct {
 }
 
 func newCluster(t testing.TB, dir string) *cluster {
-	c := &cluster{t: t, dir: dir, clock: clocktesting.NewFakeClock(start)}
-	c.store = txntest.New(c.clock)
-	c.metrics = gitsource.NewMetrics()
+	c := bareCluster(t, dir)
 	c.git(dir, "init", "-q", "--bare", "-b", "main", "cluster.git")
 	c.git(filepath.Join(dir, "cluster.git"), "config", "receive.denyDeleteCurrent", "ignore")
 	c.git(dir, "clone", "-q", "cluster.git", "work")
+	return c
+}
+
+// bareCluster is one whose repository is made by others.
+func bareCluster(t testing.TB, dir string) *cluster {
+	c := &cluster{t: t, dir: dir, clock: clocktesting.NewFakeClock(start), metrics: gitsource.NewMetrics()}
+	c.store = txntest.New(c.clock)
 	return c
 }
 

@@ -91,7 +91,8 @@ func (s *source) hooksDue(writes []txn.Write) bool {
 	return s.hooks.pre && (len(writes) > 0 || !s.now().Before(s.deadline()))
 }
 
-// again renders a commit that is not the newest one.
+// again gives the objects of a commit that is not the newest one: as they are
+// kept, or rendered again.
 func (s *source) again(ctx context.Context, commit string) (txn.View, *render.Set, error) {
 	view, err := s.engine.cfg.Txn.View(ctx)
 	if err != nil {
@@ -100,6 +101,9 @@ func (s *source) again(ctx context.Context, commit string) (txn.View, *render.Se
 	id, err := repo.ParseID(commit)
 	if err != nil {
 		return nil, nil, err
+	}
+	if set, err := s.engine.rendered.Get(s.name, id); err == nil {
+		return view, set, nil
 	}
 	if s.follower.repo == nil {
 		return nil, nil, s.follower.err

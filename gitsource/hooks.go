@@ -15,6 +15,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/apply"
 	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/internal/failpoint"
 )
 
 // hooks are those of the release's commit, as far as they are known. Where they
@@ -129,10 +130,11 @@ func (s *source) runHooks(ctx context.Context) error {
 		}
 	}
 	for _, stage := range stages {
-		if unfinishedRun(r.Status.Hooks, stage) == nil {
+		next := unfinishedRun(r.Status.Hooks, stage)
+		if next == nil {
 			continue
 		}
-		if err := s.findHooks(ctx); err != nil {
+		if err := s.findHooks(ctx, next); err != nil {
 			return err
 		}
 		err := s.runStage(ctx, stage)
@@ -150,17 +152,21 @@ func (s *source) runHooks(ctx context.Context) error {
 }
 
 // findHooks renders the release's commit again where its hooks are not known
-// any more.
-func (s *source) findHooks(ctx context.Context) error {
+// any more. What keeps it from that may pass: only those whose time is over
+// fail for it.
+func (s *source) findHooks(ctx context.Context, next *v1alpha1.HookRun) error {
 	commit := s.release.Spec.Commit
 	if s.hooks.commit == commit {
 		return nil
 	}
-	s.takeHooks(commit, nil) // which fails them, should they not be found
 	view, set, err := s.again(ctx, commit)
-	if err != nil {
+	if err != nil && ctx.Err() == nil && s.lateHook(next) {
 		s.log.Warn("hooks are not found", "commit", commit, "error", err)
+		s.takeHooks(commit, nil)
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find the hooks of %.12s: %w", commit, err)
 	}
 	p := plan.Make(plan.Input{
 		Source: s.name, Spec: &s.object.Spec, Set: set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper, Consents: []string{"all"},
@@ -271,11 +277,18 @@ func (s *source) commitHooks(ctx context.Context, own []txn.Change, noted noted,
 			st.StartedTime = s.stamp()
 		}
 	}
+	if err := failpoint.Hit(ctx, "gitsource.hooks.before"); err != nil {
+		return err
+	}
 	result, _, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, txn.CommitOptions{Epoch: s.engine.applier.Epoch},
 		func(view txn.View) ([]txn.Change, error) {
 			return append(own[:len(own):len(own)], s.statusChanges(view)...), nil
 		})
 	if err == nil {
+		err = failpoint.Hit(ctx, "gitsource.hooks.after")
+		if err != nil {
+			return err
+		}
 		s.written.release = *st.DeepCopy()
 		s.written.source = *s.status.DeepCopy()
 		return nil

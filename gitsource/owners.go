@@ -15,6 +15,7 @@ type owners struct {
 	entries map[txn.Ref]owner
 	rules   map[string]*drift.Rules // by source
 	watched map[string]map[txn.Ref]bool
+	coming  map[txn.Ref]string // to sources, with the transactions that are being written
 }
 
 type owner struct {
@@ -25,7 +26,7 @@ type owner struct {
 var _ drift.Inventories = (*owners)(nil)
 
 func newOwners() *owners {
-	return &owners{entries: map[txn.Ref]owner{}, rules: map[string]*drift.Rules{}, watched: map[string]map[txn.Ref]bool{}}
+	return &owners{entries: map[txn.Ref]owner{}, rules: map[string]*drift.Rules{}, watched: map[string]map[txn.Ref]bool{}, coming: map[txn.Ref]string{}}
 }
 
 // Lookup implements drift.Inventories.
@@ -75,6 +76,33 @@ func (o *owners) rule(source string, r *drift.Rules) {
 // source is Lookup for who needs no entry.
 func (o *owners) source(ref txn.Ref) (string, bool) {
 	source, _, ok := o.Lookup(ref)
+	return source, ok
+}
+
+// expect says that a source is about to write objects. What becomes of them is
+// told to it from now on: somebody may change them before their transaction
+// has returned. Without objects it expects nothing more.
+func (o *owners) expect(source string, changes []txn.Change) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for ref, of := range o.coming {
+		if of == source {
+			delete(o.coming, ref)
+		}
+	}
+	for _, c := range changes {
+		if o.entries[c.Ref].source != source {
+			o.coming[c.Ref] = source
+		}
+	}
+}
+
+// expected is the source that is about to write an object that is not its own
+// yet.
+func (o *owners) expected(ref txn.Ref) (string, bool) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	source, ok := o.coming[ref]
 	return source, ok
 }
 

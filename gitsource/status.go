@@ -15,6 +15,7 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/internal/failpoint"
 )
 
 // statuses are what the API server is known to have.
@@ -227,10 +228,16 @@ func (s *source) write(verb txn.Verb, ref txn.Ref, subresource string, o txn.Obj
 func (s *source) flush(ctx context.Context) error {
 	same := equality.Semantic.DeepEqual(s.status, s.written.source) && (s.release == nil || equality.Semantic.DeepEqual(s.release.Status, s.written.release))
 	if !same {
+		if err := failpoint.Hit(ctx, "gitsource.status.before"); err != nil {
+			return err
+		}
 		_, _, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, txn.CommitOptions{Epoch: s.engine.applier.Epoch},
 			func(view txn.View) ([]txn.Change, error) { return s.statusChanges(view), nil })
 		if err != nil {
 			return fmt.Errorf("write status: %w", err)
+		}
+		if err := failpoint.Hit(ctx, "gitsource.status.after"); err != nil {
+			return err
 		}
 		s.written.source = *s.status.DeepCopy()
 		if s.release != nil {

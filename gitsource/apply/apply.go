@@ -42,6 +42,8 @@ type Job struct {
 	// commit's own objects, such as its Release; nil for none. They must not
 	// touch an object of the plan.
 	Along func(view txn.View, p *plan.Plan, stage, stages int) []txn.Change
+	// Writing is called before a stage is written; it may be nil.
+	Writing func(*plan.Stage)
 	// Done is called after each stage.
 	Done func(Stage)
 	// Release gives the notes by which another source's inventory lets objects
@@ -229,6 +231,9 @@ func (a *Applier) stage(ctx context.Context, view txn.View, job *Job, p *plan.Pl
 	if len(notes) > 0 || writes(result.Outcomes) {
 		if err := failpoint.Hit(ctx, "gitsource.commit.before"); err != nil {
 			return err
+		}
+		if job.Writing != nil {
+			job.Writing(&stage)
 		}
 		if done, err = a.Txn.Commit(ctx, result, txn.CommitOptions{Epoch: a.Epoch, Notes: notes}); err != nil {
 			return fmt.Errorf("commit: %w", err)

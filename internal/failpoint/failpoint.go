@@ -101,6 +101,17 @@ func Set(point, what string) (clear func(), err error) {
 	}), nil
 }
 
+// Hits tells how often a point has been come to since it was switched on; 0
+// when it is off.
+func Hits(point string) int64 {
+	mu.Lock()
+	defer mu.Unlock()
+	if a := points[point]; a != nil {
+		return a.hits.Load()
+	}
+	return 0
+}
+
 // FromEnvironment switches on what HEADWAY_FAILPOINTS names. main calls it
 // once, before any component starts.
 func FromEnvironment() error {

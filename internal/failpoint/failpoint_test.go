@@ -23,7 +23,13 @@ func TestHit(t *testing.T) {
 	if err := failpoint.Hit(t.Context(), "elsewhere"); err != nil {
 		t.Fatalf("another point: %v", err)
 	}
+	if n := failpoint.Hits("here"); n != 2 {
+		t.Fatalf("the point was hit %d times, want 2", n)
+	}
 	clear()
+	if n := failpoint.Hits("here"); n != 0 {
+		t.Fatalf("a point that is off was hit %d times", n)
+	}
 	if err := failpoint.Hit(t.Context(), "here"); err != nil {
 		t.Fatalf("cleared point: %v", err)
 	}
