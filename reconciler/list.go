@@ -10,6 +10,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/endpointslice"
 	"github.com/headway-sh/headway/reconciler/endpointslicemirroring"
 	"github.com/headway-sh/headway/reconciler/garbagecollector"
+	"github.com/headway-sh/headway/reconciler/job"
 	"github.com/headway-sh/headway/reconciler/namespace"
 	"github.com/headway-sh/headway/reconciler/nodecidr"
 	"github.com/headway-sh/headway/reconciler/nodelife"
@@ -20,6 +21,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/serviceaccount"
 	"github.com/headway-sh/headway/reconciler/servicecidr"
 	"github.com/headway-sh/headway/reconciler/storageprotection"
+	"github.com/headway-sh/headway/reconciler/ttlafterfinished"
 )
 
 // entry is one controller of the list.
@@ -53,6 +55,8 @@ var list = []entry{
 	{"deployment", deployment.Name, plain(deployment.New)},
 	{"replicaset", replicaset.Name, plain(replicaset.New)},
 	{"replicationcontroller", replicaset.ControllersName, plain(replicaset.Controllers.New)},
+	{"job", job.Name, plain(job.New)},
+	{"ttlafterfinished", ttlafterfinished.Name, plain(ttlafterfinished.New)},
 	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
 	{"endpointslicemirroring", endpointslicemirroring.Name, plain(endpointslicemirroring.New)},
 	{"endpoints", endpoints.Name, plain(endpoints.New)},

@@ -19,9 +19,14 @@ func Victims(pods []*corev1.Pod, n int, perNode map[string]int, now time.Time) [
 	if n >= len(pods) {
 		return pods
 	}
+	return Ranked(pods, perNode, now)[:max(n, 0)]
+}
+
+// Ranked returns the pods in the order in which they are to go.
+func Ranked(pods []*corev1.Pod, perNode map[string]int, now time.Time) []*corev1.Pod {
 	ranked := slices.Clone(pods)
 	slices.SortStableFunc(ranked, func(a, b *corev1.Pod) int { return compare(a, b, perNode, now) })
-	return ranked[:max(n, 0)]
+	return ranked
 }
 
 // compare is negative when a is to go before b.
