@@ -18,6 +18,7 @@ import (
 	"github.com/headway-sh/headway/gitsource/drift"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
+	"github.com/headway-sh/headway/gitsource/repo"
 )
 
 // answer fills in the status of a Plan object.
@@ -33,7 +34,7 @@ func (s *source) answer(ctx context.Context, name string) error {
 		if p.Labels[labelPreview] == s.name {
 			return nil, nil // which is kept elsewhere
 		}
-		status, err := s.preview(ctx, view, p.Spec.Ref, true)
+		status, _, err := s.preview(ctx, view, p.Spec.Ref, true)
 		if err != nil {
 			return nil, err
 		}
@@ -59,11 +60,11 @@ func (s *source) withCondition(status *v1alpha1.PlanStatus) *v1alpha1.PlanStatus
 // all, every object of it is compared with the live one, otherwise those only
 // that are written down in another way than what is applied. Nothing is
 // written.
-func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitReference, all bool) (*v1alpha1.PlanStatus, error) {
+func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitReference, all bool) (*v1alpha1.PlanStatus, *grounds, error) {
 	out := &v1alpha1.PlanStatus{Base: s.status.AppliedCommit, Revision: strconv.FormatInt(view.Revision(), 10)}
-	fail := func(err error) (*v1alpha1.PlanStatus, error) {
+	fail := func(err error) (*v1alpha1.PlanStatus, *grounds, error) {
 		out.Problems = []v1alpha1.Problem{{Message: err.Error()}}
-		return out, nil
+		return out, nil, nil
 	}
 	if s.follower.err != nil {
 		return fail(s.follower.err)
@@ -78,27 +79,45 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return fail(err)
 	}
 	if out.Frozen, out.Problems, err = s.wouldWait(ctx, commit); err != nil || len(out.Problems) > 0 {
-		return out, err
+		return out, nil, err
 	}
 	// A renderer of its own: the source's remembers the applied commit.
 	renderer := s.planner(name, view)
 	set, problems, err := renderer.Render(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(problems) > 0 {
 		out.Problems = problems[:min(len(problems), maxProblems)]
-		return out, nil
+		return out, nil, nil
 	}
+	p, err := s.planSet(ctx, view, candidate{commit: commit, set: set, ref: name, all: all}, out)
+	if err != nil || p == nil || out.Approval == "" {
+		return out, nil, err
+	}
+	return out, &grounds{Commit: out.Commit, Digest: out.Digest, Objects: trim(p.Grounds(s.engine.cfg.Key, view), set.Redact)}, nil
+}
+
+// candidate is a rendered commit that is planned as if the source followed it.
+type candidate struct {
+	commit *repo.Commit
+	set    *render.Set
+	ref    string
+	all    bool
+}
+
+// planSet plans a rendered commit and fills in the status of a Plan; it gives
+// the plan, or nil when the status has problems.
+func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v1alpha1.PlanStatus) (*plan.Plan, error) {
 	p := plan.Make(plan.Input{
-		Source: s.name, Spec: &s.object.Spec, Ref: name, Set: set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper,
-		Consents: commit.Trailers(TrailerAllowDelete), Owner: s.holder, All: all,
+		Source: s.name, Spec: &s.object.Spec, Ref: c.ref, Set: c.set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper,
+		Consents: c.commit.Trailers(TrailerAllowDelete), Owner: s.holder, All: c.all,
 		Yields: s.yields, Wanted: s.wantedSince(0),
-		Leave: s.leaving(out.Commit != s.status.AppliedCommit),
+		Leave: s.leaving(c.commit.ID.String() != s.status.AppliedCommit),
 	})
 	if len(p.Problems) > 0 {
 		out.Problems = p.Problems[:min(len(p.Problems), maxProblems)]
-		return out, nil
+		return nil, nil
 	}
 	changes, refs := apply.WithHooks(view, s.name, p) // later stages stand on earlier ones
 	result, err := s.engine.cfg.Txn.Plan(ctx, view, s.engine.cfg.Identity, txn.DryRun(changes))
@@ -113,11 +132,19 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return nil, err
 	}
 	out.Digest = p.Digest(s.engine.cfg.Key, view)
-	s.judge(out, p, set, result, want)
+	s.judge(out, p, c.set, result, want)
 	s.moves(out, p)
 	out.Summary.Unchanged += p.Counts.Unchanged
 	out.Impact = plan.Impact(view, result.Outcomes)
-	return out, nil
+	if len(out.Problems) > 0 {
+		return nil, nil
+	}
+	asked := consent{why: wanting(&s.object.Spec.Approval, p, out, result.Outcomes)}
+	if asked.why != "" {
+		asked.given = s.approvalOf(view, out.Digest)
+		out.Approval = asked.String()
+	}
+	return p, nil
 }
 
 // judge adds the API server's outcomes to a preview; want are the objects that

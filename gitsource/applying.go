@@ -1,6 +1,7 @@
 package gitsource
 
 import (
+	"cmp"
 	"context"
 	"maps"
 
@@ -34,6 +35,11 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 			Leave: s.leaving(!current), Back: aim.back(), InPlace: current,
 		},
 	}
+	if s.asksConsent(c.ID, aim, current) {
+		job.Permit = func(ctx context.Context, view txn.View) error {
+			return s.permit(ctx, view, candidate{commit: c, set: set, ref: s.status.ObservedRef})
+		}
+	}
 	job.Release = s.engine.release
 	job.Writing = func(stage *plan.Stage) { s.engine.owners.expect(s.name, stage.Changes) }
 	defer s.engine.owners.expect(s.name, nil)
@@ -66,7 +72,7 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	default:
 		job.Along = s.along
 	}
-	s.hooks.pre = false
+	s.hooks.pre, s.approving.granted = false, ""
 	if !current && !aim.back() {
 		if err := s.before(ctx, job); err != nil {
 			return err
@@ -75,6 +81,9 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	if err := s.engine.applier.Apply(ctx, job); err != nil {
 		s.restoreNotes(written)
 		return err
+	}
+	if job.Permit != nil {
+		s.permitted()
 	}
 	if aim.quarantined == nil && s.release != nil && s.release.Status.AppliedTime == nil {
 		s.release.Status.AppliedTime = s.stamp()
@@ -135,7 +144,7 @@ func (s *source) along(view txn.View, p *plan.Plan, stage, stages int) []txn.Cha
 	if stage == 1 {
 		st.Summary = p.Counts
 		st.Outcomes = outcomes(view, p)
-		st.PlanDigest = p.Digest(s.engine.cfg.Key, view)
+		st.PlanDigest = cmp.Or(s.approving.granted, p.Digest(s.engine.cfg.Key, view))
 	}
 	return s.statusChanges(view)
 }

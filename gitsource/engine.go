@@ -197,7 +197,11 @@ func (e *Engine) observe(w txn.Write) {
 	}
 	switch w.Ref.Resource {
 	case gitSources:
-		if w.Subresource != "status" {
+		switch w.Subresource {
+		case "status":
+		case v1alpha1.SubresourceApproval:
+			e.told(w.Ref.Name, func(p *pending) { p.approved = true })
+		default:
 			e.override(w)
 			e.touch(w.Ref.Name)
 		}

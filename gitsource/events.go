@@ -20,7 +20,7 @@ type recorded struct {
 }
 
 // standing reasons keep commits back until something else happens.
-var standing = map[string]bool{"Suspended": true, "Frozen": true, "Held": true, "Waiting": true, "Pinned": true}
+var standing = map[string]bool{"Suspended": true, "Frozen": true, "Held": true, "Waiting": true, "Pinned": true, reasonApproval: true}
 
 // current is what there is to tell now.
 func (s *source) current() recorded {
@@ -47,7 +47,7 @@ func (s *source) recordedBefore(view txn.View) recorded {
 // recordEvents tells of what the API has been told since the last time.
 func (s *source) recordEvents() {
 	m, now := s.engine.cfg.Metrics, s.current()
-	m.is(s.name, len(s.inventory.Entries), s.status.Health == v1alpha1.HealthHealthy, s.suspended())
+	m.is(s.name, len(s.inventory.Entries), s.status.Health == v1alpha1.HealthHealthy, s.suspended(), s.status.Awaits != nil)
 	before := s.recorded
 	s.recorded = now
 	if now.frozen != before.frozen && now.frozen != "" {

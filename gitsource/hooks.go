@@ -57,6 +57,15 @@ func (s *source) before(ctx context.Context, job apply.Job) error {
 	if !slices.ContainsFunc(job.Set.Objects, isHook) {
 		return nil
 	}
+	if job.Permit != nil { // hooks do something, too
+		view, err := s.engine.cfg.Txn.View(ctx)
+		if err != nil {
+			return fmt.Errorf("view: %w", err)
+		}
+		if err := job.Permit(ctx, view); err != nil {
+			return err
+		}
+	}
 	st := &s.release.Status
 	if commit := s.release.Spec.Commit; s.hooks.commit != commit || unfinishedRun(st.Hooks, v1alpha1.HookPre) != nil {
 		p, err := s.engine.applier.Check(ctx, job)

@@ -53,7 +53,7 @@ func NewMetrics() *Metrics {
 			Name: "headway_gitsource_drifts_total", Help: "Writes by others to what git says.",
 		}, label),
 		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "headway_gitsource_state", Help: "1 for each of healthy and suspended that a source is, else 0.",
+			Name: "headway_gitsource_state", Help: "1 for each of healthy, suspended and awaiting-approval that a source is, else 0.",
 		}, []string{"source", "state"}),
 		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "headway_gitsource_objects", Help: "Objects in the cluster that are a source's.",
@@ -108,9 +108,9 @@ func (m *Metrics) reached(source string, r *v1alpha1.Release) {
 func (m *Metrics) drifted(source string) { m.drifts.WithLabelValues(source).Inc() }
 
 // is notes how a source is now.
-func (m *Metrics) is(source string, objects int, healthy, suspended bool) {
+func (m *Metrics) is(source string, objects int, healthy, suspended, awaiting bool) {
 	m.objects.WithLabelValues(source).Set(float64(objects))
-	for state, is := range map[string]bool{"healthy": healthy, "suspended": suspended} {
+	for state, is := range map[string]bool{"healthy": healthy, "suspended": suspended, "awaiting-approval": awaiting} {
 		value := 0.0
 		if is {
 			value = 1

@@ -116,6 +116,12 @@ func (s *source) happened() map[string]notify.Message {
 		switch event := v1alpha1.NotificationEvent(ready.Reason); event {
 		case v1alpha1.NotifyHeld, v1alpha1.NotifyFrozen:
 			tell(event, s.status.ObservedCommit, s.status.ObservedCommit, ready.Message, s.problems)
+		case v1alpha1.NotifyWaiting, reasonApproval:
+			key := s.status.ObservedCommit
+			if a := s.status.Awaits; a != nil {
+				key += " " + a.Digest
+			}
+			tell(v1alpha1.NotifyWaiting, key, s.status.ObservedCommit, ready.Message, nil)
 		case v1alpha1.NotifySuspended:
 			tell(event, ready.Message, "", ready.Message, nil)
 		}

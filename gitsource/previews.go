@@ -40,6 +40,7 @@ type planned struct {
 	base       string
 	generation int64
 	status     v1alpha1.PlanStatus
+	grounds    *grounds // nil for what needs no approval
 }
 
 // due is when the previews are to be looked at because of the cluster; zero
@@ -88,11 +89,11 @@ func (s *source) lookAtPreviews(ctx context.Context) error {
 		if !stale && was.tip == tip && was.base == s.status.AppliedCommit && was.generation == s.object.Generation {
 			continue
 		}
-		status, err := s.keepPlan(ctx, ref)
+		status, grounds, err := s.keepPlan(ctx, ref)
 		if err != nil {
 			return err
 		}
-		s.previews.planned[ref] = planned{tip: tip, base: s.status.AppliedCommit, generation: s.object.Generation, status: *status}
+		s.previews.planned[ref] = planned{tip: tip, base: s.status.AppliedCommit, generation: s.object.Generation, status: *status, grounds: grounds}
 	}
 	if stale || s.previews.at.IsZero() {
 		s.previews.stale, s.previews.at = false, now
@@ -164,12 +165,13 @@ func (s *source) dropPreviews(ctx context.Context, view txn.View, tips map[strin
 }
 
 // keepPlan brings the Plan of a reference up to date.
-func (s *source) keepPlan(ctx context.Context, ref string) (*v1alpha1.PlanStatus, error) {
+func (s *source) keepPlan(ctx context.Context, ref string) (*v1alpha1.PlanStatus, *grounds, error) {
 	name := previewName(s.name, ref)
 	var status *v1alpha1.PlanStatus
+	var grounds *grounds
 	_, _, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, txn.CommitOptions{Epoch: s.engine.applier.Epoch}, func(view txn.View) ([]txn.Change, error) {
 		var err error
-		if status, err = s.preview(ctx, view, v1alpha1.GitReference{Name: ref}, false); err != nil {
+		if status, grounds, err = s.preview(ctx, view, v1alpha1.GitReference{Name: ref}, false); err != nil {
 			return nil, err
 		}
 		at := txn.Ref{Resource: plans, Name: name}
@@ -193,9 +195,9 @@ func (s *source) keepPlan(ctx context.Context, ref string) (*v1alpha1.PlanStatus
 		return append(changes, s.write(txn.Update, at, "status", p)), nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("plan %s: %w", ref, err)
+		return nil, nil, fmt.Errorf("plan %s: %w", ref, err)
 	}
-	return status, nil
+	return status, grounds, nil
 }
 
 // samePlan tells whether two statuses say the same about the same commit.
@@ -227,7 +229,7 @@ func (s *source) planReports() []report.Plan {
 	for ref, p := range s.previews.planned {
 		st := p.status
 		out = append(out, report.Plan{
-			Ref: ref, Commit: s.commitLine(st.Commit), Base: st.Base, Digest: st.Digest, Summary: st.Summary.String(), Impact: st.Impact,
+			Ref: ref, Commit: s.commitLine(st.Commit), Base: st.Base, Digest: st.Digest, Summary: st.Summary.String(), Impact: st.Impact, Approval: st.Approval,
 			Outcomes: st.Outcomes, Problems: st.Problems,
 		})
 	}

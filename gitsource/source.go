@@ -67,14 +67,15 @@ type source struct {
 	told      time.Time // when the status last said what is not healthy
 	untold    bool      // it has to be said anew
 
-	frozen  freezing
-	waiting *apply.Waiting // nil while no wave waits
-	hooks   hooks
-	blocked bool               // the commit is held for objects of others
-	rivals  []v1alpha1.Problem // others that ask for objects of this one
-	remains []v1alpha1.Problem // objects that are left for others
-	seen    int64              // when the newest commit was, by claims.tick
-	owed    bool               // everything is to be compared once the commit is applied
+	frozen    freezing
+	approving approving
+	waiting   *apply.Waiting // nil while no wave waits
+	hooks     hooks
+	blocked   bool               // the commit is held for objects of others
+	rivals    []v1alpha1.Problem // others that ask for objects of this one
+	remains   []v1alpha1.Problem // objects that are left for others
+	seen      int64              // when the newest commit was, by claims.tick
+	owed      bool               // everything is to be compared once the commit is applied
 
 	status   v1alpha1.GitSourceStatus
 	release  *v1alpha1.Release // of the newest commit that was tried
@@ -176,6 +177,9 @@ func (s *source) load(ctx context.Context) error {
 	if s.records, err = drift.Load(notes); err != nil {
 		return err
 	}
+	if err := s.loadGrounds(ctx); err != nil {
+		return err
+	}
 	view, err := db.View(ctx)
 	if err != nil {
 		return fmt.Errorf("view: %w", err)
@@ -190,6 +194,7 @@ func (s *source) load(ctx context.Context) error {
 func (s *source) remember(view txn.View) {
 	if o, ok := view.Get(txn.Ref{Resource: gitSources, Name: s.name}); ok {
 		s.status = *o.(*v1alpha1.GitSource).Status.DeepCopy()
+		s.status.Approvals = nil // which others write
 		s.written.source = *s.status.DeepCopy()
 	}
 	if s.inventory.Head.Commit == "" {
@@ -244,7 +249,11 @@ func (s *source) step(ctx context.Context, p pending) error {
 	s.ruled = now
 	thawed, compare := s.thawed(now)
 	p.all = p.all || compare
-	if p.object != nil || p.opened || p.refs || p.all || p.forgiven != nil || due || woken || thawed || s.passable(ctx) || s.hooksDue(p.hooks) || moved {
+	if p.approved {
+		err = s.keepGrounds(ctx)
+		clear(s.previews.planned) // which say who has approved them
+	}
+	if err == nil && (p.object != nil || p.opened || p.refs || p.approved || s.approving.isDue(now) || p.all || p.forgiven != nil || due || woken || thawed || s.passable(ctx) || s.hooksDue(p.hooks) || moved) {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -258,7 +267,8 @@ func (s *source) step(ctx context.Context, p pending) error {
 		}
 	}
 	s.previews.note(p.writes, p.all)
-	if err == nil && (p.refs || p.opened || p.object != nil || p.all || due || s.previews.isDue(now)) {
+	s.approving.stale = s.approving.stale || s.previews.stale
+	if err == nil && (p.refs || p.approved || p.opened || p.object != nil || p.all || due || s.previews.isDue(now)) {
 		err = s.lookAtPreviews(ctx)
 	}
 	if err == nil {
@@ -326,6 +336,7 @@ func (s *source) next() time.Duration {
 	sooner(s.retryAt)
 	sooner(s.rules.Next(s.now()))
 	sooner(s.previews.due())
+	sooner(s.approving.due())
 	sooner(s.reverting.at)
 	sooner(s.frozen.thaw)
 	if s.untold {

@@ -163,8 +163,12 @@ func (s *source) statusChanges(view txn.View) []txn.Change {
 		changed := o.(*v1alpha1.GitSource).DeepCopy()
 		changed.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "GitSource"}
 		changed.Status = *s.status.DeepCopy()
+		changed.Status.Approvals = o.(*v1alpha1.GitSource).DeepCopy().Status.Approvals // which are written elsewhere
 		if !equality.Semantic.DeepEqual(o.(*v1alpha1.GitSource).Status, changed.Status) {
 			changes = append(changes, s.write(txn.Update, txn.Ref{Resource: gitSources, Name: s.name}, "status", changed))
+		}
+		if c := s.spent(view, changed); c != nil {
+			changes = append(changes, *c)
 		}
 	}
 	if s.release == nil {

@@ -48,6 +48,7 @@ func TestStories(t *testing.T) {
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
 		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
 		"unquarantine": (*story).deleteRelease, // of work's HEAD
+		"approve":      (*story).approve,       // USER awaited|REF [REASON]: consents to the plan of the commit that waits, or of a reference
 		"override":     (*story).override,      // USER: has work's HEAD applied in spite of windows
 		"overridden":   (*story).overridden,    // USER TEXT, says the release of work's HEAD
 		"plan":         (*story).plan,          // REF: prints what a Plan says of it

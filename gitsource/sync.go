@@ -41,6 +41,7 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	case s.tried.same(this) && !all && !(again && s.tried.again):
 		return nil // applied, or refused for what has not changed
 	}
+	s.status.Awaits = nil // or it is found out anew
 	kept := s.kept(aim)
 	commit, err := s.commit(id, kept)
 	if err != nil && aim.pinned {
@@ -106,6 +107,7 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 			s.tell(func(p *pending) { p.all = true })
 		}
 	}
+	var lacking *unapproved
 	var running *hookWait
 	var failed *hookFailure
 	switch w := apply.AsWaiting(err); {
@@ -113,6 +115,9 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 		s.wait(w)
 		return nil
 	case errors.As(err, &running):
+		return nil
+	case errors.As(err, &lacking):
+		s.awaitApproval(lacking)
 		return nil
 	case errors.As(err, &failed):
 		s.tried = this

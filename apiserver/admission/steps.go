@@ -75,6 +75,7 @@ func Steps(c Config) []write.Step {
 		nodeTokens(),
 		certificateRequester(),
 		signers(),
+		approvals(),
 		escalation(),
 		taintNewNodes(),
 		serviceAccount(),

@@ -2,9 +2,11 @@ package kinds
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -18,6 +20,12 @@ import (
 
 func gitSourceKind() *kind.Kind {
 	p := partsOf(func(o *v1alpha1.GitSource) *v1alpha1.GitSourceSpec { return &o.Spec }, func(o *v1alpha1.GitSource) *v1alpha1.GitSourceStatus { return &o.Status })
+	status := p.statusSubresource(nil)
+	status.Prepare = prepare(func(o, old *v1alpha1.GitSource) {
+		p.onlyStatus(o, old)
+		o.Status.Approvals = old.DeepCopy().Status.Approvals // which have a path of their own
+	})
+	status.Resets = append(status.Resets, "status.approvals")
 	return &kind.Kind{
 		GVK:           v1alpha1.SchemeGroupVersion.WithKind("GitSource"),
 		Plural:        "gitsources",
@@ -30,7 +38,13 @@ func gitSourceKind() *kind.Kind {
 		Default:       defaults(v1alpha1.SetDefaultsGitSource),
 		Prepare:       p.main,
 		Validate:      validate(validateGitSource),
-		Subresources:  map[string]kind.Subresource{"status": p.statusSubresource(nil)},
+		Subresources: map[string]kind.Subresource{
+			"status": status,
+			v1alpha1.SubresourceApproval: {
+				Verbs: []string{"get", "patch", "update"}, Set: approveGitSource, Prepare: p.onlyStatus, Validate: validate(v1alpha1.ValidateApprovals),
+				Get: func(o txn.Object) (txn.Object, error) { return o, nil },
+			},
+		},
 		Columns: append([]column{
 			nameColumn(), str("Revision", "The commit that is applied."), str("Suspended", "Whether commits are held back."),
 			str("Ready", "Whether the newest commit is applied."), str("Health", "Health of the applied objects."),
@@ -42,6 +56,20 @@ func gitSourceKind() *kind.Kind {
 				orUnknown(o.Status.Health), int64(o.Status.DriftCount), message, age(o, now), o.Spec.URL}
 		}),
 	}
+}
+
+// approveGitSource takes the approvals and nothing else from what is written;
+// of too many the newest stay.
+func approveGitSource(o, parameter txn.Object, _ time.Time) (txn.Object, error) {
+	written, ok := parameter.(*v1alpha1.GitSource)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("expected a GitSource, got %T", parameter))
+	}
+	c := o.DeepCopyObject().(*v1alpha1.GitSource)
+	c.ResourceVersion, c.ManagedFields = written.ResourceVersion, written.ManagedFields
+	all := written.DeepCopy().Status.Approvals
+	c.Status.Approvals = all[max(0, len(all)-v1alpha1.MaxApprovals):]
+	return c, nil
 }
 
 // validateGitSource also compiles the expressions, which the types alone
@@ -144,6 +172,9 @@ func short(commit string) string { return commit[:min(8, len(commit))] }
 func heldBack(o *v1alpha1.GitSource) string {
 	if o.Spec.Suspend == nil && o.Status.Frozen != nil {
 		return "Frozen"
+	}
+	if o.Spec.Suspend == nil && o.Status.Awaits != nil {
+		return "Approval"
 	}
 	return yesNo(o.Spec.Suspend != nil)
 }

@@ -22,7 +22,8 @@ const completionPatience = 2 * time.Second
 // completions are what a verb's first argument is.
 var completions = map[string]cobra.CompletionFunc{
 	"suspend": completed(completeSources), "resume": completed(completeSources), "sync": completed(completeSources), "tree": completed(completeSources),
-	"blame": completed(completeObjects), "adopt": completed(completeObjects), "trace": completed(completeObjects), "log": completed(completeObjects),
+	"approve": completed(completeSources),
+	"blame":   completed(completeObjects), "adopt": completed(completeObjects), "trace": completed(completeObjects), "log": completed(completeObjects),
 	"wait": completed(completeCommits), "rollback": completed(completeCommits), "diff": completed(completeCommits), "plan": completed(completeCommits),
 }
 

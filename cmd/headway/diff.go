@@ -153,6 +153,9 @@ func planResult(p *v1alpha1.Plan) printer.Result {
 		if p.Status.Frozen != "" {
 			fmt.Fprintf(w, "! %s\n", p.Status.Frozen)
 		}
+		if p.Status.Approval != "" {
+			fmt.Fprintf(w, "! %s (digest %s)\n", p.Status.Approval, p.Status.Digest)
+		}
 		outcomesText(w, p.Status.Outcomes)
 		impactText(w, p.Status.Impact)
 		_, err := fmt.Fprintf(w, "commit %.12s: %s\n", p.Status.Commit, p.Status.Summary)

@@ -109,7 +109,7 @@ func newRoot() *cobra.Command {
 	}
 	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
 	add("git", renderCommand(), vetCommand(), statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand(),
-		syncCommand(), suspendCommand(), resumeCommand(), rollbackCommand())
+		syncCommand(), suspendCommand(), resumeCommand(), rollbackCommand(), approveCommand())
 	add("git", blameCommand(), adoptCommand(), traceCommand(), treeCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), secretsEncryptCommand(), kubectlCommand())
 	return root

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/gitsource"
@@ -30,6 +31,13 @@ func engineOf(t *testing.T, api *apiserver.Server) *gitsource.Engine {
 // ends, and gives the administrator's client.
 func rooms(t *testing.T, controllers ...string) client.WithWatch {
 	t.Helper()
+	c, _ := roomsOf(t, controllers...)
+	return c
+}
+
+// roomsOf is rooms with clients of other users, too.
+func roomsOf(t *testing.T, controllers ...string) (admin client.WithWatch, as func(user string) client.Client) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	log := slog.New(slog.DiscardHandler)
 	api, err := apiserver.Start(ctx, apiserver.Config{DataDir: t.TempDir(), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Logger: log})
@@ -49,5 +57,7 @@ func rooms(t *testing.T, controllers ...string) client.WithWatch {
 		stop()
 		ok(t, <-done)
 	})
-	return peer.Client()
+	return peer.Client(), func(user string) client.Client {
+		return api.Peer(txn.Identity{Name: user, Groups: []string{"system:authenticated"}}).Client()
+	}
 }

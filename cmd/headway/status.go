@@ -139,9 +139,11 @@ func stateOfSource(o *v1alpha1.GitSource, releases []v1alpha1.Release) sourceSta
 		out.Suspend = cmp.Or(s.Reason, "yes")
 	} else if st.Frozen != nil {
 		out.Suspend = "frozen"
+	} else if st.Awaits != nil {
+		out.Suspend = "awaiting approval"
 	}
 	// Why the cluster stays where it is belongs to what everybody sees.
-	if c := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady); c != nil && (o.Spec.Suspend != nil || o.Spec.Pin != nil || st.Frozen != nil) {
+	if c := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady); c != nil && (o.Spec.Suspend != nil || o.Spec.Pin != nil || st.Frozen != nil || st.Awaits != nil) {
 		out.Held = c.Message
 	}
 	for i := range releases {

@@ -51,6 +51,9 @@ type Job struct {
 	Release func(owner string, refs []txn.Ref) []txn.Note
 	// Planned is called with each plan that is made; it may be nil.
 	Planned func(*plan.Plan)
+	// Permit is asked before anything of the commit is written, on the very View
+	// that it is planned on; its error ends the run. Nil permits everything.
+	Permit func(ctx context.Context, view txn.View) error
 	// Written is how many stages of the commit were written before.
 	Written int
 }
@@ -124,6 +127,11 @@ func (a *Applier) Apply(ctx context.Context, job Job) error {
 		}
 		if len(p.Problems) > 0 {
 			return &Refused{Problems: p.Problems, Held: p.Held, Again: p.Passing}
+		}
+		if job.Permit != nil && written == 0 {
+			if err := job.Permit(ctx, view); err != nil {
+				return err
+			}
 		}
 		if len(p.Stages) > 1 && !checked {
 			if err := a.check(ctx, view, p, job.Set); err != nil {

@@ -140,11 +140,3 @@ func shard(ref txn.Ref) uint32 {
 	}
 	return h.Sum32() % shards
 }
-
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("encode %T: %v", v, err)) // only strings and booleans
-	}
-	return b
-}

@@ -19,6 +19,9 @@ func Comment(p *Plan, cluster, source string, longest int) string {
 	} else {
 		fmt.Fprintf(w, "**%s**\n", p.Summary)
 	}
+	if p.Approval != "" {
+		fmt.Fprintf(w, "\n%s\n", code(clip(p.Approval)))
+	}
 	if i := p.Impact; i != nil {
 		w.WriteString("\n")
 		for _, r := range i.Rollouts[:min(len(i.Rollouts), 20)] {

@@ -176,6 +176,9 @@ func releasePart(w *strings.Builder, r *v1alpha1.Release) {
 	if st.StartedTime != nil || st.AppliedTime != nil {
 		row(w, "changed", st.Summary.String())
 	}
+	if a := st.Approval; a != nil {
+		row(w, "approved by", text(strings.TrimSuffix(a.By+": "+a.Reason, ": "))+" at "+moment(a.Time))
+	}
 	if st.RolledBackTo != "" {
 		row(w, "rolled back to", code(st.RolledBackTo[:min(12, len(st.RolledBackTo))]))
 	}

@@ -15,6 +15,7 @@ type Plan struct {
 	Base     string                   `json:"base,omitempty"`
 	Digest   string                   `json:"digest,omitempty"`
 	Summary  string                   `json:"summary"`
+	Approval string                   `json:"approval,omitempty"`
 	Impact   *v1alpha1.PlanImpact     `json:"impact,omitempty"`
 	Outcomes []v1alpha1.ObjectOutcome `json:"outcomes,omitempty"`
 	Problems []v1alpha1.Problem       `json:"problems,omitempty"`
@@ -49,6 +50,9 @@ func (p *Plan) pages(source string) (map[string][]byte, error) {
 		w.WriteString("\n")
 	}
 	fmt.Fprintf(w, "%s, compared with %s. Digest %s.\n", p.Summary, code(p.Base[:min(12, len(p.Base))]), code(p.Digest))
+	if p.Approval != "" {
+		fmt.Fprintf(w, "\n**%s**\n", text(capital(p.Approval)))
+	}
 	if i := p.Impact; i != nil {
 		w.WriteString("\n## Impact\n\n")
 		for _, r := range i.Rollouts {
@@ -80,6 +84,8 @@ func (p *Plan) pages(source string) (map[string][]byte, error) {
 	name := p.file(source)
 	return map[string][]byte{name + ".md": []byte(w.String()), name + ".json": append(encoded, '\n')}, nil
 }
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func outcome(w *strings.Builder, o *v1alpha1.ObjectOutcome) {
 	operation := o.Operation

@@ -51,6 +51,9 @@ func SetDefaultsGitSource(o *GitSource) {
 	if s.Drift.Policy == "" {
 		s.Drift.Policy = DriftCorrect
 	}
+	if s.Approval.Required == "" {
+		s.Approval.Required = ApprovalNever
+	}
 	if f := s.Forge; f != nil && f.Type == "" {
 		f.Type = ForgeAuto
 	}

@@ -158,6 +158,10 @@ type GitSourceSpec struct {
 	// Guards hold commits back that destroy much.
 	// +optional
 	Guards GuardsSpec `json:"guards,omitempty"`
+	// Approval says which commits wait until somebody has consented to what they
+	// would do.
+	// +optional
+	Approval ApprovalSpec `json:"approval,omitempty"`
 	// Previews says which references are planned, as pull requests are.
 	// +optional
 	Previews PreviewsSpec `json:"previews,omitempty"`
@@ -520,6 +524,15 @@ type GitSourceStatus struct {
 	// Frozen is present while windows hold the observed commit back.
 	// +optional
 	Frozen *Freeze `json:"frozen,omitempty"`
+	// Awaits is present while the observed commit waits for consent.
+	// +optional
+	Awaits *AwaitedApproval `json:"awaits,omitempty"`
+	// Approvals are the consents that were given and not used yet. They are
+	// written through the subresource "approval" only.
+	// +optional
+	// +listType=map
+	// +listMapKey=digest
+	Approvals []Approval `json:"approvals,omitempty"`
 	// Problems are what keeps the observed commit from being applied or
 	// healthy; at most 20.
 	// +optional

@@ -30,12 +30,13 @@ const (
 	NotifyHeld       NotificationEvent = "Held"
 	NotifyFrozen     NotificationEvent = "Frozen"
 	NotifySuspended  NotificationEvent = "Suspended"
+	NotifyWaiting    NotificationEvent = "Waiting"
 	NotifyDrift      NotificationEvent = "Drift"
 )
 
 // NotificationEvents are all of them.
 var NotificationEvents = []NotificationEvent{
-	NotifyHealthy, NotifyFailed, NotifyRolledBack, NotifyRefused, NotifyHeld, NotifyFrozen, NotifySuspended, NotifyDrift,
+	NotifyHealthy, NotifyFailed, NotifyRolledBack, NotifyRefused, NotifyHeld, NotifyFrozen, NotifySuspended, NotifyWaiting, NotifyDrift,
 }
 
 // Notification is who hears of what happens to a source.
@@ -49,7 +50,8 @@ type Notification struct {
 	// sent is to be signed (HMAC-SHA256 in the header X-Headway-Signature).
 	SecretRef SecretReference `json:"secretRef"`
 	// Events that are told: Healthy, Failed, RolledBack, Refused, Held, Frozen,
-	// Suspended and Drift. Empty: all of them.
+	// Suspended, Waiting (for a dependency or an approval) and Drift. Empty: all
+	// of them.
 	// +optional
 	// +listType=atomic
 	Events []NotificationEvent `json:"events,omitempty"`

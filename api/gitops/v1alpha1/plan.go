@@ -67,6 +67,9 @@ type PlanStatus struct {
 	// Frozen says what would hold the commit back now, and until when.
 	// +optional
 	Frozen string `json:"frozen,omitempty"`
+	// Approval says why the commit has to be consented to, or by whom it was.
+	// +optional
+	Approval string `json:"approval,omitempty"`
 	// Impact is what the changes set in motion.
 	// +optional
 	Impact *PlanImpact `json:"impact,omitempty"`

@@ -134,6 +134,10 @@ type ReleaseStatus struct {
 	// Override is present when somebody has had it applied in spite of windows.
 	// +optional
 	Override *Override `json:"override,omitempty"`
+	// Approval is the consent that it was applied with; absent where none was
+	// needed.
+	// +optional
+	Approval *Approval `json:"approval,omitempty"`
 	// Message is one line about the phase.
 	// +optional
 	Message string `json:"message,omitempty"`

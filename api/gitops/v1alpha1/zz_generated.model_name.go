@@ -6,6 +6,21 @@
 package v1alpha1
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Approval) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.Approval"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ApprovalSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.ApprovalSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in AwaitedApproval) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.AwaitedApproval"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ConfigMapReference) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ConfigMapReference"
 }

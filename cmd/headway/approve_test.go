@@ -1,0 +1,87 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+)
+
+// TestApprovalOnTheAPIServer: a waiting commit is applied when somebody consents
+// who may, under the name that the server knows; nobody else can make it look
+// so, and the consent is used up with the commit.
+func TestApprovalOnTheAPIServer(t *testing.T) {
+	t.Parallel()
+	c, as := roomsOf(t)
+	ctx := t.Context()
+	git := cloneOf(t, map[string]string{"one.yaml": movable})
+	sources, err := c.Watch(ctx, &v1alpha1.GitSourceList{})
+	ok(t, err)
+	defer sources.Stop()
+	ok(t, c.Create(ctx, &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}, Spec: v1alpha1.GitSourceSpec{
+		URL: git.dir, Ref: v1alpha1.GitReference{Branch: "main"}, Reports: v1alpha1.ReportsSpec{Disabled: true},
+		Approval: v1alpha1.ApprovalSpec{Required: v1alpha1.ApprovalAlways},
+	}}))
+	var o *v1alpha1.GitSource
+	until(t, sources, func(e watch.Event) bool {
+		o = e.Object.(*v1alpha1.GitSource)
+		return o.Status.Awaits != nil
+	})
+	digest := o.Status.Awaits.Digest
+	rules := func(name string, rules ...rbacv1.PolicyRule) client.Client {
+		t.Helper()
+		ok(t, c.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}))
+		ok(t, c.Create(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}, Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: name}}}))
+		return as(name)
+	}
+	on := func(resource string, verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{resource}, Verbs: verbs}
+	}
+	read := on("gitsources", "get", "list")
+	writer := rules("writer", read, on("gitsources/approval", "update"), on("gitsources/status", "update"))
+	jane := rules("jane", read, on("gitsources/approval", "update"), rbacv1.PolicyRule{
+		APIGroups: []string{v1alpha1.GroupName}, Resources: []string{"gitsources"}, ResourceNames: []string{"main"}, Verbs: []string{"approve"},
+	})
+
+	// Who may write the subresource may not consent, and the status takes none.
+	err = writeApproval(ctx, writer, "main", v1alpha1.Approval{Digest: digest}, false)
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `not permitted to approve commits of the source "main"`) {
+		t.Errorf("without the verb: %v", err)
+	}
+	ok(t, writer.Get(ctx, client.ObjectKey{Name: "main"}, o))
+	o.Status.Approvals = []v1alpha1.Approval{{Digest: digest, By: "jane"}}
+	ok(t, writer.Status().Update(ctx, o))
+	if len(o.Status.Approvals) != 0 {
+		t.Errorf("the status has taken %+v", o.Status.Approvals)
+	}
+	err = writeApproval(ctx, jane, "main", v1alpha1.Approval{Digest: "nonsense"}, false)
+	if !apierrors.IsInvalid(err) {
+		t.Errorf("nonsense: %v", err)
+	}
+	var none corev1.ConfigMap
+	if err := c.Get(ctx, client.ObjectKey{Namespace: "default", Name: "movable"}, &none); !apierrors.IsNotFound(err) {
+		t.Errorf("the waiting commit was written: %v", err)
+	}
+
+	ok(t, writeApproval(ctx, jane, "main", v1alpha1.Approval{Digest: digest, Reason: "fine", By: "somebody else"}, false))
+	until(t, sources, func(e watch.Event) bool {
+		o = e.Object.(*v1alpha1.GitSource)
+		return o.Status.AppliedCommit != ""
+	})
+	if len(o.Status.Approvals) != 0 || o.Status.Awaits != nil {
+		t.Errorf("after the commit: %+v, %+v", o.Status.Approvals, o.Status.Awaits)
+	}
+	var r v1alpha1.Release
+	ok(t, c.Get(ctx, client.ObjectKey{Name: v1alpha1.ReleaseName("main", o.Status.AppliedCommit)}, &r))
+	if a := r.Status.Approval; a == nil || a.By != "jane" || a.Reason != "fine" || a.Time.IsZero() || r.Status.PlanDigest != digest {
+		t.Errorf("the release says %+v, digest %s", a, r.Status.PlanDigest)
+	}
+}
