@@ -21,6 +21,7 @@ func controllerRevisionKind() *kind.Kind {
 		StoragePrefix: "controllerrevisions",
 		New:           func() txn.Object { return &appsv1.ControllerRevision{} },
 		NewList:       func() runtime.Object { return &appsv1.ControllerRevisionList{} },
+		Indexes:       owned(nil),
 		Validate:      validate(checkControllerRevision),
 		Columns: []column{
 			nameColumn(), str("Controller", "Controller of the object"),

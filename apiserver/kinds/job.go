@@ -39,6 +39,7 @@ func jobKind() *kind.Kind {
 		Fields: map[string]func(txn.Object) string{
 			"status.successful": text(func(o *batchv1.Job) string { return strconv.Itoa(int(o.Status.Succeeded)) }),
 		},
+		Indexes:  owned(nil),
 		Validate: validate(checkJob),
 		Warnings: warnings(func(o, old *batchv1.Job) []string {
 			p := field.NewPath("spec")

@@ -26,10 +26,9 @@ func podKind() *kind.Kind {
 		Delete:        deletePod,
 		Subresources:  podSubresources(p.onlyStatus),
 		Fields:        podFields(),
-		Indexes: map[string]func(txn.Object) []string{
-			IndexNode:       values(func(o *corev1.Pod) []string { return []string{o.Spec.NodeName} }),
-			IndexController: controllerUIDs,
-		},
+		Indexes: owned(map[string]func(txn.Object) []string{
+			IndexNode: values(func(o *corev1.Pod) []string { return []string{o.Spec.NodeName} }),
+		}),
 		Validate: validate(checkPod),
 		Warnings: warnings(podWarnings),
 		Columns:  podColumns(),

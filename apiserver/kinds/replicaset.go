@@ -44,7 +44,7 @@ func replicaSetKind() *kind.Kind {
 		Fields: map[string]func(txn.Object) string{
 			"status.replicas": text(func(o *appsv1.ReplicaSet) string { return strconv.Itoa(int(o.Status.Replicas)) }),
 		},
-		Indexes:  map[string]func(txn.Object) []string{IndexController: controllerUIDs},
+		Indexes:  owned(nil),
 		Validate: validate(checkReplicaSet),
 		Warnings: warnings(func(o, old *appsv1.ReplicaSet) []string {
 			return workloadWarnings(o, untyped(old), field.NewPath("spec", "template"), &o.Spec.Template)

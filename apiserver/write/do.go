@@ -237,7 +237,7 @@ func (s selectable) Has(field string) bool {
 	case "metadata.name", "metadata.namespace":
 		return true
 	}
-	return s.kind.Fields[field] != nil
+	return s.kind.Fields[field] != nil || s.kind.Indexes[field] != nil
 }
 
 func (s selectable) Get(field string) string {
@@ -249,6 +249,11 @@ func (s selectable) Get(field string) string {
 	}
 	if f := s.kind.Fields[field]; f != nil {
 		return f(s.object)
+	}
+	if f := s.kind.Indexes[field]; f != nil { // one that is asked for like a field has one value at most
+		if values := f(s.object); len(values) > 0 {
+			return values[0]
+		}
 	}
 	return ""
 }

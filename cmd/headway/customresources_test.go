@@ -158,7 +158,7 @@ func TestCollectorStartsWithDefinitions(t *testing.T) {
 	})
 }
 
-func ok(t *testing.T, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 )
 
 // engineOf is a git engine on an API server, under its own account.
-func engineOf(t *testing.T, api *apiserver.Server) *gitsource.Engine {
+func engineOf(t testing.TB, api *apiserver.Server) *gitsource.Engine {
 	t.Helper()
 	self := authn.ServiceAccount("kube-system", "gitsource")
 	engine, err := gitsource.New(gitsource.Config{Txn: api.Peer(self).Txn(), Mapper: api.Mapper(), Identity: self,
@@ -29,7 +29,7 @@ func engineOf(t *testing.T, api *apiserver.Server) *gitsource.Engine {
 
 // rooms runs an API server with a git engine and some controllers until the test
 // ends, and gives the administrator's client.
-func rooms(t *testing.T, controllers ...string) client.WithWatch {
+func rooms(t testing.TB, controllers ...string) client.WithWatch {
 	t.Helper()
 	c, _ := roomsOf(t, controllers...)
 	return c

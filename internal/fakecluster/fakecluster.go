@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta/testrestmapper"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/headway-sh/headway/internal/ownership"
 )
 
 // Cluster is an emulated API. The hooks may be set before the first call.
@@ -38,12 +41,16 @@ type Cluster struct {
 // New returns an emulated API that has the objects.
 func New(clk clock.PassiveClock, objects ...client.Object) *Cluster {
 	c := &Cluster{clock: clk}
-	c.WithWatch = interceptor.NewClient(fake.NewClientBuilder().
+	builder := fake.NewClientBuilder().
 		WithScheme(clientgoscheme.Scheme).
 		WithRESTMapper(testrestmapper.TestOnlyStaticRESTMapper(clientgoscheme.Scheme)).
 		WithStatusSubresource(statusKinds()...).
-		WithIndex(&corev1.Pod{}, "spec.nodeName", func(o client.Object) []string { return []string{o.(*corev1.Pod).Spec.NodeName} }).
-		Build(), interceptor.Funcs{
+		WithIndex(&corev1.Pod{}, "spec.nodeName", func(o client.Object) []string { return []string{o.(*corev1.Pod).Spec.NodeName} })
+	for _, o := range []client.Object{&corev1.Pod{}, &appsv1.ReplicaSet{}, &appsv1.ControllerRevision{}, &batchv1.Job{}} {
+		builder.WithIndex(o, ownership.Controller, func(o client.Object) []string { return ownership.ControllerOf(o) })
+		builder.WithIndex(o, ownership.Orphan, func(o client.Object) []string { return ownership.OrphanIn(o) })
+	}
+	c.WithWatch = interceptor.NewClient(builder.Build(), interceptor.Funcs{
 		Create:            c.create,
 		Update:            c.update,
 		Delete:            c.delete,

@@ -7,38 +7,69 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/internal/ownership"
 )
 
-// Objects returns those of all that the owner controls afterwards. An owner
-// that is being deleted adopts and releases nothing. adoptable (nil: all) says
-// which orphans are worth having. Writes are compared with the version read, so
-// that two owners never both get an orphan.
-func Objects[T client.Object](ctx context.Context, c client.Client, owner client.Object, kind schema.GroupVersionKind, selector labels.Selector, all []T, adoptable func(T) bool) ([]T, error) {
+// Owned reads into list the objects of its kind that the owner controls, and
+// gives them. It costs as much as there are of them.
+func Owned[T client.Object](ctx context.Context, c client.Reader, owner client.Object, list client.ObjectList) ([]T, error) {
+	return read[T](ctx, c, list, client.InNamespace(owner.GetNamespace()), client.MatchingFields{ownership.Controller: string(owner.GetUID())})
+}
+
+// Objects returns the objects of list's kind that the owner controls
+// afterwards. An owner that is being deleted adopts and releases nothing.
+// adoptable (nil: all) says which orphans are worth having. Writes are compared
+// with the version read, so that two owners never both get an orphan.
+func Objects[T client.Object](ctx context.Context, c client.Client, owner client.Object, kind schema.GroupVersionKind, selector labels.Selector, list client.ObjectList, adoptable func(T) bool) ([]T, error) {
+	// Orphans first: one that somebody else adopts meanwhile is a conflict, and
+	// one that is released meanwhile is told of by an event.
+	orphans, err := read[T](ctx, c, list.DeepCopyObject().(client.ObjectList), client.InNamespace(owner.GetNamespace()),
+		client.MatchingFields{ownership.Orphan: owner.GetNamespace()}, client.MatchingLabelsSelector{Selector: selector})
+	if err != nil {
+		return nil, err
+	}
+	owned, err := Owned[T](ctx, c, owner, list)
+	if err != nil {
+		return nil, err
+	}
 	var mine []T
 	going := owner.GetDeletionTimestamp() != nil
-	for _, o := range all {
-		controller := metav1.GetControllerOf(o)
-		matches := selector.Matches(labels.Set(o.GetLabels()))
-		switch {
-		case controller != nil && controller.UID != owner.GetUID():
-		case controller != nil && (matches || going):
+	for _, o := range owned {
+		if going || selector.Matches(labels.Set(o.GetLabels())) {
 			mine = append(mine, o)
-		case controller != nil:
-			if err := release(ctx, c, owner, o); err != nil {
-				return nil, err
-			}
-		case matches && !going && o.GetDeletionTimestamp() == nil && (adoptable == nil || adoptable(o)):
-			if err := adopt(ctx, c, owner, kind, o); err != nil {
-				return nil, err
-			}
-			mine = append(mine, o)
+		} else if err := release(ctx, c, owner, o); err != nil {
+			return nil, err
 		}
 	}
+	for _, o := range orphans {
+		if going || o.GetDeletionTimestamp() != nil || adoptable != nil && !adoptable(o) {
+			continue
+		}
+		if err := adopt(ctx, c, owner, kind, o); err != nil {
+			return nil, err
+		}
+		mine = append(mine, o)
+	}
 	return mine, nil
+}
+
+func read[T client.Object](ctx context.Context, c client.Reader, list client.ObjectList, options ...client.ListOption) ([]T, error) {
+	if err := c.List(ctx, list, options...); err != nil {
+		return nil, fmt.Errorf("list dependents: %w", err)
+	}
+	var objects []T
+	err := meta.EachListItem(list, func(o runtime.Object) error {
+		objects = append(objects, o.(T))
+		return nil
+	})
+	return objects, err
 }
 
 func adopt(ctx context.Context, c client.Client, owner client.Object, kind schema.GroupVersionKind, o client.Object) error {

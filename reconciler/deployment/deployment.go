@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,19 +39,18 @@ func New(deps controller.Deps) (controller.Runnable, error) {
 }
 
 // orphan asks the Deployments that may want a set without a controller.
-func (r *Reconciler) orphan(ctx context.Context, _, rs *appsv1.ReplicaSet) []reconcile.Request {
-	if rs == nil || metav1.GetControllerOf(rs) != nil {
+func (r *Reconciler) orphan(ctx context.Context, before, rs *appsv1.ReplicaSet) []reconcile.Request {
+	if !claim.Orphaned(before, rs) {
 		return nil
 	}
 	var all appsv1.DeploymentList
-	if err := r.Cache.List(ctx, &all, client.InNamespace(rs.Namespace)); err != nil {
+	if err := r.Cache.List(ctx, &all, client.InNamespace(rs.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		r.Logger.Warn("list deployments", "err", err)
 		return nil
 	}
 	var requests []reconcile.Request
 	for i := range all.Items {
-		selector, err := metav1.LabelSelectorAsSelector(all.Items[i].Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(rs.Labels)) {
+		if claim.Wants(all.Items[i].Spec.Selector, rs) {
 			requests = append(requests, controller.Request(&all.Items[i]))
 		}
 	}
@@ -97,15 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil || selector.Empty() {
 		return reconcile.Result{}, nil // validation refuses it; retrying cannot help
 	}
-	var list appsv1.ReplicaSetList
-	if err := r.Client.List(ctx, &list, client.InNamespace(d.Namespace)); err != nil {
-		return reconcile.Result{}, fmt.Errorf("list replica sets: %w", err)
-	}
-	all := make([]*appsv1.ReplicaSet, len(list.Items))
-	for i := range list.Items {
-		all[i] = &list.Items[i]
-	}
-	sets, err := claim.Objects(ctx, r.Client, d, kind, selector, all, nil)
+	sets, err := claim.Objects[*appsv1.ReplicaSet](ctx, r.Client, d, kind, selector, &appsv1.ReplicaSetList{}, nil)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -193,21 +183,16 @@ func (o *rollout) recreate(ctx context.Context) error {
 
 // oldPodsRun tells whether a pod of an old set has not ended yet.
 func (o *rollout) oldPodsRun(ctx context.Context) (bool, error) {
-	if len(o.old) == 0 {
-		return false, nil
-	}
-	old := map[types.UID]bool{}
 	for _, rs := range o.old {
-		old[rs.UID] = true
+		pods, err := claim.Owned[*corev1.Pod](ctx, o.Client, rs, &corev1.PodList{})
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return !podstate.IsTerminal(p) }) {
+			return true, nil
+		}
 	}
-	var pods corev1.PodList
-	if err := o.Client.List(ctx, &pods, client.InNamespace(o.d.Namespace)); err != nil {
-		return false, fmt.Errorf("list pods: %w", err)
-	}
-	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
-		owner := metav1.GetControllerOf(&p)
-		return owner != nil && old[owner.UID] && !podstate.IsTerminal(&p)
-	}), nil
+	return false, nil
 }
 
 // resized tells whether spec.replicas has changed since the active sets were

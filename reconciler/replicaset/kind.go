@@ -19,7 +19,7 @@ type Kind struct {
 	GVK  schema.GroupVersionKind
 	// Empty makes an empty object of the kind.
 	Empty func() client.Object
-	// List reads the sets of a namespace as ReplicaSets.
+	// List reads the sets of a namespace as ReplicaSets, which are shared.
 	List func(ctx context.Context, from client.Reader, namespace string) ([]*appsv1.ReplicaSet, error)
 	// Set is what an object asks for. It may share parts with the object.
 	Set func(o client.Object) *appsv1.ReplicaSet
@@ -37,7 +37,7 @@ var Sets = Kind{
 	Empty: func() client.Object { return &appsv1.ReplicaSet{} },
 	List: func(ctx context.Context, from client.Reader, namespace string) ([]*appsv1.ReplicaSet, error) {
 		var list appsv1.ReplicaSetList
-		err := from.List(ctx, &list, client.InNamespace(namespace))
+		err := from.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
 		return pointers(list.Items), err
 	},
 	Set: func(o client.Object) *appsv1.ReplicaSet { return o.(*appsv1.ReplicaSet) },
@@ -57,7 +57,7 @@ var Controllers = Kind{
 	Empty: func() client.Object { return &corev1.ReplicationController{} },
 	List: func(ctx context.Context, from client.Reader, namespace string) ([]*appsv1.ReplicaSet, error) {
 		var list corev1.ReplicationControllerList
-		err := from.List(ctx, &list, client.InNamespace(namespace))
+		err := from.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
 		sets := make([]*appsv1.ReplicaSet, len(list.Items))
 		for i := range list.Items {
 			sets[i] = fromController(&list.Items[i])

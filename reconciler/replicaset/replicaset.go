@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,8 +44,8 @@ func (k Kind) New(deps controller.Deps) (controller.Runnable, error) {
 }
 
 // orphan asks the sets that may want a pod without a controller.
-func (r *Reconciler) orphan(ctx context.Context, _, pod *corev1.Pod) []reconcile.Request {
-	if pod == nil || metav1.GetControllerOf(pod) != nil || len(pod.Labels) == 0 {
+func (r *Reconciler) orphan(ctx context.Context, before, pod *corev1.Pod) []reconcile.Request {
+	if !claim.Orphaned(before, pod) {
 		return nil
 	}
 	sets, err := r.Kind.List(ctx, r.Cache, pod.Namespace)
@@ -57,8 +55,7 @@ func (r *Reconciler) orphan(ctx context.Context, _, pod *corev1.Pod) []reconcile
 	}
 	var requests []reconcile.Request
 	for _, rs := range sets {
-		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
+		if claim.Wants(rs.Spec.Selector, pod) {
 			requests = append(requests, controller.Request(rs))
 		}
 	}
@@ -83,18 +80,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil || selector.Empty() {
 		return reconcile.Result{}, nil // validation refuses it; retrying cannot help
 	}
-	var list corev1.PodList
-	if err := r.Client.List(ctx, &list, client.InNamespace(rs.Namespace)); err != nil {
-		return reconcile.Result{}, fmt.Errorf("list pods: %w", err)
-	}
-	pods, err := claim.Objects(ctx, r.Client, self, r.Kind.GVK, selector, pointers(list.Items), podstate.IsActive)
+	pods, err := claim.Objects(ctx, r.Client, self, r.Kind.GVK, selector, &corev1.PodList{}, podstate.IsActive)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	var failure *appsv1.ReplicaSetCondition
 	var scaleErr error
 	if rs.DeletionTimestamp == nil {
-		pods, failure, scaleErr = r.scale(ctx, rs, pods, list.Items)
+		pods, failure, scaleErr = r.scale(ctx, rs, pods)
 	}
 	next, wait := status(rs.ReplicaSet, pods, failure, r.Clock.Now())
 	if r.Kind.SetStatus(self, next) {
@@ -107,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 
 // scale creates or deletes towards spec.replicas and returns the pods as they
 // are afterwards.
-func (r *Reconciler) scale(ctx context.Context, rs set, pods []*corev1.Pod, all []corev1.Pod) ([]*corev1.Pod, *appsv1.ReplicaSetCondition, error) {
+func (r *Reconciler) scale(ctx context.Context, rs set, pods []*corev1.Pod) ([]*corev1.Pod, *appsv1.ReplicaSetCondition, error) {
 	var active []*corev1.Pod
 	for _, p := range pods {
 		if podstate.IsActive(p) {
@@ -123,29 +116,53 @@ func (r *Reconciler) scale(ctx context.Context, rs set, pods []*corev1.Pod, all 
 	if surplus == 0 {
 		return pods, nil, nil
 	}
-	victims := Victims(active, min(surplus, burst), r.perNode(rs, all), r.Clock.Now())
+	perNode, err := r.perNode(ctx, rs, active, surplus)
+	if err != nil {
+		return pods, nil, err
+	}
+	victims := Victims(active, min(surplus, burst), perNode, r.Clock.Now())
 	gone, err := r.remove(ctx, rs, victims)
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p *corev1.Pod) bool { return gone[p.UID] })
 	return pods, failed("FailedDelete", err), err
 }
 
-// perNode counts the active pods of the set and its siblings by node.
-func (r *Reconciler) perNode(rs set, all []corev1.Pod) map[string]int {
-	prefix := rs.Name
-	if owner := metav1.GetControllerOf(rs); owner != nil {
-		prefix = owner.Name
-	}
+// perNode counts the active pods of the set and its siblings by node. Nobody
+// asks when all of the set's are to go.
+func (r *Reconciler) perNode(ctx context.Context, rs set, active []*corev1.Pod, surplus int) (map[string]int, error) {
 	count := map[string]int{}
-	for i := range all {
-		owner := metav1.GetControllerOf(&all[i])
-		if owner == nil || owner.Kind != r.Kind.GVK.Kind || !podstate.IsActive(&all[i]) {
-			continue
+	if surplus >= len(active) {
+		return count, nil
+	}
+	for _, p := range active {
+		count[p.Spec.NodeName]++
+	}
+	siblings, err := r.siblings(ctx, rs)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range siblings {
+		pods, err := claim.Owned[*corev1.Pod](ctx, r.Client, s, &corev1.PodList{})
+		if err != nil {
+			return nil, err
 		}
-		if owner.Name == rs.Name || strings.HasPrefix(owner.Name, prefix+"-") {
-			count[all[i].Spec.NodeName]++
+		for _, p := range pods {
+			if podstate.IsActive(p) {
+				count[p.Spec.NodeName]++
+			}
 		}
 	}
-	return count
+	return count, nil
+}
+
+// siblings are the other sets of the same controller.
+func (r *Reconciler) siblings(ctx context.Context, rs set) ([]*appsv1.ReplicaSet, error) {
+	owner := metav1.GetControllerOf(rs)
+	if owner == nil || r.Kind.GVK.Kind != Sets.GVK.Kind {
+		return nil, nil // controllers of ReplicationControllers are not ours to know
+	}
+	parent := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: rs.Namespace, UID: owner.UID}}
+	sets, err := claim.Owned[*appsv1.ReplicaSet](ctx, r.Client, parent, &appsv1.ReplicaSetList{})
+	return slices.DeleteFunc(sets, func(s *appsv1.ReplicaSet) bool { return s.UID == rs.UID }), err
 }
 
 // create makes n pods, the first alone, then twice as many each time; the

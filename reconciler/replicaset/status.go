@@ -54,7 +54,7 @@ func setFailure(s *appsv1.ReplicaSetStatus, failure *appsv1.ReplicaSetCondition,
 		if c.Type != appsv1.ReplicaSetReplicaFailure {
 			kept = append(kept, c)
 		} else if failure != nil && c.Status == failure.Status && c.Reason == failure.Reason {
-			failure.LastTransitionTime = c.LastTransitionTime
+			*failure = c // a message names another pod each time: writing it would call for the next pass
 		}
 	}
 	if failure != nil {
