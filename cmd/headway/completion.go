@@ -19,27 +19,39 @@ import (
 // completionPatience is how long a shell waits for the cluster's names.
 const completionPatience = 2 * time.Second
 
-// completions are what a verb's first argument is.
+// completions are what a verb's first argument is, by its words.
 var completions = map[string]cobra.CompletionFunc{
 	"suspend": completed(completeSources), "resume": completed(completeSources), "sync": completed(completeSources), "tree": completed(completeSources),
-	"approve": completed(completeSources),
-	"blame":   completed(completeObjects), "adopt": completed(completeObjects), "trace": completed(completeObjects), "log": completed(completeObjects),
+	"approve": completed(completeSources), "bundle create": completed(completeCommits),
+	"blame": completed(completeObjects), "adopt": completed(completeObjects), "trace": completed(completeObjects), "log": completed(completeObjects),
 	"wait": completed(completeCommits), "rollback": completed(completeCommits), "diff": completed(completeCommits), "plan": completed(completeCommits),
 }
+
+// flagCompletions are the flags with names of the cluster. Those of verbs that
+// know no cluster have the same names for other things.
+var flagCompletions = map[string]cobra.CompletionFunc{"source": completed(completeSources), "since": completed(completeCommits)}
 
 // complete gives the verbs of a command the names that the cluster has.
 func complete(root *cobra.Command) error {
 	for _, cmd := range root.Commands() {
-		if f := completions[cmd.Name()]; f != nil {
+		if f := completions[strings.TrimPrefix(cmd.CommandPath(), "headway ")]; f != nil {
 			cmd.ValidArgsFunction = f
 		}
-		if cmd.Flags().Lookup("source") == nil || cmd.Name() == "render" || cmd.Name() == "vet" {
+		if err := complete(cmd); err != nil {
+			return err
+		}
+		if cmd.Name() == "render" || cmd.Name() == "vet" {
 			continue // whose --source is a file
 		}
-		if err := cmd.RegisterFlagCompletionFunc("source", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-			return completed(completeSources)(cmd, nil, word)
-		}); err != nil {
-			return err
+		for name, f := range flagCompletions {
+			if cmd.LocalFlags().Lookup(name) == nil {
+				continue
+			}
+			if err := cmd.RegisterFlagCompletionFunc(name, func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+				return f(cmd, nil, word)
+			}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/headway-sh/headway/internal/printer"
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
@@ -163,9 +162,7 @@ func listImages(cmd *cobra.Command, r *containerd.Runtime, format printer.Format
 			if digest := strings.TrimPrefix(id, "sha256:"); !wide {
 				id = digest[:min(len(digest), 12)]
 			}
-			size := resource.NewQuantity(one.Size, resource.BinarySI)
-			size.RoundUp(resource.Mega)
-			cells = append(cells, []string{one.Name, id, size.String()})
+			cells = append(cells, []string{one.Name, id, byteCount(one.Size)})
 		}
 		return printer.Rows(w, cells)
 	}

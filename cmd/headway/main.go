@@ -12,6 +12,7 @@ import (
 	"syscall"
 	_ "time/tzdata" // CronJobs name time zones, also where no list of them is installed
 
+	containerdlog "github.com/containerd/log"
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
@@ -72,6 +73,9 @@ func quietLibraries() {
 	log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	ctrllog.SetLogger(log)
 	klog.SetLogger(log)
+	if err := containerdlog.SetLevel("error"); err != nil {
+		slog.Error("containerd's library stays as loud as it is", "err", err)
+	}
 }
 
 // status prints an error for the person and gives the exit status.
@@ -110,7 +114,7 @@ func newRoot() *cobra.Command {
 	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
 	add("git", renderCommand(), vetCommand(), statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand(),
 		syncCommand(), suspendCommand(), resumeCommand(), rollbackCommand(), approveCommand())
-	add("git", blameCommand(), adoptCommand(), traceCommand(), treeCommand())
+	add("git", blameCommand(), adoptCommand(), traceCommand(), treeCommand(), bundleCommand())
 	add("admin", imageCommand(), tokenCommand(), userCommand(), secretsEncryptCommand(), kubectlCommand())
 	return root
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,12 +20,15 @@ import (
 	"github.com/headway-sh/headway/examples/hello"
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/internal/printer"
+	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
 )
 
 // upOptions are the flags of `headway up`: the server's and two more.
 type upOptions struct {
 	server  serverOptions
 	images  string
+	bundle  string
+	trust   trustFlags
 	timeout time.Duration
 }
 
@@ -37,8 +41,9 @@ func upCommand() *cobra.Command {
 
 It runs as a systemd unit, or where there is no systemd under a supervisor of
 its own, and goes on after a reboot or a crash. Without --repo it follows a new
-bare repository with an example in it. Run again with other flags, it is
-started anew with those; containers go on meanwhile.`,
+bare repository with an example in it, or with --bundle the commit in that file.
+Run again with other flags, it is started anew with those; containers go on
+meanwhile.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return up(cmd, o)
@@ -47,6 +52,8 @@ started anew with those; containers go on meanwhile.`,
 	logFlags(cmd)
 	o.server.flags(cmd.Flags())
 	cmd.Flags().StringVar(&o.images, "images", besideProgram("images"), "directory with image archives (*.tar) to load first")
+	cmd.Flags().StringVar(&o.bundle, "bundle", "", "file of headway bundle create to start with, where there is no network")
+	o.trust.add(cmd)
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait for the cluster to work")
 	return cmd
 }
@@ -70,6 +77,11 @@ func up(cmd *cobra.Command, o upOptions) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
 	progress := printer.NewProgress(cmd.ErrOrStderr(), os.Getenv)
+	b, err := o.readBundle(ctx, progress)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = b.close() }() // a scratch directory
 	files := serviceFiles{o.server.dataDir}
 	if err := os.MkdirAll(files.data, 0o711); err != nil { //nolint:gosec // the repository in it is for others too
 		return err
@@ -85,11 +97,13 @@ func up(cmd *cobra.Command, o upOptions) error {
 	if err := portFree(ctx, o.server.bind, o.server.port); err != nil {
 		return err
 	}
-	if err := o.followExample(progress); err != nil {
-		return err
+	if b == nil {
+		if err := o.followExample(progress); err != nil {
+			return err
+		}
 	}
 	if o.server.enabled("agent") {
-		if err := o.loadImages(ctx, progress); err != nil {
+		if err := o.loadImages(ctx, b, progress); err != nil {
 			return err
 		}
 	}
@@ -100,7 +114,11 @@ func up(cmd *cobra.Command, o upOptions) error {
 	if err := service.Start(ctx); err != nil {
 		return err
 	}
-	if err := waitUp(ctx, &o.server, progress); err != nil {
+	err = o.takeBundle(ctx, b, progress)
+	if err == nil {
+		err = waitUp(ctx, &o.server, progress)
+	}
+	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = exitCode{exitTimeout, fmt.Errorf("the cluster does not work after %s: %w", o.timeout, err)}
 		}
@@ -119,9 +137,14 @@ func portFree(ctx context.Context, address string, port uint16) error {
 	return l.Close()
 }
 
-// followExample makes the repository when none is named.
+// followExample makes the repository when none is named, and none has come with
+// a bundle.
 func (o *upOptions) followExample(progress *printer.Progress) error {
 	if o.server.repo != "" {
+		return nil
+	}
+	if _, err := os.Stat(o.bundled()); err == nil {
+		progress.Done("source %s goes on with the repository %s", mainSourceName, o.bundled())
 		return nil
 	}
 	o.server.repo = filepath.Join(o.server.dataDir, "repos", "cluster.git")
@@ -137,9 +160,9 @@ func (o *upOptions) followExample(progress *printer.Progress) error {
 
 // loadImages gives the node's containerd what lies in the images directory,
 // before the first pod asks for it.
-func (o *upOptions) loadImages(ctx context.Context, progress *printer.Progress) error {
+func (o *upOptions) loadImages(ctx context.Context, b *readBundle, progress *printer.Progress) error {
 	archives, err := filepath.Glob(filepath.Join(o.images, "*.tar*"))
-	if err != nil || len(archives) == 0 {
+	if err != nil || len(archives) == 0 && b.without() {
 		return err
 	}
 	n, err := nodeTools(o.server.dataDir, o.server.runtimeEndpoint, o.server.cgroup).openRuntime(ctx, true)
@@ -156,7 +179,13 @@ func (o *upOptions) loadImages(ctx context.Context, progress *printer.Progress) 
 			progress.Done("loaded image %s", name)
 		}
 	}
-	return nil
+	if b.without() {
+		return nil
+	}
+	if err := hasNeeds(ctx, b, n); err != nil {
+		return err
+	}
+	return loadInto(ctx, b, []*containerd.Runtime{n}, progress)
 }
 
 // writeServerConfig writes the flags that were given, as the server's --config.
@@ -207,7 +236,7 @@ repository   %s
 logs         %s
 
 Go on with:
-`, config, o.server.repo, s.Logs())
+`, config, cmp.Or(o.server.repo, o.bundled()), s.Logs())
 	if err != nil {
 		return err
 	}

@@ -55,9 +55,8 @@ func (r *Repository) Unbundle(ctx context.Context, path string) (moved bool, err
 		return false, fmt.Errorf("open bundle: %w", err)
 	}
 	defer f.Close()
-	limits := DefaultLimits
 	reader := bufio.NewReaderSize(f, maxBundleLine)
-	b, err := readBundle(reader, limits.Refs)
+	b, err := readBundle(reader, DefaultLimits.Refs)
 	if err != nil {
 		return false, fmt.Errorf("bundle %s: %w", path, err)
 	}
@@ -67,22 +66,43 @@ func (r *Repository) Unbundle(ctx context.Context, path string) (moved bool, err
 	}
 	wanted := maps.Clone(have) // a bundle of some branches says nothing about others
 	maps.Copy(wanted, b.refs)
-	if !b.news(have) {
-		return r.moveRefs(have, wanted, b.advertised())
-	}
-	if err := r.meets(b.needs); err != nil {
-		return false, fmt.Errorf("bundle %s: %w", path, err)
-	}
-	fresh, err := r.storeThinPack(ctx, reader, limits)
-	if err != nil {
-		return false, fmt.Errorf("bundle %s: %w", path, err)
-	}
-	for _, id := range b.refs {
-		if err := r.complete(ctx, id, fresh); err != nil {
+	if b.news(have) {
+		if err := r.storeBundle(ctx, reader, b); err != nil {
 			return false, fmt.Errorf("bundle %s: %w", path, err)
 		}
 	}
 	return r.moveRefs(have, wanted, b.advertised())
+}
+
+// StoreBundle takes in the objects of a bundle, whole or not at all, and gives
+// the branches and tags that it names. None of the repository's is moved.
+func (r *Repository) StoreBundle(ctx context.Context, from io.Reader) (map[string]ID, error) {
+	reader := bufio.NewReaderSize(from, maxBundleLine)
+	b, err := readBundle(reader, DefaultLimits.Refs)
+	if err == nil {
+		err = r.storeBundle(ctx, reader, b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read history: %w", err)
+	}
+	return b.refs, nil
+}
+
+// storeBundle takes in the pack behind a bundle's header.
+func (r *Repository) storeBundle(ctx context.Context, pack io.Reader, b *bundle) error {
+	if err := r.meets(b.needs); err != nil {
+		return err
+	}
+	fresh, err := r.storeThinPack(ctx, pack, DefaultLimits)
+	if err != nil {
+		return err
+	}
+	for _, id := range b.refs {
+		if err := r.complete(ctx, id, fresh); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readBundle reads the header and leaves the reader at the pack.

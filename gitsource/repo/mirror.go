@@ -41,6 +41,26 @@ func OpenMirror(dir string) (*Repository, error) {
 	return Open(dir)
 }
 
+// OpenScratch makes a repository in an empty directory that borrows all objects
+// of another one, which may be nil: what is stored there is gone with the
+// directory, and the other one has not changed.
+func OpenScratch(dir string, from *Repository) (*Repository, error) {
+	if from != nil {
+		info := filepath.Join(dir, "objects", "info")
+		if err := os.MkdirAll(info, 0o700); err != nil {
+			return nil, fmt.Errorf("make scratch repository: %w", err)
+		}
+		lender, err := filepath.Abs(filepath.Join(from.commonDir, "objects"))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(info, "alternates"), []byte(lender+"\n"), 0o600)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make scratch repository: %w", err)
+		}
+	}
+	return OpenMirror(dir)
+}
+
 // removeEmpty removes the directories that a removed reference leaves: they
 // would be in the way of a reference of that name.
 func (r *Repository) removeEmpty(name string) {
@@ -136,7 +156,11 @@ func (r *Repository) wholeTree(ctx context.Context, id ID, fresh func(ID) bool, 
 }
 
 func (r *Repository) has(id ID) error {
-	if err := r.storage.HasEncodedObject(plumbing.Hash(id)); err != nil {
+	if r.storage.HasEncodedObject(plumbing.Hash(id)) == nil {
+		return nil
+	}
+	// What lies in a repository that this one borrows from is read only.
+	if _, _, err := r.read(plumbing.AnyObject, id, MaxBlob); err != nil && !errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("%s is missing", id)
 	}
 	return nil

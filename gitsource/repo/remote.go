@@ -184,6 +184,9 @@ func mirrored(name string) bool {
 		strings.HasPrefix(name, "refs/pull/") || strings.HasPrefix(name, "refs/merge-requests/")
 }
 
+// IsRefName tells whether the full name of a reference is one that is taken in.
+func IsRefName(name string) bool { return invalidName(name) == nil }
+
 // invalidName refuses names that would lead out of the mirror.
 func invalidName(name string) error {
 	for part := range strings.SplitSeq(name, "/") {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +16,9 @@ import (
 
 // Keys are public keys with the names of their owners.
 type Keys struct {
+	// Namespace is what SSH signatures must have been made for; empty: git.
+	Namespace string
+
 	pgp openpgp.EntityList
 	ssh []allowed
 }
@@ -44,7 +48,7 @@ func (k *Keys) Add(content []byte) error {
 		k.pgp = append(k.pgp, ring...)
 		return nil
 	}
-	signers, err := parseAllowed(string(content))
+	signers, err := parseAllowed(string(content), k.namespace())
 	k.ssh = append(k.ssh, signers...)
 	return err
 }
@@ -56,12 +60,14 @@ func (k *Keys) Check(payload []byte, signature string, names []string, now time.
 	case signature == "":
 		return "", ErrUnsigned
 	case strings.HasPrefix(signature, "-----BEGIN SSH SIGNATURE-----"):
-		return checkSSH(k.ssh, payload, signature, names, now)
+		return checkSSH(k.ssh, k.namespace(), payload, signature, names, now)
 	case strings.HasPrefix(signature, "-----BEGIN PGP SIGNATURE-----"):
 		return k.checkPGP(payload, signature, names, now)
 	}
 	return "", errors.New("has a signature that is neither PGP nor SSH")
 }
+
+func (k *Keys) namespace() string { return cmp.Or(k.Namespace, gitNamespace) }
 
 func (k *Keys) checkPGP(payload []byte, signature string, names []string, now time.Time) (string, error) {
 	block, err := armor.Decode(strings.NewReader(signature))

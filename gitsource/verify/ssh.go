@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -15,8 +16,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// namespace is what git's signatures are made for.
-const namespace = "git"
+// gitNamespace is what git's signatures are made for.
+const gitNamespace = "git"
 
 // minRSA is the length of the shortest RSA key that is believed, in bits.
 const minRSA = 2048
@@ -28,7 +29,7 @@ type allowed struct {
 	after, before time.Time // zero: always
 }
 
-func parseAllowed(text string) ([]allowed, error) {
+func parseAllowed(text, namespace string) ([]allowed, error) {
 	var out []allowed
 	n := 0
 	for line := range strings.SplitSeq(text, "\n") {
@@ -37,7 +38,7 @@ func parseAllowed(text string) ([]allowed, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		one, ok, err := parseLine(line)
+		one, ok, err := parseLine(line, namespace)
 		if err != nil {
 			return nil, fmt.Errorf("allowed signers, line %d: %w", n, err)
 		}
@@ -48,8 +49,8 @@ func parseAllowed(text string) ([]allowed, error) {
 	return out, nil
 }
 
-// parseLine reads a line; ok is false for keys that are not for git.
-func parseLine(line string) (one allowed, ok bool, err error) {
+// parseLine reads a line; ok is false for keys that are not for the namespace.
+func parseLine(line, namespace string) (one allowed, ok bool, err error) {
 	at := strings.IndexAny(line, " \t")
 	if at < 0 {
 		return one, false, errors.New("has no key")
@@ -111,8 +112,8 @@ type signedData struct {
 
 const magic = "SSHSIG"
 
-func checkSSH(signers []allowed, payload []byte, signature string, names []string, now time.Time) (string, error) {
-	key, err := openEnvelope(payload, signature)
+func checkSSH(signers []allowed, namespace string, payload []byte, signature string, names []string, now time.Time) (string, error) {
+	key, err := openEnvelope(namespace, payload, signature)
 	if err != nil {
 		return "", fmt.Errorf("has a broken SSH signature: %w", err)
 	}
@@ -138,7 +139,7 @@ func checkSSH(signers []allowed, payload []byte, signature string, names []strin
 }
 
 // openEnvelope gives the key that has made a good signature of the payload.
-func openEnvelope(payload []byte, signature string) (ssh.PublicKey, error) {
+func openEnvelope(namespace string, payload []byte, signature string) (ssh.PublicKey, error) {
 	block, _ := pem.Decode([]byte(signature))
 	if block == nil || block.Type != "SSH SIGNATURE" || !bytes.HasPrefix(block.Bytes, []byte(magic)) {
 		return nil, errors.New("it is damaged")
@@ -148,7 +149,7 @@ func openEnvelope(payload []byte, signature string) (ssh.PublicKey, error) {
 		return nil, err
 	}
 	if e.Version != 1 || e.Namespace != namespace {
-		return nil, fmt.Errorf("it is of version %d and made for %q, not for git", e.Version, e.Namespace)
+		return nil, fmt.Errorf("it is of version %d and made for %q, not for %s", e.Version, e.Namespace, namespace)
 	}
 	var digest []byte
 	switch e.Hash {
@@ -174,6 +175,25 @@ func openEnvelope(payload []byte, signature string) (ssh.PublicKey, error) {
 	}
 	signed := append([]byte(magic), ssh.Marshal(signedData{e.Namespace, e.Reserved, e.Hash, string(digest)})...)
 	return key, key.Verify(signed, &made)
+}
+
+// SignSSH signs a payload for a namespace, as "ssh-keygen -Y sign" does, and
+// gives the armored signature.
+func SignSSH(key ssh.Signer, namespace string, payload []byte) (string, error) {
+	digest := sha512.Sum512(payload)
+	signed := append([]byte(magic), ssh.Marshal(signedData{namespace, "", "sha512", string(digest[:])})...)
+	var made *ssh.Signature
+	var err error
+	if rsaKey, ok := key.(ssh.AlgorithmSigner); ok && key.PublicKey().Type() == ssh.KeyAlgoRSA {
+		made, err = rsaKey.SignWithAlgorithm(rand.Reader, signed, ssh.KeyAlgoRSASHA512) // the default is too weak
+	} else {
+		made, err = key.Sign(rand.Reader, signed)
+	}
+	if err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	e := envelope{1, string(key.PublicKey().Marshal()), namespace, "", "sha512", string(ssh.Marshal(made))}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "SSH SIGNATURE", Bytes: append([]byte(magic), ssh.Marshal(e)...)})), nil
 }
 
 // strong refuses what is too weak to be believed.
