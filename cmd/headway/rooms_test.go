@@ -36,7 +36,7 @@ func rooms(t testing.TB, controllers ...string) client.WithWatch {
 }
 
 // roomsOf is rooms with clients of other users, too.
-func roomsOf(t *testing.T, controllers ...string) (admin client.WithWatch, as func(user string) client.Client) {
+func roomsOf(t testing.TB, controllers ...string) (admin client.WithWatch, as func(user string) client.Client) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	log := slog.New(slog.DiscardHandler)
