@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,47 +23,15 @@ type bind struct {
 	node string
 }
 
-// gather holds the binds that are ready until the binder takes them.
-type gather struct {
-	mu    sync.Mutex // guards binds
-	binds []bind
-	ready chan struct{}
-}
-
-func newGather() *gather { return &gather{ready: make(chan struct{}, 1)} }
-
-func (g *gather) add(binds []bind) {
-	if len(binds) == 0 {
-		return
-	}
-	g.mu.Lock()
-	g.binds = append(g.binds, binds...)
-	g.mu.Unlock()
-	select {
-	case g.ready <- struct{}{}:
-	default:
-	}
-}
-
-// take gives at most a batch.
-func (g *gather) take() []bind {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n := min(len(g.binds), maxBatch)
-	taken := g.binds[:n:n]
-	g.binds = g.binds[n:]
-	return taken
-}
-
 // bind commits batch after batch until ctx ends or the epoch is over.
 func (s *Scheduler) bind(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.gather.ready:
+		case <-s.binds.ready:
 		}
-		for batch := s.gather.take(); len(batch) > 0; batch = s.gather.take() {
+		for batch := s.binds.take(maxBatch); len(batch) > 0; batch = s.binds.take(maxBatch) {
 			errs, err := s.commit(ctx, batch)
 			if ctx.Err() != nil {
 				return nil

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -44,7 +46,7 @@ func (i *inbox) take() []message {
 }
 
 // watch lets the cache put its events into the inbox. It returns when all
-// three kinds are in sync: pods that run must be known before the first
+// kinds are in sync: pods that run must be known before the first
 // decision, or nodes would be over-committed.
 func (s *Scheduler) watch(ctx context.Context) (stop func(), err error) {
 	var stops []func()
@@ -58,6 +60,7 @@ func (s *Scheduler) watch(ctx context.Context) (stop func(), err error) {
 		handle toolscache.ResourceEventHandler
 	}{
 		{&corev1.Namespace{}, handler(s, (*Scheduler).setNamespace, (*Scheduler).removeNamespace)},
+		{&policyv1.PodDisruptionBudget{}, handler(s, (*Scheduler).setBudget, (*Scheduler).removeBudget)},
 		{&corev1.Node{}, handler(s, (*Scheduler).setNode, (*Scheduler).removeNode)},
 		{&corev1.Pod{}, handler(s, (*Scheduler).setPod, (*Scheduler).removePod)},
 	} {
@@ -110,6 +113,24 @@ func (s *Scheduler) setNamespace(n *corev1.Namespace) {
 
 func (s *Scheduler) removeNamespace(n *corev1.Namespace) { s.state.SetNamespace(n.Name, nil) }
 
+func (s *Scheduler) setBudget(b *policyv1.PodDisruptionBudget) {
+	selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
+	if err != nil {
+		s.log.Warn("disruption budget cannot be read", "namespace", b.Namespace, "budget", b.Name, "err", err)
+		s.removeBudget(b)
+		return
+	}
+	disrupted := make(map[string]bool, len(b.Status.DisruptedPods))
+	for pod := range b.Status.DisruptedPods {
+		disrupted[pod] = true
+	}
+	s.state.SetBudget(b.Namespace, b.Name, &core.Budget{Namespace: b.Namespace, Selector: selector, Allowed: b.Status.DisruptionsAllowed, Disrupted: disrupted})
+}
+
+func (s *Scheduler) removeBudget(b *policyv1.PodDisruptionBudget) {
+	s.state.SetBudget(b.Namespace, b.Name, nil)
+}
+
 func (s *Scheduler) setNode(n *corev1.Node) {
 	if s.state.SetNode(n) {
 		s.queue.Wake(core.NodeChanged, s.clock.Now())
@@ -126,16 +147,18 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	}
 	if o.Spec.NodeName == "" && !s.mine(o) {
 		s.queue.Remove(o.UID)
+		s.unnominate(o.UID)
 		return
 	}
 	p, err := core.NewPod(o)
 	if err != nil {
 		s.log.Warn("pod cannot be read", "namespace", o.Namespace, "pod", o.Name, "err", err)
-		s.reports.unschedulable(o, err.Error())
+		s.reports.unschedulable(o, err.Error(), "")
 		return
 	}
 	if o.Spec.NodeName != "" {
 		s.queue.Remove(o.UID)
+		s.state.Unnominate(o.UID)
 		if s.state.Place(p, o.Spec.NodeName) {
 			s.queue.Wake(core.PodPlaced, now)
 		}
@@ -144,6 +167,7 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	if _, assumed := s.state.NodeOf(o.UID); assumed && !s.queue.Has(o.UID) {
 		return // older than the bind that the API has acknowledged
 	}
+	s.nominations(p)
 	s.queue.Add(p, now)
 }
 
@@ -157,6 +181,7 @@ func (s *Scheduler) mine(o *corev1.Pod) bool {
 func (s *Scheduler) removePod(o *corev1.Pod) {
 	s.queue.Remove(o.UID)
 	s.reports.forget(o.UID)
+	s.unnominate(o.UID)
 	if s.state.Remove(o.UID) {
 		s.queue.Wake(core.PodGone, s.clock.Now())
 	}

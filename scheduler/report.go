@@ -2,10 +2,10 @@ package scheduler
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,27 +17,47 @@ type reports struct {
 	mu      sync.Mutex // guards waiting and said
 	waiting map[types.UID]report
 	// said is what was last written, so that equal refusals write nothing.
-	said  map[types.UID]string
+	said  map[types.UID]refusal
 	ready chan struct{}
 }
 
-type report struct {
-	pod     *corev1.Pod
+// refusal is what a waiting pod's status says.
+type refusal struct {
 	message string
+	// nominated is the node that the pod has been promised.
+	nominated string
+}
+
+type report struct {
+	pod *corev1.Pod
+	refusal
+	// before is the node that was promised until now; pod may not know it yet.
+	before string
 }
 
 func newReports() *reports {
-	return &reports{waiting: map[types.UID]report{}, said: map[types.UID]string{}, ready: make(chan struct{}, 1)}
+	return &reports{waiting: map[types.UID]report{}, said: map[types.UID]refusal{}, ready: make(chan struct{}, 1)}
 }
 
-func (r *reports) unschedulable(pod *corev1.Pod, message string) {
+func (r *reports) unschedulable(pod *corev1.Pod, message, nominated string) {
+	r.put(pod, func(refusal) refusal { return refusal{message, nominated} })
+}
+
+// withdrawn clears the promise of a node and says again what was said before.
+func (r *reports) withdrawn(pod *corev1.Pod) {
+	r.put(pod, func(old refusal) refusal { return refusal{message: old.message} })
+}
+
+func (r *reports) put(pod *corev1.Pod, change func(refusal) refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.said[pod.UID] == message {
+	old, ok := r.said[pod.UID]
+	next := change(old)
+	if ok && old == next {
 		return
 	}
-	r.said[pod.UID] = message
-	r.waiting[pod.UID] = report{pod, message}
+	r.said[pod.UID] = next
+	r.waiting[pod.UID] = report{pod, next, old.nominated}
 	select {
 	case r.ready <- struct{}{}:
 	default:
@@ -70,8 +90,10 @@ func (s *Scheduler) report(ctx context.Context) error {
 		case <-s.reports.ready:
 		}
 		for next, ok := s.reports.take(); ok && ctx.Err() == nil; next, ok = s.reports.take() {
-			s.events.Event(next.pod, corev1.EventTypeWarning, "FailedScheduling", next.message)
-			if err := s.writeCondition(ctx, next); client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
+			if next.message != "" {
+				s.events.Event(next.pod, corev1.EventTypeWarning, "FailedScheduling", next.message)
+			}
+			if err := s.writeRefusal(ctx, next); client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
 				s.log.Warn("write PodScheduled condition", "namespace", next.pod.Namespace, "pod", next.pod.Name, "err", err)
 				s.reports.forget(next.pod.UID) // the next refusal says it again
 			}
@@ -79,24 +101,22 @@ func (s *Scheduler) report(ctx context.Context) error {
 	}
 }
 
-func (s *Scheduler) writeCondition(ctx context.Context, r report) error {
-	pod := r.pod.DeepCopy()
-	want := corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
-		Message: r.message, LastTransitionTime: metav1.NewTime(s.clock.Now()),
+func (s *Scheduler) writeRefusal(ctx context.Context, r report) error {
+	known := r.pod
+	if r.before != "" {
+		known = r.pod.DeepCopy()
+		known.Status.NominatedNodeName = r.before
 	}
-	i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == want.Type })
-	if i < 0 {
-		pod.Status.Conditions = append(pod.Status.Conditions, want)
-	} else {
-		have := &pod.Status.Conditions[i]
-		if have.Status == want.Status && have.Reason == want.Reason && have.Message == want.Message {
-			return nil
-		}
-		if have.Status == want.Status {
-			want.LastTransitionTime = have.LastTransitionTime
-		}
-		*have = want
+	pod := known.DeepCopy()
+	if r.message != "" {
+		setCondition(&pod.Status, corev1.PodCondition{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+			Message: r.message, LastTransitionTime: metav1.NewTime(s.clock.Now()), ObservedGeneration: pod.Generation,
+		})
 	}
-	return s.config.Client.Status().Patch(ctx, pod, client.StrategicMergeFrom(r.pod))
+	pod.Status.NominatedNodeName = r.nominated
+	if equality.Semantic.DeepEqual(pod.Status, known.Status) {
+		return nil
+	}
+	return s.config.Client.Status().Patch(ctx, pod, client.StrategicMergeFrom(known))
 }

@@ -4,6 +4,7 @@
 //	                           │ one goroutine: State,     │               │
 //	     bind results ──▶ inbox│ Queue, Decide, assume     │◀──────────────┘
 //	                           └───────────────────────────┘ ──reports─▶ reporter ──▶ status, events
+//	                                        └──victims──▶ preemptor ──▶ deletes, inbox
 //
 // One goroutine owns State and Queue. A decided pod is assumed to be on its
 // node at once, so that the next decision sees it; if its bind is lost it is
@@ -72,9 +73,13 @@ type Scheduler struct {
 	inbox   *inbox
 	state   *core.State
 	queue   *queue.Queue
-	gather  *gather
+	binds   *outbox[bind]
 	reports *reports
 	events  events.Recorder
+
+	preemptions *outbox[preemption]
+	// preempting are the pods whose victims are being deleted.
+	preempting map[types.UID]bool
 }
 
 // New returns a scheduler that has not started.
@@ -93,7 +98,8 @@ func New(config Config) (*Scheduler, error) {
 	}
 	return &Scheduler{
 		config: config, log: config.Logger, clock: config.Clock, inbox: newInbox(),
-		state: core.NewState(config.Seed), queue: queue.New(), gather: newGather(), reports: newReports(),
+		state: core.NewState(config.Seed), queue: queue.New(), binds: newOutbox[bind](), reports: newReports(),
+		preemptions: newOutbox[preemption](), preempting: map[types.UID]bool{},
 	}, nil
 }
 
@@ -118,6 +124,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer unwatch()
 	group.Go(func() error { return s.bind(ctx) })
 	group.Go(func() error { return s.report(ctx) })
+	group.Go(func() error { return s.preempt(ctx) })
 	group.Go(func() error { return s.loop(ctx) })
 	return group.Wait()
 }
@@ -168,15 +175,16 @@ func (s *Scheduler) decideSome() bool {
 		}
 		d := s.state.Decide(item.Pod)
 		if d.Node == "" {
-			s.queue.Park(item, d.Helps, now)
-			s.reports.unschedulable(item.Pod.Object, d.Message())
+			s.refused(item, d)
 			continue
 		}
+		s.state.Unnominate(item.Pod.UID)
+		s.reports.forget(item.Pod.UID) // or it might be written after the bind
 		s.state.Place(item.Pod, d.Node)
 		s.queue.Wake(core.PodPlaced, now)
 		binds = append(binds, bind{pod: item.Pod.Object, node: d.Node})
 	}
-	s.gather.add(binds)
+	s.binds.add(binds...)
 	return more
 }
 

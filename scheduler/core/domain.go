@@ -218,11 +218,11 @@ func (s *State) decideAmong(p *Pod) Decision {
 				reasons = append(reasons, reason)
 			}
 		}
-		buffer = reasons
-		for _, reason := range reasons {
-			d.Reasons[reason]++
-			d.Helps |= helps
+		if len(reasons) == 0 && len(s.guests[n.Name]) > 0 {
+			reasons, helps = s.besideGuests(p, place)
 		}
+		buffer = reasons
+		d.refuse(reasons, helps, 1)
 		if len(reasons) == 0 {
 			passed = append(passed, candidate{int32(place), rate(p, n), a.crowd(n), a.attraction(n)})
 		}

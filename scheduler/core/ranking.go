@@ -56,6 +56,52 @@ func (r *ranking) Swap(i, j int) {
 	r.where[r.heap[i].place], r.where[r.heap[j].place] = int32(i)+1, int32(j)+1
 }
 
+// walk visits the nodes, the best first, until f has enough. The usual walk is
+// one step, so that it costs nothing.
+func (r *ranking) walk(f func(ranked) (more bool)) {
+	if len(r.heap) == 0 || !f(r.heap[0]) {
+		return
+	}
+	next := frontier{r, []int{1, 2}}
+	heap.Init(&next)
+	for len(next.places) > 0 {
+		i := heap.Pop(&next).(int)
+		if i >= len(r.heap) {
+			return
+		}
+		if !f(r.heap[i]) {
+			return
+		}
+		heap.Push(&next, 2*i+1)
+		heap.Push(&next, 2*i+2)
+	}
+}
+
+// frontier is a heap of indices into a ranking's heap whose parents have been
+// visited; those past its end come last.
+type frontier struct {
+	*ranking
+	places []int
+}
+
+func (f *frontier) Len() int      { return len(f.places) }
+func (f *frontier) Swap(i, j int) { f.places[i], f.places[j] = f.places[j], f.places[i] }
+func (f *frontier) Push(x any)    { f.places = append(f.places, x.(int)) }
+
+func (f *frontier) Less(i, j int) bool {
+	a, b := f.places[i], f.places[j]
+	if a >= len(f.heap) || b >= len(f.heap) {
+		return a < b
+	}
+	return better(f.heap[a], f.heap[b])
+}
+
+func (f *frontier) Pop() any {
+	last := f.places[len(f.places)-1]
+	f.places = f.places[:len(f.places)-1]
+	return last
+}
+
 // Push and Pop are container/heap's.
 func (r *ranking) Push(x any) {
 	r.heap = append(r.heap, x.(ranked))

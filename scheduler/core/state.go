@@ -22,6 +22,9 @@ type State struct {
 	byNamespace map[string]map[types.UID]placed
 	namespaces  map[string]map[string]string
 	anti        map[string]*antiTerm
+	nominations map[types.UID]nomination
+	guests      map[string]map[types.UID]*Pod // nominated pods by node
+	budgets     map[string]*Budget
 
 	changes  changeLog
 	rankings map[string]*ranking
@@ -38,7 +41,8 @@ func NewState(seed uint64) *State {
 	return &State{
 		seed: seed, places: map[string]int{}, pods: map[types.UID]placed{},
 		byNamespace: map[string]map[types.UID]placed{}, namespaces: map[string]map[string]string{},
-		anti: map[string]*antiTerm{}, rankings: map[string]*ranking{},
+		anti: map[string]*antiTerm{}, nominations: map[types.UID]nomination{}, guests: map[string]map[types.UID]*Pod{},
+		budgets: map[string]*Budget{}, rankings: map[string]*ranking{},
 	}
 }
 

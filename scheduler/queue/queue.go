@@ -140,15 +140,23 @@ func (q *Queue) Park(item *Item, helps core.Change, now time.Time) {
 	q.put(item, parked)
 }
 
-// Retry tries a popped pod again after its back-off.
+// Retry tries a pod whose decision came to nothing again after its back-off.
 func (q *Queue) Retry(uid types.UID, now time.Time) {
 	item, ok := q.items[uid]
-	if !ok || item.state != nowhere {
+	if !ok || item.state != nowhere && item.state != parked {
 		return
 	}
 	item.Attempts++
 	item.ready = now.Add(wait(item.Attempts))
 	q.put(item, backoff)
+}
+
+// Activate tries a pod again at once, wherever it waits.
+func (q *Queue) Activate(uid types.UID, now time.Time) {
+	if item, ok := q.items[uid]; ok && item.state != nowhere {
+		item.ready = now
+		q.put(item, active)
+	}
 }
 
 // Wake moves the parked pods that the change may help.
