@@ -12,14 +12,46 @@ import (
 	"github.com/headway-sh/headway/scheduler/core"
 )
 
-// BenchmarkDecide is one decision and placement of pods of 20 controllers.
+const benchNodes = 5000
+
+// BenchmarkDecide is one decision and placement on 5,000 nodes in three zones,
+// of pods of 20 controllers that come in turn.
 func BenchmarkDecide(b *testing.B) {
-	for _, nodes := range []int{1000, 5000} {
-		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
-			pods := make([]*core.Pod, nodes*20)
+	app := func(i int) string { return fmt.Sprint("app", i%20) }
+	like := func(i int) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app(i)}}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(i int, p *corev1.Pod)
+	}{
+		{"plain", func(int, *corev1.Pod) {}},
+		{"owned", func(i int, p *corev1.Pod) {
+			p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(app(i)), Controller: ptr.To(true)}}
+		}},
+		{"required anti-affinity", func(i int, p *corev1.Pod) {
+			p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+				{TopologyKey: corev1.LabelHostname, LabelSelector: like(i)}}}}
+		}},
+		{"zone spread", func(i int, p *corev1.Pod) {
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{
+				{TopologyKey: corev1.LabelTopologyZone, MaxSkew: 1, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: like(i)}}
+		}},
+		{"preferred affinity", func(i int, p *corev1.Pod) {
+			p.Spec.Affinity = &corev1.Affinity{
+				PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
+					{Weight: 10, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: corev1.LabelTopologyZone, LabelSelector: like(i)}}}},
+				PodAntiAffinity: &corev1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
+					{Weight: 10, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: like(i)}}}},
+			}
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			pods := make([]*core.Pod, benchNodes*10)
 			for i := range pods {
 				pods[i] = prepared(b, pod(fmt.Sprint("p", i), "100m", func(p *corev1.Pod) {
-					p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(fmt.Sprint("owner", i%20)), Controller: ptr.To(true)}}
+					p.Labels = map[string]string{"app": app(i)}
+					c.change(i, p)
 				}))
 			}
 			var s *core.State
@@ -27,10 +59,7 @@ func BenchmarkDecide(b *testing.B) {
 			for i := range b.N {
 				if i%len(pods) == 0 {
 					b.StopTimer()
-					s = core.NewState(1)
-					for n := range nodes {
-						s.SetNode(node(fmt.Sprint("n", n), "4", "32Gi"))
-					}
+					s = benchState()
 					b.StartTimer()
 				}
 				p := pods[i%len(pods)]
@@ -42,6 +71,31 @@ func BenchmarkDecide(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
 		})
+	}
+}
+
+func benchState() *core.State {
+	s := core.NewState(1)
+	for i := range benchNodes {
+		s.SetNode(node(fmt.Sprint("n", i), "4", "32Gi", func(n *corev1.Node) {
+			n.Labels[corev1.LabelTopologyZone] = fmt.Sprint("zone", i%3)
+		}))
+	}
+	return s
+}
+
+// BenchmarkPreempt is a search for victims on 5,000 full nodes.
+func BenchmarkPreempt(b *testing.B) {
+	s := benchState()
+	for i := range benchNodes * 10 {
+		s.Place(prepared(b, pod(fmt.Sprint("p", i), "400m")), fmt.Sprint("n", i%benchNodes))
+	}
+	p := prepared(b, pod("urgent", "500m", func(p *corev1.Pod) { p.Spec.Priority = ptr.To(int32(1)) }))
+	b.ReportAllocs()
+	for b.Loop() {
+		if plan := s.Preempt(p); len(plan.Victims) != 2 {
+			b.Fatal(plan.Message())
+		}
 	}
 }
 

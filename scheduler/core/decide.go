@@ -44,29 +44,51 @@ func (s *State) Decide(p *Pod) Decision {
 			}
 		}
 	}
-	if p.global() || s.refusedByOthers(p) {
-		return s.decideAmong(p)
-	}
+	return s.choose(p)
+}
+
+// choose takes the best of the best of each bucket that passes.
+func (s *State) choose(p *Pod) Decision {
 	r := s.rankingFor(p)
-	d := Decision{Nodes: s.count, Reasons: map[string]int{}, Helps: NodeChanged}
-	r.walk(func(next ranked) bool {
-		n := s.nodes[next.place]
+	j := s.judgeOf(p, &r.around)
+	all := r.opinions[:0]
+	for _, b := range r.buckets {
+		place := int(b.heap[0].place)
+		n := s.nodes[place]
+		if reason, _ := j.refuse(n, place); reason != "" {
+			continue
+		}
+		crowd, ok := j.crowd(n, place)
+		all = append(all, opinion{bucket: b, crowd: crowd, ignored: !ok, attraction: j.attraction(place)})
+	}
+	r.opinions = all
+	j.weigh(all)
+	chosen := Decision{Nodes: s.count}
+	refused := Decision{Nodes: s.count, Reasons: map[string]int{}, Helps: NodeChanged}
+	walk(all, func(c candidate) bool {
+		n := s.nodes[c.place]
 		if len(s.guests[n.Name]) > 0 {
-			if reasons, helps := s.besideGuests(p, int(next.place)); len(reasons) > 0 {
-				d.refuse(reasons, helps, 1)
+			if reasons, helps := s.besideGuests(p, int(c.place)); len(reasons) > 0 {
+				refused.refuse(reasons, helps, 1)
 				return true
 			}
 		}
-		d.Node, d.Score = n.Name, next.score
+		chosen.Node, chosen.Score = n.Name, c.score
 		return false
 	})
-	if d.Node != "" {
-		return Decision{Node: d.Node, Score: d.Score, Nodes: d.Nodes}
+	if chosen.Node != "" {
+		return chosen
+	}
+	for _, b := range r.buckets {
+		place := int(b.heap[0].place)
+		if reason, helps := j.refuse(s.nodes[place], place); reason != "" {
+			refused.refuse([]string{reason}, helps, len(b.heap))
+		}
 	}
 	for _, set := range r.sets {
-		d.refuse(set.reasons, set.helps, set.nodes)
+		refused.refuse(set.reasons, set.helps, set.nodes)
 	}
-	return d
+	return refused
 }
 
 func (d *Decision) refuse(reasons []string, helps Change, nodes int) {

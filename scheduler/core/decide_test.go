@@ -2,8 +2,10 @@ package core_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -98,7 +100,10 @@ var zones = []string{"a", "b"}
 func drawNode(t *rapid.T, name string) *corev1.Node {
 	return node(name, rapid.SampledFrom([]string{"1", "2", "4"}).Draw(t, "cpu"), rapid.SampledFrom([]string{"1Gi", "4Gi"}).Draw(t, "memory"), func(n *corev1.Node) {
 		if rapid.IntRange(0, 5).Draw(t, "zoned") > 0 {
-			n.Labels["zone"] = rapid.SampledFrom(zones).Draw(t, "zone")
+			n.Labels[corev1.LabelTopologyZone] = rapid.SampledFrom(zones).Draw(t, "zone")
+		}
+		if rapid.IntRange(0, 7).Draw(t, "twin") == 0 {
+			n.Labels[corev1.LabelHostname] = "n1" // names that collide count as one domain
 		}
 		n.Spec.Unschedulable = rapid.IntRange(0, 9).Draw(t, "cordoned") == 0
 		effect := rapid.SampledFrom([]corev1.TaintEffect{"", "", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule}).Draw(t, "taint")
@@ -112,33 +117,74 @@ func drawNode(t *rapid.T, name string) *corev1.Node {
 func drawPod(t *rapid.T, name string) *corev1.Pod {
 	return pod(name, rapid.SampledFrom([]string{"", "250m", "1"}).Draw(t, "cpu"), func(p *corev1.Pod) {
 		app := rapid.SampledFrom([]string{"web", "db"}).Draw(t, "app")
+		p.Namespace = rapid.SampledFrom([]string{"shop", "shop", "bank"}).Draw(t, "namespace")
 		p.Labels = map[string]string{"app": app}
-		p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(app), Controller: ptr.To(true)}}
-		selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": rapid.SampledFrom([]string{"web", "db"}).Draw(t, "selects")}}
-		topology := rapid.SampledFrom([]string{"zone", corev1.LabelHostname}).Draw(t, "topology")
-		term := corev1.PodAffinityTerm{LabelSelector: selector, TopologyKey: topology}
+		if rapid.IntRange(0, 2).Draw(t, "owned") > 0 {
+			p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(app), Controller: ptr.To(true)}}
+		}
 		switch rapid.IntRange(0, 11).Draw(t, "shape") {
 		case 0:
-			p.Spec.NodeSelector = map[string]string{"zone": "a"}
+			p.Spec.NodeSelector = map[string]string{corev1.LabelTopologyZone: "a"}
 		case 1:
 			p.Spec.Tolerations = []corev1.Toleration{{Key: "only", Operator: corev1.TolerationOpExists}}
 		case 2:
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 80}}
-		case 3:
-			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: topology, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selector}}
-		case 4:
-			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: topology, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selector}}
-		case 5:
-			p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term}}}
-		case 6:
-			p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term}}}
-		case 7:
-			p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 10, PodAffinityTerm: term}}}}
+		case 3, 4:
+			for range rapid.IntRange(1, 2).Draw(t, "constraints") {
+				p.Spec.TopologySpreadConstraints = append(p.Spec.TopologySpreadConstraints, drawSpread(t))
+			}
+			if rapid.Bool().Draw(t, "selective") {
+				p.Spec.NodeSelector = map[string]string{corev1.LabelTopologyZone: "a"}
+			}
+		case 5, 6, 7:
+			p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{}, PodAntiAffinity: &corev1.PodAntiAffinity{}}
+			for range rapid.IntRange(1, 2).Draw(t, "terms") {
+				switch term := drawTerm(t); rapid.IntRange(0, 3).Draw(t, "sort") {
+				case 0:
+					p.Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution = append(p.Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, term)
+				case 1:
+					p.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution = append(p.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, term)
+				case 2:
+					p.Spec.Affinity.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.WeightedPodAffinityTerm{{Weight: 10, PodAffinityTerm: term}}
+				case 3:
+					p.Spec.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.WeightedPodAffinityTerm{{Weight: 7, PodAffinityTerm: term}}
+				}
+			}
 		case 8:
 			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{
-				{Weight: 3, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{"b"}}}}}}}}
+				{Weight: 3, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelTopologyZone, Operator: corev1.NodeSelectorOpIn, Values: []string{"b"}}}}}}}}
 		}
 	})
+}
+
+func drawSelector(t *rapid.T) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": rapid.SampledFrom([]string{"web", "db"}).Draw(t, "selects")}}
+}
+
+func drawTopology(t *rapid.T) string {
+	return rapid.SampledFrom([]string{corev1.LabelTopologyZone, corev1.LabelHostname}).Draw(t, "topology")
+}
+
+func drawSpread(t *rapid.T) corev1.TopologySpreadConstraint {
+	c := corev1.TopologySpreadConstraint{MaxSkew: rapid.Int32Range(1, 2).Draw(t, "skew"), TopologyKey: drawTopology(t), LabelSelector: drawSelector(t),
+		WhenUnsatisfiable: rapid.SampledFrom([]corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway}).Draw(t, "when")}
+	policy := rapid.SampledFrom([]*corev1.NodeInclusionPolicy{nil, ptr.To(corev1.NodeInclusionPolicyHonor), ptr.To(corev1.NodeInclusionPolicyIgnore)})
+	c.NodeAffinityPolicy, c.NodeTaintsPolicy = policy.Draw(t, "affinities"), policy.Draw(t, "taints")
+	if c.WhenUnsatisfiable == corev1.DoNotSchedule && rapid.Bool().Draw(t, "minimum") {
+		c.MinDomains = ptr.To(rapid.Int32Range(1, 3).Draw(t, "domains"))
+	}
+	return c
+}
+
+func drawTerm(t *rapid.T) corev1.PodAffinityTerm {
+	term := corev1.PodAffinityTerm{LabelSelector: drawSelector(t), TopologyKey: drawTopology(t)}
+	switch rapid.IntRange(0, 3).Draw(t, "where") {
+	case 0:
+		term.Namespaces = []string{"bank"}
+	case 1:
+		term.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}}
+	}
+	return term
 }
 
 // TestDecidesAsTheReference plays a random cluster life and asks at every pod
@@ -147,10 +193,10 @@ func TestDecidesAsTheReference(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		s := core.NewState(rapid.Uint64().Draw(t, "seed"))
-		r := &reference{nodes: map[string]*corev1.Node{}, pods: map[string]*corev1.Pod{}}
+		r := &reference{nodes: map[string]*corev1.Node{}, pods: map[string]*corev1.Pod{}, namespaces: map[string]string{}}
 		for step := range rapid.IntRange(5, 60).Draw(t, "steps") {
 			name := fmt.Sprint("n", rapid.IntRange(0, 5).Draw(t, "which"))
-			switch action := rapid.IntRange(0, 9).Draw(t, "action"); {
+			switch action := rapid.IntRange(0, 11).Draw(t, "action"); {
 			case action < 2:
 				n := drawNode(t, name)
 				s.SetNode(n)
@@ -159,14 +205,18 @@ func TestDecidesAsTheReference(t *testing.T) {
 				s.RemoveNode(name)
 				delete(r.nodes, name)
 			case action == 3 && len(r.pods) > 0:
-				names := make([]string, 0, len(r.pods))
-				for name := range r.pods {
-					names = append(names, name)
-				}
-				slices.Sort(names)
-				gone := rapid.SampledFrom(names).Draw(t, "gone")
+				gone := rapid.SampledFrom(slices.Sorted(maps.Keys(r.pods))).Draw(t, "gone")
 				s.Remove(types.UID(gone))
 				delete(r.pods, gone)
+			case action == 4 && len(r.pods) > 0:
+				p := r.pods[rapid.SampledFrom(slices.Sorted(maps.Keys(r.pods))).Draw(t, "going")].DeepCopy()
+				p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+				s.Place(prepared(t, p), p.Spec.NodeName)
+				r.pods[p.Name] = p
+			case action == 5:
+				namespace := rapid.SampledFrom([]string{"shop", "bank"}).Draw(t, "of")
+				r.namespaces[namespace] = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "team")
+				s.SetNamespace(namespace, map[string]string{"team": r.namespaces[namespace]})
 			default:
 				decide(t, s, r, drawPod(t, fmt.Sprint("p", step)))
 			}

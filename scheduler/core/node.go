@@ -20,14 +20,13 @@ type Node struct {
 
 	assumedCPU, assumedMemory int64
 	ports                     map[HostPort]int
-	owners                    map[types.UID]int64
 	images                    map[string]int64
 	hash                      uint64
 }
 
 func newNode(name string) *Node {
 	return &Node{
-		Name: name, Pods: map[types.UID]*Pod{}, ports: map[HostPort]int{}, owners: map[types.UID]int64{}, hash: fnv(name),
+		Name: name, Pods: map[types.UID]*Pod{}, ports: map[HostPort]int{}, hash: fnv(name),
 	}
 }
 
@@ -68,11 +67,6 @@ func (n *Node) account(p *Pod, sign int64) {
 	for _, port := range p.Ports {
 		if n.ports[port] += int(sign); n.ports[port] == 0 {
 			delete(n.ports, port)
-		}
-	}
-	if p.Owner != "" {
-		if n.owners[p.Owner] += sign; n.owners[p.Owner] == 0 {
-			delete(n.owners, p.Owner)
 		}
 	}
 }

@@ -84,7 +84,9 @@ func (s *State) whyNot(p *Pod, n *Node) ([]string, Change) {
 	if reasons, helps := refuse(p, n, nil); len(reasons) > 0 {
 		return reasons, helps
 	}
-	if reason, helps := s.surroundingsOf(p).refuse(n); reason != "" {
+	around := s.surroundingsOf(p)
+	j := s.judgeOf(p, &around)
+	if reason, helps := j.refuse(n, s.places[n.Name]); reason != "" {
 		return []string{reason}, helps
 	}
 	return nil, 0

@@ -64,8 +64,8 @@ type Pod struct {
 	UID      types.UID
 	Priority int32
 	Requests Resources
-	// Class is equal for pods that are alike in all that one-node filters and
-	// scores ask for.
+	// Class is equal for pods that are alike in all that filters and scores ask
+	// of nodes, and that look at the same other pods.
 	Class string
 	// Owner is the controller's uid, by which like pods are spread.
 	Owner types.UID
@@ -78,9 +78,12 @@ type Pod struct {
 	preferredTotal            int64
 	images                    []string
 	spread                    []spreadConstraint
-	affinity, antiAffinity    []podTerm
+	affinity, antiAffinity    []term
 	softAffinity              []weightedTerm
-	hash                      uint64
+	// carries are the terms as they count for others.
+	carries []carriedTerm
+	group   string
+	hash    uint64
 }
 
 type preference struct {
@@ -117,6 +120,7 @@ func NewPod(o *corev1.Pod) (*Pod, error) {
 	if err := p.parseAffinity(); err != nil {
 		return nil, fmt.Errorf("pod %s/%s: %w", o.Namespace, o.Name, err)
 	}
+	p.group = p.groupKey()
 	p.Class = p.class()
 	p.hash = fnv(p.Class)
 	return p, nil
@@ -136,15 +140,16 @@ func hostPort(port corev1.ContainerPort) HostPort {
 func (p *Pod) parseAffinity() error {
 	spec := &p.Object.Spec
 	p.selective = len(spec.NodeSelector) > 0
-	var err error
-	if p.spread, err = spreadConstraints(p.Object); err != nil {
+	if a := spec.Affinity; a != nil && a.NodeAffinity != nil {
+		p.selective = p.selective || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
+	}
+	if err := p.spreadConstraints(); err != nil {
 		return err
 	}
 	if spec.Affinity == nil {
 		return nil
 	}
 	if node := spec.Affinity.NodeAffinity; node != nil {
-		p.selective = p.selective || node.RequiredDuringSchedulingIgnoredDuringExecution != nil
 		for _, term := range node.PreferredDuringSchedulingIgnoredDuringExecution {
 			terms, err := nodeaffinity.NewNodeSelector(&corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term.Preference}})
 			if err != nil {
@@ -157,18 +162,12 @@ func (p *Pod) parseAffinity() error {
 	return p.parsePodAffinity(spec.Affinity)
 }
 
-// global tells whether other pods matter for where the pod may go.
-func (p *Pod) global() bool {
-	return len(p.spread)+len(p.affinity)+len(p.antiAffinity)+len(p.softAffinity) > 0
-}
-
-// class writes down all that one-node filters and scores ask for.
+// class writes down what makes a Class.
 func (p *Pod) class() string {
 	spec := &p.Object.Spec
 	b := make([]byte, 0, 256)
 	text := func(s string) { b = append(strconv.AppendInt(b, int64(len(s)), 10), s...) }
 	number := func(n int64) { b = append(strconv.AppendInt(b, n, 36), ' ') }
-	text(string(p.Owner))
 	text(spec.NodeName)
 	number(p.Requests.MilliCPU)
 	number(p.Requests.Memory)
@@ -204,8 +203,26 @@ func (p *Pod) class() string {
 		}
 		text(string(affinity))
 	}
+	b = append(b, '|')
+	for i := range p.spread {
+		text(p.spread[i].countsKey)
+		text(p.spread[i].key)
+	}
+	for _, terms := range [][]term{p.affinity, p.antiAffinity} {
+		b = append(b, '|')
+		for i := range terms {
+			text(terms[i].key)
+		}
+	}
+	b = append(b, '|')
+	for i := range p.softAffinity {
+		text(p.softAffinity[i].key)
+	}
 	return string(b)
 }
+
+// going tells whether the pod's end has begun.
+func (p *Pod) going() bool { return p.Object.DeletionTimestamp != nil }
 
 // labelSet of the pod.
 func (p *Pod) labelSet() labels.Set { return p.Object.Labels }

@@ -31,7 +31,7 @@ type loss struct {
 func (r *reference) losses(p *corev1.Pod, budgets map[string]int32) map[string]loss {
 	all := map[string]loss{}
 	for name, n := range r.nodes {
-		less := &reference{nodes: r.nodes, pods: maps.Clone(r.pods)}
+		less := &reference{nodes: r.nodes, pods: maps.Clone(r.pods), namespaces: r.namespaces}
 		var lower []*corev1.Pod
 		for _, other := range r.on(name) {
 			if *other.Spec.Priority < *p.Spec.Priority {
@@ -43,11 +43,11 @@ func (r *reference) losses(p *corev1.Pod, budgets map[string]int32) map[string]l
 			continue
 		}
 		slices.SortFunc(lower, func(a, b *corev1.Pod) int {
-			return cmp.Or(cmp.Compare(*b.Spec.Priority, *a.Spec.Priority), a.Status.StartTime.Compare(b.Status.StartTime.Time), cmp.Compare(a.Name, b.Name))
+			return cmp.Or(cmp.Compare(*b.Spec.Priority, *a.Spec.Priority), a.Status.StartTime.Compare(b.Status.StartTime.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 		})
 		left, protected := maps.Clone(budgets), map[string]bool{}
 		for _, v := range lower {
-			if _, ok := left[v.Labels["app"]]; ok {
+			if _, ok := left[v.Labels["app"]]; ok && v.Namespace == "shop" {
 				left[v.Labels["app"]]--
 				protected[v.Name] = left[v.Labels["app"]] < 0
 			}

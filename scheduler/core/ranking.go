@@ -5,23 +5,50 @@ import (
 	"strings"
 )
 
-// maxRankings bounds the memory of rankings: about 40 bytes a node each.
-const maxRankings = 64
+// Rankings are kept as long as all of them together have about so many entries
+// of 48 bytes, but so many in any case.
+const (
+	maxEntries  = 1 << 20
+	minRankings = 64
+)
+
+// rankingKey names a class of pods for which the same counters decide.
+type rankingKey struct{ class, carried string }
 
 // ranking is the order of all nodes for one class of pods. It is a memo: what
-// it says is what rating every node anew would say.
+// it says is what rating every node anew would say. The nodes that pass are in
+// buckets, by what their surroundings are: those decide about whole buckets.
 type ranking struct {
-	pod  *Pod // any one of the class
-	seen int64
-	used int64
+	key    rankingKey
+	pod    *Pod // any one of the class
+	around surroundings
+	seen   int64
+	used   int64
 
-	heap  []ranked // the best first
-	where []int32  // by place: index in heap + 1, or 0
+	buckets []*bucket
+	byText  map[string]*bucket
+	where   []spot // by place
 	// why is, by place, an index into sets + 1 of refused nodes, or 0.
-	why    []uint16
-	sets   []refusal
-	byText map[string]uint16
-	buffer []string
+	why      []uint16
+	sets     []refusal
+	setsBy   map[string]uint16
+	reasons  []string
+	text     []byte
+	opinions []opinion
+}
+
+// bucket is a heap of nodes, the best first.
+type bucket struct {
+	*ranking
+	heap  []ranked
+	text  string
+	index int
+}
+
+// spot is where a node is; bucket is nil where it was refused.
+type spot struct {
+	bucket *bucket
+	index  int32
 }
 
 type ranked struct {
@@ -37,10 +64,6 @@ type refusal struct {
 	nodes   int
 }
 
-func (r *ranking) Len() int { return len(r.heap) }
-
-func (r *ranking) Less(i, j int) bool { return better(r.heap[i], r.heap[j]) }
-
 func better(a, b ranked) bool {
 	if a.score != b.score {
 		return a.score > b.score
@@ -51,80 +74,41 @@ func better(a, b ranked) bool {
 	return a.place < b.place
 }
 
-func (r *ranking) Swap(i, j int) {
-	r.heap[i], r.heap[j] = r.heap[j], r.heap[i]
-	r.where[r.heap[i].place], r.where[r.heap[j].place] = int32(i)+1, int32(j)+1
+// bucket is container/heap's Interface.
+
+func (b *bucket) Len() int { return len(b.heap) }
+
+func (b *bucket) Less(i, j int) bool { return better(b.heap[i], b.heap[j]) }
+
+func (b *bucket) Swap(i, j int) {
+	b.heap[i], b.heap[j] = b.heap[j], b.heap[i]
+	b.where[b.heap[i].place].index, b.where[b.heap[j].place].index = int32(i), int32(j)
 }
 
-// walk visits the nodes, the best first, until f has enough. The usual walk is
-// one step, so that it costs nothing.
-func (r *ranking) walk(f func(ranked) (more bool)) {
-	if len(r.heap) == 0 || !f(r.heap[0]) {
-		return
-	}
-	next := frontier{r, []int{1, 2}}
-	heap.Init(&next)
-	for len(next.places) > 0 {
-		i := heap.Pop(&next).(int)
-		if i >= len(r.heap) {
-			return
-		}
-		if !f(r.heap[i]) {
-			return
-		}
-		heap.Push(&next, 2*i+1)
-		heap.Push(&next, 2*i+2)
-	}
+func (b *bucket) Push(x any) {
+	b.heap = append(b.heap, x.(ranked))
+	b.where[x.(ranked).place] = spot{b, int32(len(b.heap) - 1)}
 }
 
-// frontier is a heap of indices into a ranking's heap whose parents have been
-// visited; those past its end come last.
-type frontier struct {
-	*ranking
-	places []int
-}
-
-func (f *frontier) Len() int      { return len(f.places) }
-func (f *frontier) Swap(i, j int) { f.places[i], f.places[j] = f.places[j], f.places[i] }
-func (f *frontier) Push(x any)    { f.places = append(f.places, x.(int)) }
-
-func (f *frontier) Less(i, j int) bool {
-	a, b := f.places[i], f.places[j]
-	if a >= len(f.heap) || b >= len(f.heap) {
-		return a < b
-	}
-	return better(f.heap[a], f.heap[b])
-}
-
-func (f *frontier) Pop() any {
-	last := f.places[len(f.places)-1]
-	f.places = f.places[:len(f.places)-1]
+func (b *bucket) Pop() any {
+	last := b.heap[len(b.heap)-1]
+	b.heap = b.heap[:len(b.heap)-1]
+	b.where[last.place] = spot{}
 	return last
 }
 
-// Push and Pop are container/heap's.
-func (r *ranking) Push(x any) {
-	r.heap = append(r.heap, x.(ranked))
-	r.where[x.(ranked).place] = int32(len(r.heap))
-}
-
-// Pop is container/heap's.
-func (r *ranking) Pop() any {
-	last := r.heap[len(r.heap)-1]
-	r.heap = r.heap[:len(r.heap)-1]
-	r.where[last.place] = 0
-	return last
-}
-
-// rankingFor finds the pod's class and lets it catch up.
+// rankingFor finds the pod's ranking and lets it catch up.
 func (s *State) rankingFor(p *Pod) *ranking {
-	r := s.rankings[p.Class]
+	key := rankingKey{p.Class, s.groupOf(p).carriedKey}
+	r := s.rankings[key]
 	if r == nil {
-		if len(s.rankings) >= maxRankings {
-			s.evictRanking()
+		s.sweep()
+		for len(s.rankings) >= max(minRankings, maxEntries/max(len(s.nodes), 1)) {
+			s.forgetOldest()
 		}
-		r = &ranking{pod: p, seen: -1}
-		s.rankings[p.Class] = r
+		r = &ranking{key: key, pod: p, around: s.surroundingsOf(p), seen: -1}
+		r.around.each(func(c *counter) { c.users++ })
+		s.rankings[key] = r
 	}
 	s.uses++
 	r.used = s.uses
@@ -132,7 +116,9 @@ func (s *State) rankingFor(p *Pod) *ranking {
 	if r.seen < 0 || !ok || len(changed) > 2*len(s.nodes) {
 		s.rank(r)
 	} else {
-		r.resize(len(s.nodes))
+		for len(r.where) < len(s.nodes) {
+			r.where, r.why = append(r.where, spot{}), append(r.why, 0)
+		}
 		for _, place := range changed {
 			s.rerank(r, place)
 		}
@@ -141,36 +127,63 @@ func (s *State) rankingFor(p *Pod) *ranking {
 	return r
 }
 
-func (s *State) evictRanking() {
-	oldest, used := "", int64(-1)
-	for class, r := range s.rankings {
-		if used < 0 || r.used < used {
-			oldest, used = class, r.used
+func (s *State) forgetOldest() {
+	var oldest *ranking
+	for _, r := range s.rankings {
+		if oldest == nil || r.used < oldest.used {
+			oldest = r
 		}
 	}
-	delete(s.rankings, oldest)
+	s.forget(oldest)
+}
+
+func (s *State) forget(r *ranking) {
+	delete(s.rankings, r.key)
+	r.around.each(func(c *counter) { c.users-- })
 }
 
 // rank rates every node.
 func (s *State) rank(r *ranking) {
-	r.heap, r.sets, r.byText = r.heap[:0], nil, map[string]uint16{}
-	r.where, r.why = make([]int32, len(s.nodes)), make([]uint16, len(s.nodes))
+	r.buckets, r.byText, r.sets, r.setsBy = nil, map[string]*bucket{}, nil, map[string]uint16{}
+	r.where, r.why = make([]spot, len(s.nodes)), make([]uint16, len(s.nodes))
 	for place, n := range s.nodes {
 		if n == nil || n.Object == nil {
 			continue
 		}
 		if entry, ok := s.try(r, n, int32(place)); ok {
-			r.heap = append(r.heap, entry)
-			r.where[place] = int32(len(r.heap))
+			b := r.bucketOf(n, place)
+			b.Push(entry)
 		}
 	}
-	heap.Init(r)
+	for _, b := range r.buckets {
+		heap.Init(b)
+	}
 }
 
-func (r *ranking) resize(n int) {
-	for len(r.where) < n {
-		r.where, r.why = append(r.where, 0), append(r.why, 0)
+// bucketOf finds the bucket of a node that passes.
+func (r *ranking) bucketOf(n *Node, place int) *bucket {
+	r.text = r.around.describe(r.text[:0], n, place)
+	if b := r.byText[string(r.text)]; b != nil {
+		return b
 	}
+	b := &bucket{ranking: r, text: string(r.text), index: len(r.buckets)}
+	r.buckets = append(r.buckets, b)
+	r.byText[b.text] = b
+	return b
+}
+
+// leave takes a node out of its bucket, and away the bucket when it is empty.
+func (r *ranking) leave(at spot) {
+	b := at.bucket
+	heap.Remove(b, int(at.index))
+	if len(b.heap) > 0 {
+		return
+	}
+	delete(r.byText, b.text)
+	last := len(r.buckets) - 1
+	r.buckets[b.index] = r.buckets[last]
+	r.buckets[b.index].index = b.index
+	r.buckets = r.buckets[:last]
 }
 
 // rerank rates one node again.
@@ -179,37 +192,43 @@ func (s *State) rerank(r *ranking, place int32) {
 		r.sets[why-1].nodes--
 		r.why[place] = 0
 	}
-	at := int(r.where[place]) - 1
+	at := r.where[place]
 	n := s.nodes[place]
 	if n != nil && n.Object != nil {
 		if entry, ok := s.try(r, n, place); ok {
-			if at < 0 {
-				heap.Push(r, entry)
-			} else if r.heap[at] != entry {
-				r.heap[at] = entry
-				heap.Fix(r, at)
+			b := r.bucketOf(n, int(place))
+			switch {
+			case at.bucket == b && b.heap[at.index] == entry:
+			case at.bucket == b:
+				b.heap[at.index] = entry
+				heap.Fix(b, int(at.index))
+			default:
+				if at.bucket != nil {
+					r.leave(at)
+				}
+				heap.Push(b, entry)
 			}
 			return
 		}
 	}
-	if at >= 0 {
-		heap.Remove(r, at)
+	if at.bucket != nil {
+		r.leave(at)
 	}
 }
 
 // try rates a node, or notes why it is refused.
 func (s *State) try(r *ranking, n *Node, place int32) (ranked, bool) {
-	reasons, helps := refuse(r.pod, n, r.buffer[:0])
-	r.buffer = reasons[:0]
+	reasons, helps := refuse(r.pod, n, r.reasons[:0])
+	r.reasons = reasons[:0]
 	if len(reasons) == 0 {
 		return ranked{rate(r.pod, n), mix(s.seed, r.pod.hash, n.hash), place}, true
 	}
 	text := strings.Join(reasons, "\x00")
-	set, ok := r.byText[text]
+	set, ok := r.setsBy[text]
 	if !ok {
 		r.sets = append(r.sets, refusal{reasons: append([]string(nil), reasons...), helps: helps})
 		set = uint16(len(r.sets))
-		r.byText[text] = set
+		r.setsBy[text] = set
 	}
 	r.sets[set-1].nodes++
 	r.why[place] = set

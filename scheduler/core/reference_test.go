@@ -2,11 +2,14 @@ package core_test
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 )
 
 // reference decides slowly and plainly, from API objects alone: for every node
@@ -14,33 +17,38 @@ import (
 type reference struct {
 	nodes map[string]*corev1.Node
 	pods  map[string]*corev1.Pod // by name, with spec.nodeName
+	// namespaces have one label, "team".
+	namespaces map[string]string
 }
 
 // best gives the nodes with the best score, or why there is none.
 func (r *reference) best(p *corev1.Pod) (nodes []string, score int64, reasons map[string]int) {
 	reasons = map[string]int{}
-	scores := map[string]int64{}
-	crowd, like := map[string]int64{}, map[string]int64{}
+	scores, like := map[string]int64{}, map[string]int64{}
+	crowd := map[string]int64{} // without the nodes that lack a label
 	for name, n := range r.nodes {
 		why := r.refuse(p, n)
 		for _, reason := range why {
 			reasons[reason]++
 		}
-		if len(why) == 0 {
-			scores[name], crowd[name], like[name] = r.score(p, n), r.crowd(p, n), r.like(p, n)
+		if len(why) > 0 {
+			continue
+		}
+		scores[name], like[name] = r.score(p, n), r.like(p, n)
+		if sum, ok := r.crowd(p, n); ok {
+			crowd[name] = sum
 		}
 	}
-	most := int64(0)
-	var likes []int64
+	crowds, likes := slices.Sorted(maps.Values(crowd)), slices.Sorted(maps.Values(like))
 	for name := range scores {
-		most = max(most, crowd[name])
-		likes = append(likes, like[name])
-	}
-	for name := range scores {
-		if most > 0 {
-			scores[name] += 2 * ((most - crowd[name]) * 100 / most)
+		if sum, ok := crowd[name]; ok && len(r.soft(p)) > 0 {
+			if most := crowds[len(crowds)-1]; most == 0 {
+				scores[name] += 2 * 100
+			} else {
+				scores[name] += 2 * ((most + crowds[0] - sum) * 100 / most)
+			}
 		}
-		if low, high := slices.Min(likes), slices.Max(likes); high > low {
+		if low, high := likes[0], likes[len(likes)-1]; high > low {
 			scores[name] += 2 * ((like[name] - low) * 100 / (high - low))
 		}
 		score = max(score, scores[name])
@@ -116,53 +124,58 @@ func (r *reference) refuse(p *corev1.Pod, n *corev1.Node) []string {
 
 func (r *reference) refusedByPods(p *corev1.Pod, n *corev1.Node) string {
 	for _, c := range p.Spec.TopologySpreadConstraints {
-		if c.WhenUnsatisfiable == corev1.ScheduleAnyway {
+		if c.WhenUnsatisfiable != corev1.DoNotSchedule {
 			continue
 		}
 		if _, ok := n.Labels[c.TopologyKey]; !ok {
 			return "node(s) didn't match pod topology spread constraints (missing required label)"
 		}
 		counts := r.spread(p, c)
-		self := 0
-		if selects(c.LabelSelector, p) {
-			self = 1
-		}
 		least := 1 << 30
 		for _, count := range counts {
 			least = min(least, count)
+		}
+		if len(counts) < int(ptr.Deref(c.MinDomains, 1)) {
+			least = 0
+		}
+		self := 0
+		if selects(c.LabelSelector, p) {
+			self = 1
 		}
 		if counts[n.Labels[c.TopologyKey]]+self-least > int(c.MaxSkew) {
 			return "node(s) didn't match pod topology spread constraints"
 		}
 	}
-	if a := p.Spec.Affinity; a != nil && a.PodAffinity != nil {
-		for _, t := range a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-			alone := true
-			for _, other := range r.pods {
-				_, labelled := r.label(other, t.TopologyKey)
-				alone = alone && !(selects(t.LabelSelector, other) && labelled)
+	near, apart := required(p)
+	for _, t := range near {
+		here := false
+		for _, other := range r.pods {
+			company := true
+			for _, each := range near {
+				company = company && r.about(p, each, other)
 			}
-			_, labelled := n.Labels[t.TopologyKey]
-			if !labelled || !r.near(t, n) && !(alone && selects(t.LabelSelector, p)) {
-				return "node(s) didn't match pod affinity rules"
-			}
+			here = here || company && r.together(other, n, t.TopologyKey)
+		}
+		_, labelled := n.Labels[t.TopologyKey]
+		own := true
+		for _, each := range near {
+			own = own && r.about(p, each, p)
+		}
+		if !labelled || !here && (r.company(p, near) || !own) {
+			return "node(s) didn't match pod affinity rules"
 		}
 	}
-	if a := p.Spec.Affinity; a != nil && a.PodAntiAffinity != nil {
-		for _, t := range a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-			if r.near(t, n) {
+	for _, t := range apart {
+		for _, other := range r.pods {
+			if r.about(p, t, other) && r.together(other, n, t.TopologyKey) {
 				return "node(s) didn't match pod anti-affinity rules"
 			}
 		}
 	}
 	for _, other := range r.pods {
-		if other.Spec.Affinity == nil || other.Spec.Affinity.PodAntiAffinity == nil {
-			continue
-		}
-		for _, t := range other.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-			theirs, ok := r.label(other, t.TopologyKey)
-			ours, here := n.Labels[t.TopologyKey]
-			if ok && here && theirs == ours && selects(t.LabelSelector, p) {
+		_, theirs := required(other)
+		for _, t := range theirs {
+			if r.about(other, t, p) && r.together(other, n, t.TopologyKey) {
 				return "node(s) didn't satisfy existing pods anti-affinity rules"
 			}
 		}
@@ -179,11 +192,55 @@ func (r *reference) label(p *corev1.Pod, key string) (string, bool) {
 	return value, ok
 }
 
-func (r *reference) near(t corev1.PodAffinityTerm, n *corev1.Node) bool {
+// together tells whether a pod's node is in the node's domain.
+func (r *reference) together(p *corev1.Pod, n *corev1.Node, topology string) bool {
+	theirs, ok := r.label(p, topology)
+	ours, here := n.Labels[topology]
+	return ok && here && theirs == ours
+}
+
+// about tells whether a term of one pod is about another.
+func (r *reference) about(p *corev1.Pod, t corev1.PodAffinityTerm, other *corev1.Pod) bool {
+	named := slices.Contains(t.Namespaces, other.Namespace) || len(t.Namespaces) == 0 && t.NamespaceSelector == nil && p.Namespace == other.Namespace
+	if t.NamespaceSelector != nil {
+		named = named || t.NamespaceSelector.MatchLabels["team"] == r.namespaces[other.Namespace]
+	}
+	return named && selects(t.LabelSelector, other)
+}
+
+func required(p *corev1.Pod) (near, apart []corev1.PodAffinityTerm) {
+	if a := p.Spec.Affinity; a != nil && a.PodAffinity != nil {
+		near = a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	}
+	if a := p.Spec.Affinity; a != nil && a.PodAntiAffinity != nil {
+		apart = a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	}
+	return near, apart
+}
+
+// wishes are the preferred terms, those against negative.
+func wishes(p *corev1.Pod) (all []corev1.WeightedPodAffinityTerm) {
+	if a := p.Spec.Affinity; a != nil && a.PodAffinity != nil {
+		all = append(all, a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution...)
+	}
+	if a := p.Spec.Affinity; a != nil && a.PodAntiAffinity != nil {
+		for _, w := range a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
+			w.Weight = -w.Weight
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// company tells whether any pod that suits every term is anywhere that counts.
+func (r *reference) company(p *corev1.Pod, near []corev1.PodAffinityTerm) bool {
 	for _, other := range r.pods {
-		theirs, ok := r.label(other, t.TopologyKey)
-		ours, here := n.Labels[t.TopologyKey]
-		if ok && here && theirs == ours && selects(t.LabelSelector, other) {
+		suits, counts := true, false
+		for _, t := range near {
+			_, labelled := r.label(other, t.TopologyKey)
+			suits, counts = suits && r.about(p, t, other), counts || labelled
+		}
+		if suits && counts {
 			return true
 		}
 	}
@@ -196,43 +253,80 @@ func (r *reference) spread(p *corev1.Pod, c corev1.TopologySpreadConstraint) map
 	for _, n := range r.nodes {
 		usable := true
 		for k, v := range p.Spec.NodeSelector {
-			usable = usable && n.Labels[k] == v
+			usable = usable && (n.Labels[k] == v || ptr.Deref(c.NodeAffinityPolicy, "") == corev1.NodeInclusionPolicyIgnore)
+		}
+		for _, t := range n.Spec.Taints {
+			usable = usable && (tolerated(p, t) || t.Effect == corev1.TaintEffectPreferNoSchedule || ptr.Deref(c.NodeTaintsPolicy, "") != corev1.NodeInclusionPolicyHonor)
 		}
 		domain, ok := n.Labels[c.TopologyKey]
+		for _, other := range p.Spec.TopologySpreadConstraints {
+			if _, labelled := n.Labels[other.TopologyKey]; other.WhenUnsatisfiable == c.WhenUnsatisfiable {
+				ok = ok && labelled
+			}
+		}
 		if !ok || !usable {
 			continue
 		}
 		counts[domain] += 0
 		for _, other := range r.on(n.Name) {
-			if selects(c.LabelSelector, other) {
-				counts[domain]++
+			if c.LabelSelector == nil && metav1.GetControllerOf(other) != nil && metav1.GetControllerOf(other).UID == metav1.GetControllerOf(p).UID ||
+				c.LabelSelector != nil && other.Namespace == p.Namespace && selects(c.LabelSelector, other) {
+				if other.DeletionTimestamp == nil {
+					counts[domain]++
+				}
 			}
 		}
 	}
 	return counts
 }
 
-func (r *reference) crowd(p *corev1.Pod, n *corev1.Node) int64 {
-	var sum int64
+// soft are the constraints that are only wishes: the pod's own, or those by
+// which a controller's pods are spread by default (here without a selector).
+func (r *reference) soft(p *corev1.Pod) (all []corev1.TopologySpreadConstraint) {
 	for _, c := range p.Spec.TopologySpreadConstraints {
 		if c.WhenUnsatisfiable == corev1.ScheduleAnyway {
-			sum += int64(r.spread(p, c)[n.Labels[c.TopologyKey]])
+			all = append(all, c)
 		}
 	}
-	return sum
+	if len(p.Spec.TopologySpreadConstraints) == 0 && metav1.GetControllerOf(p) != nil {
+		all = append(all, corev1.TopologySpreadConstraint{TopologyKey: corev1.LabelHostname, MaxSkew: 3, NodeAffinityPolicy: ptr.To(corev1.NodeInclusionPolicyIgnore)},
+			corev1.TopologySpreadConstraint{TopologyKey: corev1.LabelTopologyZone, MaxSkew: 5, NodeAffinityPolicy: ptr.To(corev1.NodeInclusionPolicyIgnore)})
+	}
+	return all
 }
 
+func (r *reference) crowd(p *corev1.Pod, n *corev1.Node) (int64, bool) {
+	var sum float64
+	for _, c := range r.soft(p) {
+		domain, ok := n.Labels[c.TopologyKey]
+		if !ok && c.LabelSelector != nil {
+			return 0, false
+		}
+		if counts := r.spread(p, c); ok {
+			sum += float64(counts[domain])*math.Log(float64(len(counts)+2)) + float64(c.MaxSkew-1)
+		}
+	}
+	return int64(math.Round(sum)), true
+}
+
+// like is what the pod wishes of others there, and what these wish of it.
 func (r *reference) like(p *corev1.Pod, n *corev1.Node) int64 {
 	var sum int64
-	if p.Spec.Affinity == nil || p.Spec.Affinity.PodAffinity == nil {
-		return 0
-	}
-	for _, w := range p.Spec.Affinity.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
-		for _, other := range r.pods {
-			theirs, ok := r.label(other, w.PodAffinityTerm.TopologyKey)
-			ours, here := n.Labels[w.PodAffinityTerm.TopologyKey]
-			if ok && here && theirs == ours && selects(w.PodAffinityTerm.LabelSelector, other) {
+	for _, other := range r.pods {
+		for _, w := range wishes(p) {
+			if r.about(p, w.PodAffinityTerm, other) && r.together(other, n, w.PodAffinityTerm.TopologyKey) {
 				sum += int64(w.Weight)
+			}
+		}
+		for _, w := range wishes(other) {
+			if r.about(other, w.PodAffinityTerm, p) && r.together(other, n, w.PodAffinityTerm.TopologyKey) {
+				sum += int64(w.Weight)
+			}
+		}
+		near, _ := required(other)
+		for _, t := range near {
+			if r.about(other, t, p) && r.together(other, n, t.TopologyKey) {
+				sum++
 			}
 		}
 	}
@@ -240,7 +334,7 @@ func (r *reference) like(p *corev1.Pod, n *corev1.Node) int64 {
 }
 
 func (r *reference) score(p *corev1.Pod, n *corev1.Node) int64 {
-	var softTaints, granted, wished, siblings int64
+	var softTaints, granted, wished int64
 	for _, t := range n.Spec.Taints {
 		if t.Effect == corev1.TaintEffectPreferNoSchedule && !tolerated(p, t) {
 			softTaints++
@@ -265,20 +359,13 @@ func (r *reference) score(p *corev1.Pod, n *corev1.Node) int64 {
 		return cpu, memory
 	}
 	cpu, memory := assume(p)
-	owner := metav1.GetControllerOf(p)
 	for _, other := range r.on(n.Name) {
 		c, m := assume(other)
 		cpu, memory = cpu+c, memory+m
-		if theirs := metav1.GetControllerOf(other); owner != nil && theirs != nil && owner.UID == theirs.UID {
-			siblings++
-		}
 	}
 	score := 3 * (100 / (1 + softTaints))
 	if wished > 0 {
 		score += 2 * (granted * 100 / wished)
-	}
-	if owner != nil {
-		score += 2 * (100 / (1 + siblings))
 	}
 	allCPU, allMemory := n.Status.Allocatable.Cpu().MilliValue(), n.Status.Allocatable.Memory().Value()
 	free := func(used, all int64) int64 {

@@ -18,7 +18,6 @@ type score struct {
 var scores = []score{
 	{"TaintToleration", 3, fewTaints},
 	{"NodeAffinity", 2, preferredNodes},
-	{"OwnerSpread", 2, fewSiblings},
 	{"LeastAllocated", 1, leastAllocated},
 	{"BalancedAllocation", 1, balanced},
 	{"ImageLocality", 1, imagesPresent},
@@ -54,14 +53,6 @@ func balanced(p *Pod, n *Node) int64 {
 	cpu := share(n.Used.MilliCPU+p.Requests.MilliCPU, n.Allocatable.MilliCPU)
 	memory := share(n.Used.Memory+p.Requests.Memory, n.Allocatable.Memory)
 	return 100 - max(cpu-memory, memory-cpu)/20
-}
-
-// fewSiblings spreads the pods of one controller over the nodes.
-func fewSiblings(p *Pod, n *Node) int64 {
-	if p.Owner == "" {
-		return 0
-	}
-	return 100 / (1 + n.owners[p.Owner])
 }
 
 // fewTaints avoids nodes whose soft taints the pod does not tolerate.

@@ -1,7 +1,8 @@
 package core
 
 import (
-	"reflect"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,15 +20,16 @@ type State struct {
 	count  int // nodes with an object
 
 	pods        map[types.UID]placed
-	byNamespace map[string]map[types.UID]placed
+	groups      map[string]*group
 	namespaces  map[string]map[string]string
-	anti        map[string]*antiTerm
+	counters    map[string]*counter
+	carried     map[string]*counter
 	nominations map[types.UID]nomination
 	guests      map[string]map[types.UID]*Pod // nominated pods by node
 	budgets     map[string]*Budget
 
 	changes  changeLog
-	rankings map[string]*ranking
+	rankings map[rankingKey]*ranking
 	uses     int64
 }
 
@@ -40,9 +42,10 @@ type placed struct {
 func NewState(seed uint64) *State {
 	return &State{
 		seed: seed, places: map[string]int{}, pods: map[types.UID]placed{},
-		byNamespace: map[string]map[types.UID]placed{}, namespaces: map[string]map[string]string{},
-		anti: map[string]*antiTerm{}, nominations: map[types.UID]nomination{}, guests: map[string]map[types.UID]*Pod{},
-		budgets: map[string]*Budget{}, rankings: map[string]*ranking{},
+		groups: map[string]*group{}, namespaces: map[string]map[string]string{},
+		counters: map[string]*counter{}, carried: map[string]*counter{},
+		nominations: map[types.UID]nomination{}, guests: map[string]map[types.UID]*Pod{},
+		budgets: map[string]*Budget{}, rankings: map[rankingKey]*ranking{},
 	}
 }
 
@@ -62,10 +65,9 @@ func (s *State) SetNode(o *corev1.Node) bool {
 	if old == nil {
 		s.count++
 	}
-	if old == nil || !reflect.DeepEqual(old.Labels, o.Labels) {
-		s.relabel(n, o)
-	} else {
-		n.set(o)
+	n.set(o)
+	if old == nil || !maps.Equal(old.Labels, o.Labels) || !equality.Semantic.DeepEqual(old.Spec.Taints, o.Spec.Taints) {
+		s.recountAt(place)
 	}
 	s.changes.add(place)
 	return true
@@ -77,14 +79,15 @@ func sameNode(a, b *corev1.Node) bool {
 		equality.Semantic.DeepEqual(a.Status.Images, b.Status.Images)
 }
 
-// relabel moves a node's pods to its new topology domains.
-func (s *State) relabel(n *Node, o *corev1.Node) {
-	for _, p := range n.Pods {
-		s.countAnti(p, n, -1)
-	}
-	n.set(o)
-	for _, p := range n.Pods {
-		s.countAnti(p, n, 1)
+// recountAt moves a node's pods to its new topology domains. Nodes that share
+// a domain with it are changed by that too.
+func (s *State) recountAt(place int) {
+	for _, all := range []map[string]*counter{s.counters, s.carried} {
+		for _, c := range all {
+			c.neighbours(place, s.changes.add)
+			c.set(place, s.nodes[place])
+			c.neighbours(place, s.changes.add)
+		}
 	}
 }
 
@@ -95,10 +98,8 @@ func (s *State) RemoveNode(name string) {
 		return
 	}
 	n := s.nodes[place]
-	for _, p := range n.Pods {
-		s.countAnti(p, n, -1)
-	}
 	n.Object = nil
+	s.recountAt(place)
 	s.count--
 	s.changes.add(place)
 	s.drop(place)
@@ -116,6 +117,7 @@ func (s *State) place(name string) int {
 	} else {
 		s.nodes = append(s.nodes, newNode(name))
 	}
+	s.recountAt(place)
 	s.places[name] = place
 	return place
 }
@@ -144,31 +146,23 @@ func (s *State) Place(p *Pod, node string) bool {
 	place := s.place(node)
 	n := s.nodes[place]
 	n.add(p)
-	s.remember(placed{p, n})
-	s.countAnti(p, n, 1)
+	s.pods[p.UID] = placed{p, n}
+	s.tell(p, n, 1)
 	s.changes.add(place)
 	return true
 }
 
 func samePod(a, b *Pod) bool {
-	return a.Class == b.Class && reflect.DeepEqual(a.Object.Labels, b.Object.Labels) &&
-		(a.Object.DeletionTimestamp == nil) == (b.Object.DeletionTimestamp == nil)
+	return a.Class == b.Class && a.group == b.group && a.going() == b.going() && slices.EqualFunc(a.carries, b.carries, sameCarried)
 }
+
+func sameCarried(a, b carriedTerm) bool { return a.key == b.key }
 
 // replace takes the newer object of a pod that otherwise stays as it is.
 func (s *State) replace(old placed, p *Pod) {
 	old.node.Pods[p.UID] = p
-	s.remember(placed{p, old.node})
-}
-
-func (s *State) remember(at placed) {
-	s.pods[at.pod.UID] = at
-	ns := s.byNamespace[at.pod.Object.Namespace]
-	if ns == nil {
-		ns = map[types.UID]placed{}
-		s.byNamespace[at.pod.Object.Namespace] = ns
-	}
-	ns[at.pod.UID] = at
+	s.pods[p.UID] = placed{p, old.node}
+	s.groupOf(p).pods[p.UID] = placed{p, old.node}
 }
 
 // Remove takes a pod off its node; it tells whether it was on one.
@@ -177,13 +171,9 @@ func (s *State) Remove(uid types.UID) bool {
 	if !ok {
 		return false
 	}
-	s.countAnti(at.pod, at.node, -1)
+	s.tell(at.pod, at.node, -1)
 	at.node.remove(at.pod)
 	delete(s.pods, uid)
-	ns := at.pod.Object.Namespace
-	if delete(s.byNamespace[ns], uid); len(s.byNamespace[ns]) == 0 {
-		delete(s.byNamespace, ns)
-	}
 	place := s.places[at.node.Name]
 	s.changes.add(place)
 	s.drop(place)
@@ -201,11 +191,15 @@ func (s *State) NodeOf(uid types.UID) (string, bool) {
 
 // SetNamespace takes over a namespace's labels; nil labels forget it.
 func (s *State) SetNamespace(name string, labels map[string]string) {
+	same := maps.Equal(s.namespaces[name], labels)
 	if labels == nil {
 		delete(s.namespaces, name)
-		return
+	} else {
+		s.namespaces[name] = labels
 	}
-	s.namespaces[name] = labels
+	if !same && s.selectsNamespaces() {
+		s.recount()
+	}
 }
 
 // changeLog remembers which places have changed, in order, so that each

@@ -3,95 +3,158 @@ package core
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// podTerm is a parsed PodAffinityTerm: pods of some namespaces, by labels,
-// counted by a label of their nodes.
-type podTerm struct {
-	topology   string
+// selection is some pods: those of namespaces by name or by labels, with some
+// labels of their own. With an owner it is that controller's pods.
+type selection struct {
 	selector   labels.Selector
 	namespaces []string
 	// inNamespaces selects further namespaces by their labels; nil for none.
 	inNamespaces labels.Selector
+	owner        types.UID
 	key          string
 }
 
-type weightedTerm struct {
-	podTerm
-	weight int64 // negative for anti-affinity
+// matches tells whether the selection has the pods of a group.
+func (t *selection) matches(s *State, g *group) bool {
+	if t.owner != "" {
+		return t.owner == g.owner
+	}
+	if !slices.Contains(t.namespaces, g.namespace) && (t.inNamespaces == nil || !t.inNamespaces.Matches(labels.Set(s.namespaces[g.namespace]))) {
+		return false
+	}
+	return t.selector.Matches(g.labels)
 }
 
-// antiTerm is a required anti-affinity of pods that are on nodes, and in how
-// many pods of each domain it is found.
-type antiTerm struct {
-	podTerm
-	domains map[string]int
+// term is pods that are in all of some selections, counted by a label of their
+// nodes.
+type term struct {
+	topology string
+	pods     []selection
+	key      string
 }
+
+func newTerm(topology string, pods ...selection) term {
+	t := term{topology: topology, pods: pods}
+	keys := make([]string, len(pods))
+	for i := range pods {
+		keys[i] = pods[i].key
+	}
+	slices.Sort(keys)
+	t.key = fmt.Sprintf("%q%q", topology, keys)
+	return t
+}
+
+func (t *term) matches(s *State, g *group) bool {
+	for i := range t.pods {
+		if !t.pods[i].matches(s, g) {
+			return false
+		}
+	}
+	return true
+}
+
+// weightedTerm attracts its pod by so much, or repels it.
+type weightedTerm struct {
+	term
+	weight int64
+}
+
+// carriedTerm is a term as it counts for others once its pod is on a node: it
+// keeps them away (weight 0), or attracts or repels them.
+type carriedTerm struct {
+	term
+	weight int64
+	key    string
+}
+
+// requiredWeight is how much a pod that must be near others attracts them.
+const requiredWeight = 1
 
 func (p *Pod) parsePodAffinity(a *corev1.Affinity) error {
-	var err error
 	if a.PodAffinity != nil {
-		if p.affinity, err = p.terms(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution); err != nil {
+		required := a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+		single, err := p.terms(required)
+		if err != nil {
 			return err
 		}
-		if err = p.addSoft(a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution, 1); err != nil {
+		var all []selection
+		for _, t := range single {
+			all = append(all, t.pods...)
+			p.carry(t, requiredWeight)
+		}
+		for _, t := range single { // a pod is company only if it suits every term
+			p.affinity = append(p.affinity, newTerm(t.topology, all...))
+		}
+		if err := p.addSoft(a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution, 1); err != nil {
 			return err
 		}
 	}
 	if a.PodAntiAffinity != nil {
+		var err error
 		if p.antiAffinity, err = p.terms(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution); err != nil {
 			return err
 		}
-		if err = p.addSoft(a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution, -1); err != nil {
-			return err
+		for _, t := range p.antiAffinity {
+			p.carry(t, 0)
 		}
+		return p.addSoft(a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution, -1)
 	}
 	return nil
 }
 
 func (p *Pod) addSoft(terms []corev1.WeightedPodAffinityTerm, sign int64) error {
 	for _, w := range terms {
-		term, err := p.term(w.PodAffinityTerm)
+		t, err := p.term(w.PodAffinityTerm)
 		if err != nil {
 			return err
 		}
-		p.softAffinity = append(p.softAffinity, weightedTerm{term, sign * int64(w.Weight)})
+		weight := sign * int64(w.Weight)
+		p.softAffinity = append(p.softAffinity, weightedTerm{t, weight})
+		p.carry(t, weight)
 	}
 	return nil
 }
 
-func (p *Pod) terms(in []corev1.PodAffinityTerm) ([]podTerm, error) {
-	var out []podTerm
+func (p *Pod) carry(t term, weight int64) {
+	p.carries = append(p.carries, carriedTerm{t, weight, fmt.Sprint(weight, t.key)})
+}
+
+func (p *Pod) terms(in []corev1.PodAffinityTerm) ([]term, error) {
+	out := make([]term, 0, len(in))
 	for _, t := range in {
-		term, err := p.term(t)
+		parsed, err := p.term(t)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, term)
+		out = append(out, parsed)
 	}
 	return out, nil
 }
 
-func (p *Pod) term(t corev1.PodAffinityTerm) (podTerm, error) {
+func (p *Pod) term(t corev1.PodAffinityTerm) (term, error) {
 	selector, err := withLabelKeys(t.LabelSelector, p.Object.Labels, t.MatchLabelKeys, t.MismatchLabelKeys)
 	if err != nil {
-		return podTerm{}, fmt.Errorf("pod affinity term: %w", err)
+		return term{}, fmt.Errorf("pod affinity term: %w", err)
 	}
-	term := podTerm{topology: t.TopologyKey, selector: selector, namespaces: t.Namespaces}
+	pods := selection{selector: selector, namespaces: t.Namespaces}
 	if t.NamespaceSelector != nil {
-		if term.inNamespaces, err = metav1.LabelSelectorAsSelector(t.NamespaceSelector); err != nil {
-			return podTerm{}, fmt.Errorf("namespace selector: %w", err)
+		if pods.inNamespaces, err = metav1.LabelSelectorAsSelector(t.NamespaceSelector); err != nil {
+			return term{}, fmt.Errorf("namespace selector: %w", err)
 		}
 	}
 	if len(t.Namespaces) == 0 && t.NamespaceSelector == nil {
-		term.namespaces = []string{p.Object.Namespace}
+		pods.namespaces = []string{p.Object.Namespace}
 	}
-	term.key = fmt.Sprintf("%s\x00%s\x00%v\x00%v", term.topology, selector, term.namespaces, term.inNamespaces)
-	return term, nil
+	pods.key = fmt.Sprintf("%s\x00%s\x00%v", selector, strings.Join(pods.namespaces, ","), pods.inNamespaces)
+	return newTerm(t.TopologyKey, pods), nil
 }
 
 // withLabelKeys is the selector, narrowed to pods with the same (or other)
@@ -121,61 +184,4 @@ func withLabelKeys(s *metav1.LabelSelector, own map[string]string, same, other [
 		return nil, err
 	}
 	return selector, narrow(other, metav1.LabelSelectorOpNotIn)
-}
-
-// matches tells whether the term is about the pod.
-func (t *podTerm) matches(s *State, p *Pod) bool {
-	ns := p.Object.Namespace
-	if !slices.Contains(t.namespaces, ns) && (t.inNamespaces == nil || !t.inNamespaces.Matches(labels.Set(s.namespaces[ns]))) {
-		return false
-	}
-	return t.selector.Matches(p.labelSet())
-}
-
-// each calls f for every pod on a node that the term is about.
-func (t *podTerm) each(s *State, f func(placed)) {
-	for ns, pods := range s.byNamespace {
-		if !slices.Contains(t.namespaces, ns) && (t.inNamespaces == nil || !t.inNamespaces.Matches(labels.Set(s.namespaces[ns]))) {
-			continue
-		}
-		for _, at := range pods {
-			if at.node.Object != nil && t.selector.Matches(at.pod.labelSet()) {
-				f(at)
-			}
-		}
-	}
-}
-
-// countAnti keeps the table of the anti-affinities of placed pods.
-func (s *State) countAnti(p *Pod, n *Node, by int) {
-	if n.Object == nil {
-		return
-	}
-	for _, term := range p.antiAffinity {
-		domain, ok := n.Object.Labels[term.topology]
-		if !ok {
-			continue
-		}
-		entry := s.anti[term.key]
-		if entry == nil {
-			entry = &antiTerm{podTerm: term, domains: map[string]int{}}
-			s.anti[term.key] = entry
-		}
-		if entry.domains[domain] += by; entry.domains[domain] <= 0 {
-			delete(entry.domains, domain)
-		}
-		if len(entry.domains) == 0 {
-			delete(s.anti, term.key)
-		}
-	}
-}
-
-// refusedByOthers tells whether some placed pod does not want this one near.
-func (s *State) refusedByOthers(p *Pod) bool {
-	for _, term := range s.anti {
-		if term.matches(s, p) {
-			return true
-		}
-	}
-	return false
 }
