@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,6 +62,10 @@ func (s *Scheduler) watch(ctx context.Context) (stop func(), err error) {
 	}{
 		{&corev1.Namespace{}, handler(s, (*Scheduler).setNamespace, (*Scheduler).removeNamespace)},
 		{&policyv1.PodDisruptionBudget{}, handler(s, (*Scheduler).setBudget, (*Scheduler).removeBudget)},
+		{&storagev1.StorageClass{}, handler(s, (*Scheduler).setClass, (*Scheduler).removeClass)},
+		{&storagev1.CSINode{}, handler(s, (*Scheduler).setCSINode, (*Scheduler).removeCSINode)},
+		{&corev1.PersistentVolume{}, handler(s, (*Scheduler).setVolume, (*Scheduler).removeVolume)},
+		{&corev1.PersistentVolumeClaim{}, handler(s, (*Scheduler).setClaim, (*Scheduler).removeClaim)},
 		{&corev1.Node{}, handler(s, (*Scheduler).setNode, (*Scheduler).removeNode)},
 		{&corev1.Pod{}, handler(s, (*Scheduler).setPod, (*Scheduler).removePod)},
 	} {
@@ -182,6 +187,7 @@ func (s *Scheduler) removePod(o *corev1.Pod) {
 	s.queue.Remove(o.UID)
 	s.reports.forget(o.UID)
 	s.unnominate(o.UID)
+	s.forgetVolumes(o.UID)
 	if s.state.Remove(o.UID) {
 		s.queue.Wake(core.PodGone, s.clock.Now())
 	}

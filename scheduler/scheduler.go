@@ -4,7 +4,8 @@
 //	                           │ one goroutine: State,     │               │
 //	     bind results ──▶ inbox│ Queue, Decide, assume     │◀──────────────┘
 //	                           └───────────────────────────┘ ──reports─▶ reporter ──▶ status, events
-//	                                        └──victims──▶ preemptor ──▶ deletes, inbox
+//	                                        ├──victims──▶ preemptor ──▶ deletes, inbox
+//	                                        └──claims───▶ volume binder ──▶ claims bound ──▶ binder
 //
 // One goroutine owns State and Queue. A decided pod is assumed to be on its
 // node at once, so that the next decision sees it; if its bind is lost it is
@@ -78,6 +79,8 @@ type Scheduler struct {
 	events  events.Recorder
 
 	preemptions *outbox[preemption]
+	volumes     *outbox[*awaited]
+	awaiting    map[types.UID]*awaited
 	// preempting are the pods whose victims are being deleted.
 	preempting map[types.UID]bool
 }
@@ -100,6 +103,7 @@ func New(config Config) (*Scheduler, error) {
 		config: config, log: config.Logger, clock: config.Clock, inbox: newInbox(),
 		state: core.NewState(config.Seed), queue: queue.New(), binds: newOutbox[bind](), reports: newReports(),
 		preemptions: newOutbox[preemption](), preempting: map[types.UID]bool{},
+		volumes: newOutbox[*awaited](), awaiting: map[types.UID]*awaited{},
 	}, nil
 }
 
@@ -125,6 +129,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	group.Go(func() error { return s.bind(ctx) })
 	group.Go(func() error { return s.report(ctx) })
 	group.Go(func() error { return s.preempt(ctx) })
+	group.Go(func() error { return s.bindVolumes(ctx) })
 	group.Go(func() error { return s.loop(ctx) })
 	return group.Wait()
 }
@@ -144,7 +149,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 		}
 		var wake <-chan time.Time
 		var timer clock.Timer
-		if next := s.queue.Next(); !next.IsZero() {
+		if next := s.next(); !next.IsZero() {
 			timer = s.clock.NewTimer(max(next.Sub(s.clock.Now()), 0))
 			wake = timer.C()
 		}
@@ -160,6 +165,15 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// next is when something is to be done though nothing happens; zero for never.
+func (s *Scheduler) next() time.Time {
+	next := s.expireVolumes(s.clock.Now())
+	if queued := s.queue.Next(); next.IsZero() || !queued.IsZero() && queued.Before(next) {
+		return queued
+	}
+	return next
 }
 
 // decideSome decides a turn of pods and tells whether more are ready.
@@ -182,7 +196,12 @@ func (s *Scheduler) decideSome() bool {
 		s.reports.forget(item.Pod.UID) // or it might be written after the bind
 		s.state.Place(item.Pod, d.Node)
 		s.queue.Wake(core.PodPlaced, now)
-		binds = append(binds, bind{pod: item.Pod.Object, node: d.Node})
+		b := bind{pod: item.Pod.Object, node: d.Node}
+		if len(d.Claims) > 0 {
+			s.awaitVolumes(b, d.Claims)
+			continue
+		}
+		binds = append(binds, b)
 	}
 	s.binds.add(binds...)
 	return more
@@ -192,6 +211,7 @@ func (s *Scheduler) decideSome() bool {
 // assumed on, unless the watch has meanwhile said otherwise.
 func (s *Scheduler) bound(b bind, err error) {
 	uid := b.pod.UID
+	s.forgetVolumes(uid)
 	if err == nil {
 		s.queue.Remove(uid)
 		s.events.Eventf(b.pod, "Normal", "Scheduled", "Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)

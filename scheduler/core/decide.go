@@ -16,6 +16,11 @@ type Decision struct {
 	Reasons map[string]int
 	// Nodes is how many there are.
 	Nodes int
+	// Reason is why none of them would do, whatever they are; then Reasons are
+	// empty.
+	Reason string
+	// Claims are what the pod's waiting claims get on Node.
+	Claims []ClaimBinding
 	// Helps are the changes after which another try makes sense.
 	Helps Change
 }
@@ -24,6 +29,9 @@ type Decision struct {
 func (d Decision) Message() string {
 	if d.Nodes == 0 {
 		return "no nodes available to schedule pods"
+	}
+	if d.Reason != "" {
+		return fmt.Sprintf("0/%d nodes are available: %s.", d.Nodes, d.Reason)
 	}
 	parts := make([]string, 0, len(d.Reasons))
 	for reason, n := range d.Reasons {
@@ -37,6 +45,20 @@ func (d Decision) Message() string {
 // fits there, else one of those with the best score. The State stays as it is;
 // whoever acts on the decision calls Place.
 func (s *State) Decide(p *Pod) Decision {
+	v := s.volumesOf(p)
+	if v != nil && v.reason != "" {
+		return Decision{Nodes: s.count, Reason: v.reason, Helps: StorageChanged}
+	}
+	d := s.choose(p, v)
+	if d.Node != "" && v != nil {
+		d.Claims, _ = s.bindings(v, s.nodes[s.places[d.Node]]) // they were found a moment ago
+	}
+	return d
+}
+
+// choose takes the promised node, or the best of the best of each bucket that
+// passes.
+func (s *State) choose(p *Pod, v *volumes) Decision {
 	if _, node, ok := s.Nominated(p.UID); ok {
 		if place, ok := s.places[node]; ok && s.nodes[place].Object != nil {
 			if refused, _ := s.fits(p, place); len(refused) == 0 {
@@ -44,12 +66,7 @@ func (s *State) Decide(p *Pod) Decision {
 			}
 		}
 	}
-	return s.choose(p)
-}
-
-// choose takes the best of the best of each bucket that passes.
-func (s *State) choose(p *Pod) Decision {
-	r := s.rankingFor(p)
+	r := s.rankingFor(p, v)
 	j := s.judgeOf(p, &r.around)
 	all := r.opinions[:0]
 	for _, b := range r.buckets {

@@ -17,6 +17,8 @@ const (
 	PodGone
 	// PodPlaced is a pod that is new on a node, or has other labels.
 	PodPlaced
+	// StorageChanged is a claim, volume, class or driver that has changed.
+	StorageChanged
 )
 
 // filter is a plug-in that decides from one pod and one node whether they fit.

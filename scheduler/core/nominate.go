@@ -81,7 +81,11 @@ func (s *State) besideGuests(p *Pod, place int) ([]string, Change) {
 
 // whyNot asks every filter about one node.
 func (s *State) whyNot(p *Pod, n *Node) ([]string, Change) {
-	if reasons, helps := refuse(p, n, nil); len(reasons) > 0 {
+	v := s.volumesOf(p)
+	if v != nil && v.reason != "" {
+		return []string{v.reason}, StorageChanged
+	}
+	if reasons, helps := s.refuse(p, v, n, nil); len(reasons) > 0 {
 		return reasons, helps
 	}
 	around := s.surroundingsOf(p)

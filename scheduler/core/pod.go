@@ -82,6 +82,7 @@ type Pod struct {
 	softAffinity              []weightedTerm
 	// carries are the terms as they count for others.
 	carries []carriedTerm
+	claims  []claimRef
 	group   string
 	hash    uint64
 }
@@ -120,6 +121,7 @@ func NewPod(o *corev1.Pod) (*Pod, error) {
 	if err := p.parseAffinity(); err != nil {
 		return nil, fmt.Errorf("pod %s/%s: %w", o.Namespace, o.Name, err)
 	}
+	p.claims = claimsOf(o)
 	p.group = p.groupKey()
 	p.Class = p.class()
 	p.hash = fnv(p.Class)

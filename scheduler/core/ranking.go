@@ -12,18 +12,19 @@ const (
 	minRankings = 64
 )
 
-// rankingKey names a class of pods for which the same counters decide.
-type rankingKey struct{ class, carried string }
+// rankingKey names a class of pods for which the same counters and volumes decide.
+type rankingKey struct{ class, carried, volumes string }
 
 // ranking is the order of all nodes for one class of pods. It is a memo: what
 // it says is what rating every node anew would say. The nodes that pass are in
 // buckets, by what their surroundings are: those decide about whole buckets.
 type ranking struct {
-	key    rankingKey
-	pod    *Pod // any one of the class
-	around surroundings
-	seen   int64
-	used   int64
+	key     rankingKey
+	pod     *Pod // any one of the class
+	around  surroundings
+	storage *volumes
+	seen    int64
+	used    int64
 
 	buckets []*bucket
 	byText  map[string]*bucket
@@ -98,15 +99,18 @@ func (b *bucket) Pop() any {
 }
 
 // rankingFor finds the pod's ranking and lets it catch up.
-func (s *State) rankingFor(p *Pod) *ranking {
-	key := rankingKey{p.Class, s.groupOf(p).carriedKey}
+func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
+	key := rankingKey{class: p.Class, carried: s.groupOf(p).carriedKey}
+	if v != nil {
+		key.volumes = v.key
+	}
 	r := s.rankings[key]
 	if r == nil {
 		s.sweep()
 		for len(s.rankings) >= max(minRankings, maxEntries/max(len(s.nodes), 1)) {
 			s.forgetOldest()
 		}
-		r = &ranking{key: key, pod: p, around: s.surroundingsOf(p), seen: -1}
+		r = &ranking{key: key, pod: p, around: s.surroundingsOf(p), storage: v, seen: -1}
 		r.around.each(func(c *counter) { c.users++ })
 		s.rankings[key] = r
 	}
@@ -218,7 +222,7 @@ func (s *State) rerank(r *ranking, place int32) {
 
 // try rates a node, or notes why it is refused.
 func (s *State) try(r *ranking, n *Node, place int32) (ranked, bool) {
-	reasons, helps := refuse(r.pod, n, r.reasons[:0])
+	reasons, helps := s.refuse(r.pod, r.storage, n, r.reasons[:0])
 	r.reasons = reasons[:0]
 	if len(reasons) == 0 {
 		return ranked{rate(r.pod, n), mix(s.seed, r.pod.hash, n.hash), place}, true
@@ -236,10 +240,18 @@ func (s *State) try(r *ranking, n *Node, place int32) (ranked, bool) {
 }
 
 // refuse asks the filters in order, up to the first that refuses.
-func refuse(p *Pod, n *Node, reasons []string) ([]string, Change) {
+func (s *State) refuse(p *Pod, v *volumes, n *Node, reasons []string) ([]string, Change) {
 	for i := range filters {
 		if reasons = filters[i].check(p, n, reasons); len(reasons) > 0 {
 			return reasons, filters[i].helps
+		}
+	}
+	if v == nil {
+		return reasons, 0
+	}
+	for i := range volumeFilters {
+		if reasons = volumeFilters[i].check(s, p, v, n, reasons); len(reasons) > 0 {
+			return reasons, volumeFilters[i].helps
 		}
 	}
 	return reasons, 0

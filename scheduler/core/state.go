@@ -27,6 +27,7 @@ type State struct {
 	nominations map[types.UID]nomination
 	guests      map[string]map[types.UID]*Pod // nominated pods by node
 	budgets     map[string]*Budget
+	storage     storage
 
 	changes  changeLog
 	rankings map[rankingKey]*ranking
@@ -45,7 +46,7 @@ func NewState(seed uint64) *State {
 		groups: map[string]*group{}, namespaces: map[string]map[string]string{},
 		counters: map[string]*counter{}, carried: map[string]*counter{},
 		nominations: map[types.UID]nomination{}, guests: map[string]map[types.UID]*Pod{},
-		budgets: map[string]*Budget{}, rankings: map[rankingKey]*ranking{},
+		budgets: map[string]*Budget{}, storage: newStorage(), rankings: map[rankingKey]*ranking{},
 	}
 }
 
@@ -148,6 +149,7 @@ func (s *State) Place(p *Pod, node string) bool {
 	n.add(p)
 	s.pods[p.UID] = placed{p, n}
 	s.tell(p, n, 1)
+	s.use(p, true)
 	s.changes.add(place)
 	return true
 }
@@ -172,6 +174,7 @@ func (s *State) Remove(uid types.UID) bool {
 		return false
 	}
 	s.tell(at.pod, at.node, -1)
+	s.use(at.pod, false)
 	at.node.remove(at.pod)
 	delete(s.pods, uid)
 	place := s.places[at.node.Name]
