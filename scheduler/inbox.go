@@ -137,8 +137,8 @@ func (s *Scheduler) removeBudget(b *policyv1.PodDisruptionBudget) {
 }
 
 func (s *Scheduler) setNode(n *corev1.Node) {
-	if s.state.SetNode(n) {
-		s.queue.Wake(core.NodeChanged, s.clock.Now())
+	if change := s.state.SetNode(n); change != 0 {
+		s.queue.Wake(change, s.clock.Now())
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *State) choose(p *Pod, v *volumes) Decision {
 	r.opinions = all
 	j.weigh(all)
 	chosen := Decision{Nodes: s.count}
-	refused := Decision{Nodes: s.count, Reasons: map[string]int{}, Helps: NodeChanged}
+	refused := Decision{Nodes: s.count, Reasons: map[string]int{}, Helps: NodeAdded}
 	walk(all, func(c candidate) bool {
 		n := s.nodes[c.place]
 		if len(s.guests[n.Name]) > 0 {

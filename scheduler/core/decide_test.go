@@ -67,7 +67,7 @@ func TestMessageCountsReasons(t *testing.T) {
 	if want := "0/5 nodes are available: 2 Insufficient cpu, 3 node(s) had untolerated taint(s)."; d.Message() != want {
 		t.Errorf("message %q, want %q", d.Message(), want)
 	}
-	if d.Helps != core.NodeChanged|core.PodGone {
+	if d.Helps != core.NodeAdded|core.NodeTainted|core.NodeGrown|core.PodGone {
 		t.Errorf("helps %b", d.Helps)
 	}
 	s.SetNode(node("small1", "2", "8Gi"))

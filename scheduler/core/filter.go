@@ -11,9 +11,15 @@ import (
 type Change uint8
 
 const (
-	// NodeChanged is a new node, or other labels, taints or capacity.
-	NodeChanged Change = 1 << iota
-	// PodGone is a pod that has left its node.
+	// NodeAdded is a node that is new: it may help anybody.
+	NodeAdded Change = 1 << iota
+	// NodeLabelled is other labels of a node.
+	NodeLabelled
+	// NodeTainted is other taints of a node, or that it is no longer cordoned.
+	NodeTainted
+	// NodeGrown is another capacity of a node.
+	NodeGrown
+	// PodGone is a pod that has left its node, or a promise taken back.
 	PodGone
 	// PodPlaced is a pod that is new on a node, or has other labels.
 	PodPlaced
@@ -33,12 +39,12 @@ type filter struct {
 // filters are asked in this order, the cheap ones first; the first that
 // refuses a node gives the reasons.
 var filters = []filter{
-	{"NodeUnschedulable", unschedulable, NodeChanged},
-	{"NodeName", nodeName, NodeChanged},
-	{"TaintToleration", taints, NodeChanged},
-	{"NodeAffinity", nodeAffinity, NodeChanged},
-	{"NodePorts", nodePorts, PodGone | NodeChanged},
-	{"NodeResourcesFit", fit, PodGone | NodeChanged},
+	{"NodeUnschedulable", unschedulable, NodeTainted},
+	{"NodeName", nodeName, NodeAdded},
+	{"TaintToleration", taints, NodeTainted},
+	{"NodeAffinity", nodeAffinity, NodeLabelled},
+	{"NodePorts", nodePorts, PodGone},
+	{"NodeResourcesFit", fit, PodGone | NodeGrown},
 }
 
 func unschedulable(p *Pod, n *Node, reasons []string) []string {

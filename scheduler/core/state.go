@@ -53,31 +53,42 @@ func NewState(seed uint64) *State {
 // Len is the number of nodes.
 func (s *State) Len() int { return s.count }
 
-// SetNode adds a node or takes over its changes; it tells whether anything
-// that decisions ask for has changed.
-func (s *State) SetNode(o *corev1.Node) bool {
+// SetNode adds a node or takes over its changes; it tells which may
+// help a pod that found none.
+func (s *State) SetNode(o *corev1.Node) Change {
 	place := s.place(o.Name)
 	n := s.nodes[place]
 	old := n.Object
-	if old != nil && sameNode(old, o) {
+	change := changeOf(old, o)
+	if old != nil && change == 0 && equality.Semantic.DeepEqual(old.Status.Images, o.Status.Images) {
 		n.Object = o
-		return false
+		return 0
 	}
 	if old == nil {
 		s.count++
 	}
 	n.set(o)
-	if old == nil || !maps.Equal(old.Labels, o.Labels) || !equality.Semantic.DeepEqual(old.Spec.Taints, o.Spec.Taints) {
+	if change&^NodeGrown != 0 {
 		s.recountAt(place)
 	}
 	s.changes.add(place)
-	return true
+	return change
 }
 
-func sameNode(a, b *corev1.Node) bool {
-	return a.Spec.Unschedulable == b.Spec.Unschedulable && equality.Semantic.DeepEqual(a.Labels, b.Labels) &&
-		equality.Semantic.DeepEqual(a.Spec.Taints, b.Spec.Taints) && equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) &&
-		equality.Semantic.DeepEqual(a.Status.Images, b.Status.Images)
+func changeOf(old, o *corev1.Node) (change Change) {
+	if old == nil {
+		return NodeAdded
+	}
+	if !maps.Equal(old.Labels, o.Labels) {
+		change |= NodeLabelled
+	}
+	if old.Spec.Unschedulable != o.Spec.Unschedulable || !equality.Semantic.DeepEqual(old.Spec.Taints, o.Spec.Taints) {
+		change |= NodeTainted
+	}
+	if !equality.Semantic.DeepEqual(old.Status.Allocatable, o.Status.Allocatable) {
+		change |= NodeGrown
+	}
+	return change
 }
 
 // recountAt moves a node's pods to its new topology domains. Nodes that share

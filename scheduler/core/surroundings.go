@@ -103,25 +103,25 @@ func (j *judge) refuse(n *Node, place int) (string, Change) {
 			continue
 		}
 		if _, ok := n.Object.Labels[c.topology]; !ok {
-			return "node(s) didn't match pod topology spread constraints (missing required label)", NodeChanged
+			return "node(s) didn't match pod topology spread constraints (missing required label)", NodeLabelled
 		}
 		if podsAt(j.spread[i], place)+c.self-j.least[i] > c.maxSkew {
-			return "node(s) didn't match pod topology spread constraints", NodeChanged | PodGone | PodPlaced
+			return "node(s) didn't match pod topology spread constraints", NodeLabelled | NodeTainted | PodGone | PodPlaced
 		}
 	}
 	for _, c := range j.affinity {
 		if c.at[place] == nil || c.at[place].pods == 0 && !j.lonely {
-			return "node(s) didn't match pod affinity rules", NodeChanged | PodPlaced
+			return "node(s) didn't match pod affinity rules", NodeLabelled | PodPlaced
 		}
 	}
 	for _, c := range j.anti {
 		if podsAt(c, place) > 0 {
-			return "node(s) didn't match pod anti-affinity rules", NodeChanged | PodGone
+			return "node(s) didn't match pod anti-affinity rules", NodeLabelled | PodGone
 		}
 	}
 	for _, c := range j.carried {
 		if c.weight == 0 && podsAt(c, place) > 0 {
-			return "node(s) didn't satisfy existing pods anti-affinity rules", NodeChanged | PodGone
+			return "node(s) didn't satisfy existing pods anti-affinity rules", NodeLabelled | PodGone
 		}
 	}
 	return "", 0

@@ -141,8 +141,8 @@ type volumeFilter struct {
 var volumeFilters = []volumeFilter{
 	{"VolumeRestrictions", (*State).oncePod, PodGone | StorageChanged},
 	{"NodeVolumeLimits", (*State).limits, PodGone | StorageChanged},
-	{"VolumeBinding", (*State).bindable, NodeChanged | StorageChanged},
-	{"VolumeZone", (*State).zones, NodeChanged | StorageChanged},
+	{"VolumeBinding", (*State).bindable, NodeLabelled | StorageChanged},
+	{"VolumeZone", (*State).zones, NodeLabelled | StorageChanged},
 }
 
 func (s *State) oncePod(_ *Pod, v *volumes, _ *Node, reasons []string) []string {

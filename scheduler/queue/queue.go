@@ -3,7 +3,8 @@
 //	          Add                    Pop
 //	────────────────▶ active ────────────────▶ decided
 //	                   ▲  ▲                       │ no node: Park
-//	   back-off is over│  │Wake, back-off over    ▼
+//	   back-off is over│  │Wake or MaxParked,     ▼
+//	                   │  │back-off over
 //	                   │  └──────────────────── parked
 //	                 backoff ◀──Wake────────────  │
 //	                   ▲                          │
@@ -28,6 +29,10 @@ const (
 	MaxBackoff     = 10 * time.Second
 )
 
+// MaxParked is how long a pod waits for a change that helps. Then it is tried
+// again all the same: a hint that is wrong must not lose a pod.
+const MaxParked = 5 * time.Minute
+
 // Item is a waiting pod.
 type Item struct {
 	Pod *core.Pod
@@ -37,6 +42,7 @@ type Item struct {
 	Added time.Time
 
 	ready time.Time // when the back-off is over
+	until time.Time // when it has been parked for too long
 	helps core.Change
 	state place
 	index int
@@ -59,6 +65,7 @@ type Queue struct {
 	backoff items
 	// parked by what would help, so that a change wakes only whom it may help.
 	parked map[core.Change]map[types.UID]*Item
+	stale  items // the parked ones by until
 	order  int64
 }
 
@@ -68,6 +75,7 @@ func New() *Queue {
 		items:   map[types.UID]*Item{},
 		active:  items{less: byPriority},
 		backoff: items{less: func(a, b *Item) int { return a.ready.Compare(b.ready) }},
+		stale:   items{less: func(a, b *Item) int { return a.until.Compare(b.until) }},
 		parked:  map[core.Change]map[types.UID]*Item{},
 	}
 }
@@ -113,6 +121,9 @@ func (q *Queue) Pop(now time.Time) (*Item, bool) {
 	for len(q.backoff.list) > 0 && !q.backoff.list[0].ready.After(now) {
 		q.put(q.backoff.list[0], active)
 	}
+	for len(q.stale.list) > 0 && !q.stale.list[0].until.After(now) {
+		q.put(q.stale.list[0], active)
+	}
 	if len(q.active.list) == 0 {
 		return nil, false
 	}
@@ -121,12 +132,16 @@ func (q *Queue) Pop(now time.Time) (*Item, bool) {
 	return item, true
 }
 
-// Next is when the next back-off ends; the zero time when none does.
+// Next is when the next back-off or wait for a change ends; the zero time when
+// none does.
 func (q *Queue) Next() time.Time {
-	if len(q.backoff.list) == 0 {
+	switch {
+	case len(q.stale.list) == 0 && len(q.backoff.list) == 0:
 		return time.Time{}
+	case len(q.stale.list) == 0 || len(q.backoff.list) > 0 && q.backoff.list[0].ready.Before(q.stale.list[0].until):
+		return q.backoff.list[0].ready
 	}
-	return q.backoff.list[0].ready
+	return q.stale.list[0].until
 }
 
 // Park lets a pod wait for a change that helps.
@@ -136,7 +151,7 @@ func (q *Queue) Park(item *Item, helps core.Change, now time.Time) {
 	}
 	item.Attempts++
 	item.helps = helps
-	item.ready = now.Add(wait(item.Attempts))
+	item.ready, item.until = now.Add(wait(item.Attempts)), now.Add(MaxParked)
 	q.put(item, parked)
 }
 
@@ -193,6 +208,7 @@ func (q *Queue) put(item *Item, to place) {
 	case backoff:
 		heap.Remove(&q.backoff, item.index)
 	case parked:
+		heap.Remove(&q.stale, item.index)
 		if delete(q.parked[item.helps], item.Pod.UID); len(q.parked[item.helps]) == 0 {
 			delete(q.parked, item.helps)
 		}
@@ -208,6 +224,7 @@ func (q *Queue) put(item *Item, to place) {
 			q.parked[item.helps] = map[types.UID]*Item{}
 		}
 		q.parked[item.helps][item.Pod.UID] = item
+		heap.Push(&q.stale, item)
 	}
 }
 

@@ -48,7 +48,7 @@ func TestPriorityThenAge(t *testing.T) {
 func TestParkedPodsWakeByWhatHelps(t *testing.T) {
 	t.Parallel()
 	q, now := queue.New(), time.Unix(100, 0)
-	for name, helps := range map[string]core.Change{"tainted": core.NodeChanged, "large": core.NodeChanged | core.PodGone} {
+	for name, helps := range map[string]core.Change{"tainted": core.NodeAdded, "large": core.NodeAdded | core.PodGone} {
 		q.Add(pod(t, name, 0), now)
 		item, _ := q.Pop(now)
 		q.Park(item, helps, now)
@@ -63,7 +63,7 @@ func TestParkedPodsWakeByWhatHelps(t *testing.T) {
 	if diff := cmp.Diff([]string{"large"}, drain(q, now.Add(queue.InitialBackoff))); diff != "" {
 		t.Errorf("woken by a pod that went (-want +got):\n%s", diff)
 	}
-	q.Wake(core.NodeChanged, now.Add(time.Minute))
+	q.Wake(core.NodeAdded, now.Add(time.Minute))
 	if diff := cmp.Diff([]string{"tainted"}, drain(q, now.Add(time.Minute))); diff != "" {
 		t.Errorf("woken by a node (-want +got):\n%s", diff)
 	}
@@ -86,5 +86,24 @@ func TestBackoffDoublesUpToTheMaximum(t *testing.T) {
 	q.Remove("p")
 	if q.Len() != 0 || !q.Next().IsZero() {
 		t.Error("a removed pod still waits")
+	}
+}
+
+// TestParkedForTooLong: no change has helped, and the pod is tried all the same.
+func TestParkedForTooLong(t *testing.T) {
+	t.Parallel()
+	q, now := queue.New(), time.Unix(100, 0)
+	q.Add(pod(t, "p", 0), now)
+	item, _ := q.Pop(now)
+	q.Park(item, core.NodeTainted, now)
+	if want := now.Add(queue.MaxParked); !q.Next().Equal(want) {
+		t.Errorf("next at %v, want %v", q.Next(), want)
+	}
+	q.Wake(core.PodGone|core.NodeLabelled, now.Add(time.Minute))
+	if got := drain(q, now.Add(queue.MaxParked-time.Second)); len(got) > 0 {
+		t.Errorf("tried too early: %v", got)
+	}
+	if got := drain(q, now.Add(queue.MaxParked)); len(got) != 1 {
+		t.Errorf("tried %v, want p", got)
 	}
 }
