@@ -5,6 +5,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/clusterrole"
 	"github.com/headway-sh/headway/reconciler/controller"
 	"github.com/headway-sh/headway/reconciler/csr"
+	"github.com/headway-sh/headway/reconciler/daemonset"
 	"github.com/headway-sh/headway/reconciler/deployment"
 	"github.com/headway-sh/headway/reconciler/endpoints"
 	"github.com/headway-sh/headway/reconciler/endpointslice"
@@ -20,6 +21,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/rootca"
 	"github.com/headway-sh/headway/reconciler/serviceaccount"
 	"github.com/headway-sh/headway/reconciler/servicecidr"
+	"github.com/headway-sh/headway/reconciler/statefulset"
 	"github.com/headway-sh/headway/reconciler/storageprotection"
 	"github.com/headway-sh/headway/reconciler/ttlafterfinished"
 )
@@ -57,6 +59,8 @@ var list = []entry{
 	{"replicationcontroller", replicaset.ControllersName, plain(replicaset.Controllers.New)},
 	{"job", job.Name, plain(job.New)},
 	{"ttlafterfinished", ttlafterfinished.Name, plain(ttlafterfinished.New)},
+	{"statefulset", statefulset.Name, plain(statefulset.New)},
+	{"daemonset", daemonset.Name, plain(daemonset.New)},
 	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
 	{"endpointslicemirroring", endpointslicemirroring.Name, plain(endpointslicemirroring.New)},
 	{"endpoints", endpoints.Name, plain(endpoints.New)},
