@@ -159,7 +159,7 @@ func (o *rollout) rolling(ctx context.Context) error {
 			return err
 		}
 	}
-	return o.trimHistory(ctx)
+	return o.trimWhenComplete(ctx)
 }
 
 func (o *rollout) recreate(ctx context.Context) error {
@@ -178,7 +178,7 @@ func (o *rollout) recreate(ctx context.Context) error {
 	if err := o.scale(ctx, o.new, ptr.Deref(o.d.Spec.Replicas, 1)); err != nil {
 		return err
 	}
-	return o.trimHistory(ctx)
+	return o.trimWhenComplete(ctx)
 }
 
 // oldPodsRun tells whether a pod of an old set has not ended yet.

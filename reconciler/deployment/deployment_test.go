@@ -236,6 +236,15 @@ func TestRollForwardAndBack(t *testing.T) {
 		s.finish("")
 	}
 	s.want("sets kept", 3, len(s.sets()))
+	s.edit(func(d *appsv1.Deployment) {
+		d.Spec.RevisionHistoryLimit = ptr.To[int32](0)
+		image("broken")(d)
+	})
+	s.finish("broken")
+	s.want("sets kept until the rollout is through", 4, len(s.sets()))
+	s.edit(image("web:5"))
+	s.finish("")
+	s.want("sets of no history", 1, len(s.sets()))
 }
 
 func TestStuckRolloutTimesOutAndKeepsServing(t *testing.T) {

@@ -190,6 +190,15 @@ func (o *rollout) writeRevision(ctx context.Context) error {
 	return nil
 }
 
+// trimWhenComplete keeps all sets until the rollout is through: until then each
+// may be what somebody wants to go back to.
+func (o *rollout) trimWhenComplete(ctx context.Context) error {
+	if !o.complete() {
+		return nil
+	}
+	return o.trimHistory(ctx)
+}
+
 // trimHistory deletes the oldest empty sets beyond revisionHistoryLimit.
 func (o *rollout) trimHistory(ctx context.Context) error {
 	if o.d.Spec.RevisionHistoryLimit == nil {
