@@ -59,6 +59,9 @@ type Config struct {
 	// Events, when not nil, is told what people should look at: a source, a
 	// reason in one word and a message. It must not block.
 	Events func(source *v1alpha1.GitSource, kind, reason, message string)
+	// History is how many releases of a source are kept; zero: as many as
+	// rendered commits.
+	History int
 	// Limits bound what a remote can cost; zero ones have their defaults.
 	Limits repo.Limits
 	// Clock may be nil for the real one.
@@ -75,6 +78,9 @@ func (c *Config) complete() error {
 		return errors.New("gitsource: an Identity is needed")
 	case c.DataDir == "" || c.ClusterName == "" || c.ClusterUID == "":
 		return errors.New("gitsource: DataDir, ClusterName and ClusterUID are needed")
+	}
+	if c.History == 0 {
+		c.History = keptCommits
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

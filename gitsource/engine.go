@@ -212,7 +212,8 @@ func (e *Engine) observe(w txn.Write) {
 		}
 		return
 	case releases:
-		if r, ok := w.Before.(*v1alpha1.Release); ok && w.After == nil {
+		// What this engine itself deletes is old, and nobody asks for it again.
+		if r, ok := w.Before.(*v1alpha1.Release); ok && w.After == nil && w.Identity.Name != e.cfg.Identity.Name {
 			e.told(r.Spec.Source, func(p *pending) { p.forgiven = append(p.forgiven, r.Name) })
 		}
 		return

@@ -49,6 +49,7 @@ type cluster struct {
 	// everything. It is guarded by mu.
 	rights map[string][]string
 
+	history     int // how many releases are kept; zero: the default
 	stopEngine  func()
 	server      *gittest.Server   // nil until a story serves
 	forge       *forgetest.Server // nil until a story has one
@@ -151,7 +152,7 @@ func (c *cluster) engine() *gitsource.Engine {
 	c.t.Helper()
 	e, err := gitsource.New(gitsource.Config{
 		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
-		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs, Metrics: c.metrics,
+		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs, Metrics: c.metrics, History: c.history,
 		Limits: repo.Limits{Stall: time.Second, RefBytes: 1 << 20},
 		Events: func(o *v1alpha1.GitSource, _, reason, message string) {
 			c.mu.Lock()

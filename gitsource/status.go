@@ -182,6 +182,7 @@ func (s *source) statusChanges(view txn.View) []txn.Change {
 	if !ok {
 		created := s.release.DeepCopy()
 		changes = append(changes, s.write(txn.Create, ref, "", created), s.write(txn.Update, ref, "status", created.DeepCopy()))
+		changes = append(changes, s.forget(view)...)
 	} else if stored := o.(*v1alpha1.Release); !equality.Semantic.DeepEqual(stored.Status, s.release.Status) {
 		changed := stored.DeepCopy()
 		changed.TypeMeta = s.release.TypeMeta
