@@ -1,8 +1,10 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -178,9 +180,11 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 
 // mine tells whether a pod without a node waits for this scheduler.
 func (s *Scheduler) mine(o *corev1.Pod) bool {
-	name := o.Spec.SchedulerName
-	return (name == "" && s.config.Name == DefaultName || name == s.config.Name) &&
-		o.DeletionTimestamp == nil && len(o.Spec.SchedulingGates) == 0
+	if o.DeletionTimestamp != nil || len(o.Spec.SchedulingGates) > 0 {
+		return false
+	}
+	name := cmp.Or(o.Spec.SchedulerName, DefaultName)
+	return slices.ContainsFunc(s.config.Profiles, func(p core.Profile) bool { return p.Name == name })
 }
 
 func (s *Scheduler) removePod(o *corev1.Pod) {

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -118,7 +119,7 @@ func (s *Scheduler) evict(ctx context.Context, work preemption, victim *corev1.P
 	changed := victim.DeepCopy()
 	setCondition(&changed.Status, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
-		Message:            fmt.Sprintf("%s: preempting to accommodate a higher priority pod", s.config.Name),
+		Message:            fmt.Sprintf("%s: preempting to accommodate a higher priority pod", cmp.Or(work.pod.Spec.SchedulerName, DefaultName)),
 		LastTransitionTime: metav1.NewTime(s.clock.Now()),
 	})
 	if err := s.config.Client.Status().Patch(ctx, changed, client.StrategicMergeFrom(victim)); client.IgnoreNotFound(err) != nil {

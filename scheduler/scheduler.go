@@ -34,7 +34,7 @@ import (
 )
 
 // DefaultName is the spec.schedulerName that pods have unless they say another.
-const DefaultName = "default-scheduler"
+const DefaultName = core.DefaultProfile
 
 // turn is how many pods are decided before the inbox is looked at again.
 const turn = 500
@@ -54,8 +54,12 @@ type Config struct {
 	Logger   *slog.Logger
 	// Seed settles ties between nodes.
 	Seed uint64
-	// Name is the spec.schedulerName served; empty means DefaultName.
-	Name string
+	// Profiles are the spec.schedulerNames served, and how; none means the
+	// default one.
+	Profiles []core.Profile
+	// InitialBackoff and MaxBackoff bound the wait of a pod that was refused; 0
+	// means the queue's own.
+	InitialBackoff, MaxBackoff time.Duration
 }
 
 // Validate tells what is missing.
@@ -90,8 +94,8 @@ func New(config Config) (*Scheduler, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	if config.Name == "" {
-		config.Name = DefaultName
+	if len(config.Profiles) == 0 {
+		config.Profiles = []core.Profile{{Name: DefaultName}}
 	}
 	if config.Clock == nil {
 		config.Clock = clock.RealClock{}
@@ -99,12 +103,15 @@ func New(config Config) (*Scheduler, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Scheduler{
+	s := &Scheduler{
 		config: config, log: config.Logger, clock: config.Clock, inbox: newInbox(),
 		state: core.NewState(config.Seed), queue: queue.New(), binds: newOutbox[bind](), reports: newReports(),
 		preemptions: newOutbox[preemption](), preempting: map[types.UID]bool{},
 		volumes: newOutbox[*awaited](), awaiting: map[types.UID]*awaited{},
-	}, nil
+	}
+	s.state.SetProfiles(config.Profiles...)
+	s.queue.SetBackoff(config.InitialBackoff, config.MaxBackoff)
+	return s, nil
 }
 
 // Run schedules until ctx ends, and then returns nil; or until the epoch is
@@ -112,7 +119,7 @@ func New(config Config) (*Scheduler, error) {
 func (s *Scheduler) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
-	recorder, stop := events.New(ctx, s.config.Name, s.config.Client, s.config.Client.Scheme(), s.clock, s.log)
+	recorder, stop := events.New(ctx, DefaultName, s.config.Client, s.config.Client.Scheme(), s.clock, s.log)
 	defer func() {
 		cancel()
 		stop()

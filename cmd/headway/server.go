@@ -28,6 +28,7 @@ import (
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
+	schedconfig "github.com/headway-sh/headway/scheduler/config"
 )
 
 // defaultPodCIDR is where pods' addresses come from.
@@ -51,6 +52,8 @@ type serverOptions struct {
 	authentication           string
 	audit                    apiserver.AuditConfig
 	admission                string
+	schedulerConfig          string
+	scheduler                schedconfig.Settings
 	externalIPs              []string
 	readsInFlight            int
 	writesInFlight           int
@@ -109,6 +112,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.audit.MaxAge, "audit-log-maxage", apiserver.DefaultAuditMaxAge, "days that rotated audit logs are kept; 0: forever")
 	f.IntVar(&o.audit.MaxEvent, "audit-log-truncate-max-event-size", audit.DefaultMaxEvent, "bytes that the objects of an audit event may have, else it goes without them")
 	f.StringVar(&o.admission, "admission-control-config-file", "", "file with an AdmissionConfiguration, for PodSecurity and ResourceQuota")
+	f.StringVar(&o.schedulerConfig, "scheduler-config", "", "file with a KubeSchedulerConfiguration: profiles, scoring, back-off (default: Kubernetes' defaults)")
 	f.StringSliceVar(&o.externalIPs, "allowed-external-ips", nil, "ranges that Services may claim externalIPs in (default: none)")
 	f.IntVar(&o.readsInFlight, "max-requests-inflight", 400, "with the next one: how many requests are served at once")
 	f.IntVar(&o.writesInFlight, "max-mutating-requests-inflight", 200, "with the one before: how many requests are served at once")
@@ -139,6 +143,11 @@ func (o *serverOptions) complete() error {
 		}
 	}
 	var err error
+	if o.schedulerConfig != "" {
+		if o.scheduler, err = schedconfig.Load(o.schedulerConfig); err != nil {
+			return fmt.Errorf("--scheduler-config: %w", err)
+		}
+	}
 	if o.nodeName, err = nodeName(o.nodeName); err != nil {
 		return err
 	}

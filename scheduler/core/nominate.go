@@ -85,7 +85,7 @@ func (s *State) whyNot(p *Pod, n *Node) ([]string, Change) {
 	if v != nil && v.reason != "" {
 		return []string{v.reason}, StorageChanged
 	}
-	if reasons, helps := s.refuse(p, v, n, nil); len(reasons) > 0 {
+	if reasons, helps := s.refuse(s.profileOf(p), p, v, n, nil); len(reasons) > 0 {
 		return reasons, helps
 	}
 	around := s.surroundingsOf(p)

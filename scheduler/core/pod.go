@@ -170,6 +170,7 @@ func (p *Pod) class() string {
 	b := make([]byte, 0, 256)
 	text := func(s string) { b = append(strconv.AppendInt(b, int64(len(s)), 10), s...) }
 	number := func(n int64) { b = append(strconv.AppendInt(b, n, 36), ' ') }
+	text(spec.SchedulerName)
 	text(spec.NodeName)
 	number(p.Requests.MilliCPU)
 	number(p.Requests.Memory)

@@ -23,6 +23,7 @@ type ranking struct {
 	pod     *Pod // any one of the class
 	around  surroundings
 	storage *volumes
+	profile *profile
 	seen    int64
 	used    int64
 
@@ -101,6 +102,10 @@ func (b *bucket) Pop() any {
 // rankingFor finds the pod's ranking and lets it catch up.
 func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
 	key := rankingKey{class: p.Class, carried: s.groupOf(p).carriedKey}
+	own := s.profileOf(p)
+	if len(own.classOf) > 0 {
+		key.class += own.class(p)
+	}
 	if v != nil {
 		key.volumes = v.key
 	}
@@ -110,7 +115,7 @@ func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
 		for len(s.rankings) >= max(minRankings, maxEntries/max(len(s.nodes), 1)) {
 			s.forgetOldest()
 		}
-		r = &ranking{key: key, pod: p, around: s.surroundingsOf(p), storage: v, seen: -1}
+		r = &ranking{key: key, pod: p, around: s.surroundingsOf(p), storage: v, profile: own, seen: -1}
 		r.around.each(func(c *counter) { c.users++ })
 		s.rankings[key] = r
 	}
@@ -222,10 +227,10 @@ func (s *State) rerank(r *ranking, place int32) {
 
 // try rates a node, or notes why it is refused.
 func (s *State) try(r *ranking, n *Node, place int32) (ranked, bool) {
-	reasons, helps := s.refuse(r.pod, r.storage, n, r.reasons[:0])
+	reasons, helps := s.refuse(r.profile, r.pod, r.storage, n, r.reasons[:0])
 	r.reasons = reasons[:0]
 	if len(reasons) == 0 {
-		return ranked{rate(r.pod, n), mix(s.seed, r.pod.hash, n.hash), place}, true
+		return ranked{r.profile.rate(r.pod, n), mix(s.seed, r.pod.hash, n.hash), place}, true
 	}
 	text := strings.Join(reasons, "\x00")
 	set, ok := r.setsBy[text]
@@ -240,18 +245,18 @@ func (s *State) try(r *ranking, n *Node, place int32) (ranked, bool) {
 }
 
 // refuse asks the filters in order, up to the first that refuses.
-func (s *State) refuse(p *Pod, v *volumes, n *Node, reasons []string) ([]string, Change) {
-	for i := range filters {
-		if reasons = filters[i].check(p, n, reasons); len(reasons) > 0 {
-			return reasons, filters[i].helps
+func (s *State) refuse(by *profile, p *Pod, v *volumes, n *Node, reasons []string) ([]string, Change) {
+	for i := range by.filters {
+		if reasons = by.filters[i].check(p, n, reasons); len(reasons) > 0 {
+			return reasons, by.filters[i].helps
 		}
 	}
 	if v == nil {
 		return reasons, 0
 	}
-	for i := range volumeFilters {
-		if reasons = volumeFilters[i].check(s, p, v, n, reasons); len(reasons) > 0 {
-			return reasons, volumeFilters[i].helps
+	for i := range by.volumeFilters {
+		if reasons = by.volumeFilters[i].check(s, p, v, n, reasons); len(reasons) > 0 {
+			return reasons, by.volumeFilters[i].helps
 		}
 	}
 	return reasons, 0

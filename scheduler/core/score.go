@@ -18,15 +18,15 @@ type score struct {
 var scores = []score{
 	{"TaintToleration", 3, fewTaints},
 	{"NodeAffinity", 2, preferredNodes},
-	{"LeastAllocated", 1, leastAllocated},
-	{"BalancedAllocation", 1, balanced},
+	{"NodeResourcesFit", 1, leastAllocated},
+	{"NodeResourcesBalancedAllocation", 1, balanced},
 	{"ImageLocality", 1, imagesPresent},
 }
 
-func rate(p *Pod, n *Node) int64 {
+func (r *profile) rate(p *Pod, n *Node) int64 {
 	var sum int64
-	for i := range scores {
-		sum += scores[i].weight * scores[i].of(p, n)
+	for i := range r.scores {
+		sum += r.scores[i].weight * r.scores[i].of(p, n)
 	}
 	return sum
 }

@@ -28,6 +28,7 @@ type State struct {
 	guests      map[string]map[types.UID]*Pod // nominated pods by node
 	budgets     map[string]*Budget
 	storage     storage
+	profiles    map[string]*profile
 
 	changes  changeLog
 	rankings map[rankingKey]*ranking
@@ -41,13 +42,15 @@ type placed struct {
 
 // NewState returns an empty cluster. The seed settles ties between nodes.
 func NewState(seed uint64) *State {
-	return &State{
+	s := &State{
 		seed: seed, places: map[string]int{}, pods: map[types.UID]placed{},
 		groups: map[string]*group{}, namespaces: map[string]map[string]string{},
 		counters: map[string]*counter{}, carried: map[string]*counter{},
 		nominations: map[types.UID]nomination{}, guests: map[string]map[types.UID]*Pod{},
 		budgets: map[string]*Budget{}, storage: newStorage(), rankings: map[rankingKey]*ranking{},
 	}
+	s.SetProfiles()
+	return s
 }
 
 // Len is the number of nodes.

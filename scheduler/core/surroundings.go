@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// Weights of the scores that look at other pods.
+// Usual weights of the scores that look at other pods.
 const (
 	spreadWeight   = 2
 	affinityWeight = 2
@@ -67,7 +67,8 @@ func (a *surroundings) describe(b []byte, n *Node, place int) []byte {
 // judge is one pod's decision about nodes by their surroundings.
 type judge struct {
 	*surroundings
-	pod *Pod
+	pod     *Pod
+	profile *profile
 	// lonely: there is no company yet that the pod must be near, and it would
 	// be its own.
 	lonely  bool
@@ -76,7 +77,7 @@ type judge struct {
 }
 
 func (s *State) judgeOf(p *Pod, a *surroundings) judge {
-	j := judge{surroundings: a, pod: p}
+	j := judge{surroundings: a, pod: p, profile: s.profileOf(p)}
 	if len(p.affinity) > 0 && p.affinity[0].matches(s, s.groupOf(p)) {
 		j.lonely = true
 		for _, c := range a.affinity {
@@ -99,7 +100,7 @@ func (s *State) judgeOf(p *Pod, a *surroundings) judge {
 func (j *judge) refuse(n *Node, place int) (string, Change) {
 	for i := range j.pod.spread {
 		c := &j.pod.spread[i]
-		if !c.hard {
+		if !c.hard || !j.profile.spreads {
 			continue
 		}
 		if _, ok := n.Object.Labels[c.topology]; !ok {
@@ -108,6 +109,9 @@ func (j *judge) refuse(n *Node, place int) (string, Change) {
 		if podsAt(j.spread[i], place)+c.self-j.least[i] > c.maxSkew {
 			return "node(s) didn't match pod topology spread constraints", NodeLabelled | NodeTainted | PodGone | PodPlaced
 		}
+	}
+	if !j.profile.affinities {
+		return "", 0
 	}
 	for _, c := range j.affinity {
 		if c.at[place] == nil || c.at[place].pods == 0 && !j.lonely {
@@ -191,12 +195,12 @@ func (j *judge) weigh(all []opinion) {
 		switch {
 		case !spread || o.ignored:
 		case crowds.high == 0:
-			o.bonus += spreadWeight * 100
+			o.bonus += j.profile.spread * 100
 		default:
-			o.bonus += spreadWeight * ((crowds.high + crowds.low - o.crowd) * 100 / crowds.high)
+			o.bonus += j.profile.spread * ((crowds.high + crowds.low - o.crowd) * 100 / crowds.high)
 		}
 		if attractions.high > attractions.low {
-			o.bonus += affinityWeight * ((o.attraction - attractions.low) * 100 / (attractions.high - attractions.low))
+			o.bonus += j.profile.affinity * ((o.attraction - attractions.low) * 100 / (attractions.high - attractions.low))
 		}
 	}
 }

@@ -23,7 +23,8 @@ import (
 	"github.com/headway-sh/headway/scheduler/core"
 )
 
-// The wait of a pod doubles with each attempt that failed, between these.
+// The wait of a pod doubles with each attempt that failed, between these
+// unless SetBackoff says otherwise.
 const (
 	InitialBackoff = time.Second
 	MaxBackoff     = 10 * time.Second
@@ -67,17 +68,26 @@ type Queue struct {
 	parked map[core.Change]map[types.UID]*Item
 	stale  items // the parked ones by until
 	order  int64
+
+	initial, most time.Duration
 }
 
 // New returns an empty queue.
 func New() *Queue {
 	return &Queue{
 		items:   map[types.UID]*Item{},
+		initial: InitialBackoff,
+		most:    MaxBackoff,
 		active:  items{less: byPriority},
 		backoff: items{less: func(a, b *Item) int { return a.ready.Compare(b.ready) }},
 		stale:   items{less: func(a, b *Item) int { return a.until.Compare(b.until) }},
 		parked:  map[core.Change]map[types.UID]*Item{},
 	}
+}
+
+// SetBackoff sets the first and the longest wait; 0 leaves one as it is.
+func (q *Queue) SetBackoff(initial, most time.Duration) {
+	q.initial, q.most = cmp.Or(initial, q.initial), cmp.Or(most, q.most)
 }
 
 func byPriority(a, b *Item) int {
@@ -151,7 +161,7 @@ func (q *Queue) Park(item *Item, helps core.Change, now time.Time) {
 	}
 	item.Attempts++
 	item.helps = helps
-	item.ready, item.until = now.Add(wait(item.Attempts)), now.Add(MaxParked)
+	item.ready, item.until = now.Add(q.wait(item.Attempts)), now.Add(MaxParked)
 	q.put(item, parked)
 }
 
@@ -162,7 +172,7 @@ func (q *Queue) Retry(uid types.UID, now time.Time) {
 		return
 	}
 	item.Attempts++
-	item.ready = now.Add(wait(item.Attempts))
+	item.ready = now.Add(q.wait(item.Attempts))
 	q.put(item, backoff)
 }
 
@@ -190,14 +200,14 @@ func (q *Queue) Wake(change core.Change, now time.Time) {
 	}
 }
 
-func wait(attempts int) time.Duration {
-	d := InitialBackoff
+func (q *Queue) wait(attempts int) time.Duration {
+	d := q.initial
 	for range attempts - 1 {
-		if d *= 2; d >= MaxBackoff {
-			return MaxBackoff
+		if d *= 2; d >= q.most {
+			break
 		}
 	}
-	return d
+	return min(d, q.most)
 }
 
 // put moves an item from where it is.
