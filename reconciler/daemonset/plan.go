@@ -49,18 +49,30 @@ type place struct {
 type plan struct {
 	State
 	Plan
-	places []*place
+	judge   *Judge
+	desired int // nodes that the set is for
+	places  []*place
+}
+
+func newPlan(s State) *plan {
+	p := &plan{State: s, judge: NewJudge(s.Set)}
+	for _, n := range s.Nodes {
+		if run, _ := p.judge.Of(n); run {
+			p.desired++
+		}
+	}
+	return p
 }
 
 // Next decides what to do.
 func Next(s State) Plan {
-	p := &plan{State: s}
 	if s.Set.DeletionTimestamp != nil {
-		return p.Plan
+		return Plan{}
 	}
-	judge, byNode := NewJudge(s.Set), p.byNode()
+	p := newPlan(s)
+	byNode := p.byNode()
 	for _, n := range slices.SortedFunc(slices.Values(s.Nodes), func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) }) {
-		run, stay := judge.Of(n)
+		run, stay := p.judge.Of(n)
 		pods := byNode[n.Name]
 		delete(byNode, n.Name)
 		if !stay {
@@ -233,16 +245,7 @@ func (p *plan) share(v *intstr.IntOrString) int {
 	if v == nil {
 		return 0
 	}
-	if v.Type == intstr.Int {
-		return v.IntValue()
-	}
-	judge, desired := NewJudge(p.Set), 0
-	for _, n := range p.Nodes {
-		if run, _ := judge.Of(n); run {
-			desired++
-		}
-	}
-	n, err := intstr.GetScaledValueFromIntOrPercent(v, desired, true)
+	n, err := intstr.GetScaledValueFromIntOrPercent(v, p.desired, true)
 	if err != nil {
 		return 0 // validation refuses it
 	}

@@ -11,17 +11,14 @@ import (
 // status is what the set's status says, and how long until a pod that is ready
 // has been so for long enough (0: none is waiting).
 func status(s State, collisions *int32) (appsv1.DaemonSetStatus, time.Duration) {
-	p := &plan{State: s}
-	judge, byNode := NewJudge(s.Set), p.byNode()
-	next := appsv1.DaemonSetStatus{ObservedGeneration: s.Set.Generation, CollisionCount: collisions, Conditions: s.Set.Status.Conditions}
+	p := newPlan(s)
+	byNode := p.byNode()
+	next := appsv1.DaemonSetStatus{ObservedGeneration: s.Set.Generation, DesiredNumberScheduled: int32(p.desired), CollisionCount: collisions, Conditions: s.Set.Status.Conditions}
 	var wait time.Duration
 	for _, n := range s.Nodes {
-		run, _ := judge.Of(n)
+		run, _ := p.judge.Of(n)
 		pods := byNode[n.Name]
-		switch {
-		case run:
-			next.DesiredNumberScheduled++
-		case len(pods) > 0:
+		if !run && len(pods) > 0 {
 			next.NumberMisscheduled++
 		}
 		if !run || len(pods) == 0 {

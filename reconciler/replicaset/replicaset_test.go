@@ -3,6 +3,7 @@ package replicaset_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -212,5 +213,34 @@ func TestReplicationControllerReportsFailure(t *testing.T) {
 		LastTransitionTime: metav1.NewTime(start), Reason: "FailedCreate", Message: "create pod: exceeded quota: few"}}
 	if diff := cmp.Diff(want, rc.Status.Conditions); diff != "" {
 		t.Errorf("conditions (-want +got):\n%s", diff)
+	}
+}
+
+// TestARefusalIsToldOnce: each try is refused in other words, as they name the
+// pod; writing them all would be a change that asks for the next try at once.
+func TestARefusalIsToldOnce(t *testing.T) {
+	t.Parallel()
+	clk := clocktesting.NewFakeClock(start)
+	api := fakecluster.New(clk, set(1))
+	tries := 0
+	api.BeforeCreate = func(client.Object) error {
+		tries++
+		return fmt.Errorf("pod web-%d is refused", tries)
+	}
+	r := &replicaset.Reconciler{Deps: controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}, Kind: replicaset.Sets}
+	versions := map[string]bool{}
+	for range 3 {
+		if _, err := r.Reconcile(t.Context(), controller.Named("shop", "web")); err == nil {
+			t.Fatal("a pass that could not create its pod was no error")
+		}
+		rs := &appsv1.ReplicaSet{}
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "web"}, rs); err != nil {
+			t.Fatal(err)
+		}
+		versions[rs.ResourceVersion] = true
+		clk.Step(time.Minute)
+	}
+	if len(versions) != 1 {
+		t.Errorf("%d versions after three tries, want 1", len(versions))
 	}
 }
