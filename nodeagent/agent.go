@@ -49,7 +49,7 @@ func New(config Config) (*Agent, error) {
 		workers:  map[types.UID]*worker{},
 	}
 	a.volumes = volume.New(volume.Config{
-		Dir: config.PodsDir(), Client: config.Client, Objects: a.objects, Clock: config.Clock, Logger: config.Logger,
+		Dir: config.PodsDir(), LocalDir: config.VolumesDir(), Client: config.Client, Watch: config.Client, Objects: a.objects, Clock: config.Clock, Logger: config.Logger,
 	})
 	return a, nil
 }
@@ -73,6 +73,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.group.Go(func() { a.follow(ctx, events) })
 	a.group.Go(func() { _ = a.objects.Run(ctx, a.changed) }) // ends with ctx only
 	a.group.Go(func() { a.followServices(ctx) })
+	a.group.Go(func() { a.volumes.RemoveReleased(ctx, a.HostName) })
 	follow.List(ctx, a.Client, a.Logger, &corev1.Pod{}, func() client.ObjectList { return &corev1.PodList{} },
 		follow.Handler[*corev1.Pod]{Replace: a.replace, Set: a.set, Delete: a.gone},
 		client.MatchingFields{"spec.nodeName": a.NodeName})

@@ -20,6 +20,8 @@ import (
 type Config struct {
 	// NodeName is the name of the Node that this agent is.
 	NodeName string
+	// HostName is the Node's label kubernetes.io/hostname. Default: NodeName.
+	HostName string
 	// DataDir holds the agent's pods, checkpoints and logs.
 	DataDir string
 	// Client reaches the API as system:node:<NodeName>.
@@ -81,6 +83,9 @@ func (c *Config) complete() error {
 	case c.Client == nil, c.Runtime == nil, c.Network == nil, c.Cgroups == nil, c.Recorder == nil:
 		return errors.New("node agent: client, runtime, network, cgroups and recorder are needed")
 	}
+	if c.HostName == "" {
+		c.HostName = c.NodeName
+	}
 	if c.RuntimeName == "" {
 		c.RuntimeName = "containerd"
 	}
@@ -104,6 +109,9 @@ func (c *Config) PodsDir() string { return filepath.Join(c.DataDir, "pods") }
 
 // LogsDir is where containers' logs are, in a directory for each pod.
 func (c *Config) LogsDir() string { return filepath.Join(c.DataDir, "logs") }
+
+// VolumesDir holds a directory for each persistent volume of this node.
+func (c *Config) VolumesDir() string { return filepath.Join(c.DataDir, "volumes") }
 
 // SeccompDir is where the seccomp profiles are that pods name as localhost
 // profiles.

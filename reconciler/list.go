@@ -10,8 +10,10 @@ import (
 	"github.com/headway-sh/headway/reconciler/endpoints"
 	"github.com/headway-sh/headway/reconciler/endpointslice"
 	"github.com/headway-sh/headway/reconciler/endpointslicemirroring"
+	"github.com/headway-sh/headway/reconciler/ephemeralvolume"
 	"github.com/headway-sh/headway/reconciler/garbagecollector"
 	"github.com/headway-sh/headway/reconciler/job"
+	"github.com/headway-sh/headway/reconciler/localpath"
 	"github.com/headway-sh/headway/reconciler/namespace"
 	"github.com/headway-sh/headway/reconciler/nodecidr"
 	"github.com/headway-sh/headway/reconciler/nodelife"
@@ -24,6 +26,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/statefulset"
 	"github.com/headway-sh/headway/reconciler/storageprotection"
 	"github.com/headway-sh/headway/reconciler/ttlafterfinished"
+	"github.com/headway-sh/headway/reconciler/volumebinder"
 )
 
 // entry is one controller of the list.
@@ -53,6 +56,13 @@ var list = []entry{
 	}},
 	{"pvcprotection", storageprotection.ClaimsName, plain(storageprotection.NewClaims)},
 	{"pvprotection", storageprotection.VolumesName, plain(storageprotection.NewVolumes)},
+	{"persistentvolume-claims", volumebinder.Name, plain(volumebinder.NewClaims)},
+	{"persistentvolume-volumes", volumebinder.Name, plain(volumebinder.NewVolumes)},
+	{"localpath-claims", localpath.Name, plain(localpath.NewClaims)},
+	{"localpath-volumes", localpath.Name, plain(localpath.NewVolumes)},
+	{"localpath-class", bootstrap.Name, plain(localpath.NewClass)},
+	{"expand", localpath.ExpandName, plain(localpath.NewExpand)},
+	{"ephemeralvolume", ephemeralvolume.Name, plain(ephemeralvolume.New)},
 	{"resourcequota", resourcequota.Name, plain(resourcequota.New)},
 	{"deployment", deployment.Name, plain(deployment.New)},
 	{"replicaset", replicaset.Name, plain(replicaset.New)},

@@ -2,15 +2,18 @@ package admission
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/write"
+	"github.com/headway-sh/headway/internal/localvolume"
 )
 
 const (
@@ -34,7 +37,7 @@ var (
 
 // nodeRestriction lets an agent write only what its own node needs.
 func nodeRestriction() write.Step {
-	return write.Step{Name: "NodeRestriction", Validate: func(_ context.Context, _ txn.View, r *write.Request) error {
+	return write.Step{Name: "NodeRestriction", Validate: func(_ context.Context, view txn.View, r *write.Request) error {
 		node, ok := nodeOf(r.Identity)
 		if !ok {
 			return nil
@@ -49,6 +52,8 @@ func nodeRestriction() write.Step {
 				return forbidden(r, "can only access leases in the %q system namespace", nodeLeases)
 			}
 			return restrictName(r, node, "lease")
+		case volumesResource:
+			return restrictVolume(view, r, node)
 		case schema.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}:
 			return restrictName(r, node, "CSINode")
 		}
@@ -59,6 +64,29 @@ func nodeRestriction() write.Step {
 func nodeOf(identity txn.Identity) (string, bool) {
 	name, ok := strings.CutPrefix(identity.Name, nodeUser)
 	return name, ok && name != "" && slices.Contains(identity.Groups, nodesGroup)
+}
+
+var volumesResource = schema.GroupResource{Resource: "persistentvolumes"}
+
+// restrictVolume lets a node do one thing to a volume: let go of one that is
+// being deleted and whose data it held.
+func restrictVolume(view txn.View, r *write.Request, node string) error {
+	if r.Operation != write.OperationUpdate || r.Subresource != "" {
+		return forbidden(r, "node %q may only let go of volumes that it held", node)
+	}
+	old, after := r.Old.(*corev1.PersistentVolume), r.Object.(*corev1.PersistentVolume)
+	self, ok := view.Get(txn.Ref{Resource: nodesResource, Name: node})
+	if !ok || !localvolume.Is(old) || old.DeletionTimestamp == nil || localvolume.Host(old) != self.GetLabels()[corev1.LabelHostname] {
+		return forbidden(r, "node %q may only let go of volumes that it held", node)
+	}
+	allowed := old.DeepCopy()
+	controllerutil.RemoveFinalizer(allowed, localvolume.Finalizer)
+	if !slices.Equal(allowed.Finalizers, after.Finalizers) || !apiequality.Semantic.DeepEqual(allowed.Spec, after.Spec) ||
+		!maps.Equal(allowed.Labels, after.Labels) || !maps.Equal(allowed.Annotations, after.Annotations) ||
+		!apiequality.Semantic.DeepEqual(allowed.OwnerReferences, after.OwnerReferences) {
+		return forbidden(r, "node %q may change nothing of a volume but the finalizer %s", node, localvolume.Finalizer)
+	}
+	return nil
 }
 
 func restrictName(r *write.Request, node, what string) error {

@@ -10,6 +10,7 @@
 //	key      → ..data/key
 //	..data   → ..2026_01_02_15_04_05.123        replaced by one rename
 //
-// Secrets and tokens are on tmpfs only. Not supported are volumes that need a
-// driver.
+// Secrets and tokens are on tmpfs only. Claims lead to the directories of
+// local volumes, to <LocalDir>/<volume> for those of the built-in provisioner.
+// Not supported are volumes that need another driver.
 package volume

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,12 +40,19 @@ func (v *Volumes) Mounts(pod *corev1.Pod, c *corev1.Container, paths, values map
 			}
 			source = target
 		}
-		all = append(all, specs.Mount{Source: source, Destination: m.MountPath, Type: "bind", Options: options(m)})
+		all = append(all, specs.Mount{Source: source, Destination: m.MountPath, Type: "bind", Options: options(m, readOnly(pod, m.Name))})
 	}
 	return all, nil
 }
 
-func options(m *corev1.VolumeMount) []string {
+// readOnly tells whether a volume of the pod is read-only for all its containers.
+func readOnly(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.Name == name && v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+	})
+}
+
+func options(m *corev1.VolumeMount, always bool) []string {
 	all := []string{"rbind", "rprivate"}
 	if p := m.MountPropagation; p != nil {
 		switch *p {
@@ -58,7 +66,7 @@ func options(m *corev1.VolumeMount) []string {
 	if r := m.RecursiveReadOnly; m.ReadOnly && r != nil && *r != corev1.RecursiveReadOnlyDisabled {
 		return append(all, "rro")
 	}
-	if m.ReadOnly {
+	if m.ReadOnly || always {
 		return append(all, "ro")
 	}
 	return append(all, "rw")

@@ -27,9 +27,12 @@ type Objects interface {
 
 // Config is what volumes are made with.
 type Config struct {
-	// Dir holds a directory for each pod.
-	Dir     string
-	Client  client.Client
+	// Dir holds a directory for each pod, LocalDir one for each persistent
+	// volume of this node.
+	Dir, LocalDir string
+	Client        client.Client
+	// Watch follows this node's persistent volumes; see RemoveReleased.
+	Watch   client.WithWatch
 	Objects Objects
 	Clock   clock.PassiveClock
 	Logger  *slog.Logger
@@ -116,6 +119,8 @@ func (v *Volumes) setUp(ctx context.Context, pod *corev1.Pod, volume *corev1.Vol
 		return path, emptyDir(path, volume.EmptyDir, fsGroup(pod))
 	case volume.HostPath != nil:
 		return volume.HostPath.Path, hostPath(volume.HostPath)
+	case volume.PersistentVolumeClaim != nil, volume.Ephemeral != nil:
+		return v.claimed(ctx, pod, volume)
 	}
 	return "", errors.New("this kind of volume is not supported")
 }

@@ -77,7 +77,8 @@ func approver(signer string) *rbacv1.ClusterRole {
 // binds its role to nobody and repeats the rules in the authorizer; ours has
 // them once. Without Secrets, ConfigMaps, claims, tokens and Leases, which the
 // graph decides alone; with what the proxy and the network of the same process
-// read: all nodes, endpoint slices and network policies.
+// read: all nodes, endpoint slices and network policies. Persistent volumes are
+// followed by the nodes that hold their data, who let them go when it is gone.
 func nodeRules() []rbacv1.PolicyRule {
 	return append(eventRules(),
 		rule(read, core, "services nodes namespaces"),
@@ -87,7 +88,7 @@ func nodeRules() []rbacv1.PolicyRule {
 		rule(can("create delete"), core, "pods"),
 		rule(can("patch update"), core, "pods/status"),
 		rule(can("create"), core, "pods/eviction"),
-		rule(can("get"), core, "persistentvolumes"),
+		rule(can("get list watch patch update"), core, "persistentvolumes"),
 		rule(can("patch update"), core, "persistentvolumeclaims/status"),
 		rule(can("create get list watch"), certs, "certificatesigningrequests"),
 		rule(can("create"), authn, "tokenreviews"),

@@ -80,6 +80,7 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 	},
 	"bootstrap-controller": {
 		rule(can("create get list watch"), core, "namespaces"),
+		rule(can("create get list watch"), storage, "storageclasses"),
 	},
 	"service-account-controller": {
 		rule(can("create get list watch"), core, "serviceaccounts namespaces"),
@@ -197,6 +198,12 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 	"validatingadmissionpolicy-status-controller": {
 		rule(read, admission, "validatingadmissionpolicies"),
 		rule(can("get patch update"), admission, "validatingadmissionpolicies/status"),
+	},
+	"local-path-provisioner": {
+		rule(can("create delete get list update watch"), core, "persistentvolumes"),
+		rule(can("get list update watch"), core, "persistentvolumeclaims"),
+		rule(read, core, "nodes"),
+		rule(read, storage, "storageclasses"),
 	},
 	"ephemeral-volume-controller": {
 		rule(read, core, "pods"), rule(can("update"), core, "pods/finalizers"),

@@ -1,0 +1,174 @@
+package volumebinder
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/headway-sh/headway/reconciler/controller"
+)
+
+// Name is the controllers', and their service account's in kube-system.
+const Name = "persistent-volume-binder"
+
+// Annotations by which binder, scheduler and provisioners know of each other.
+const (
+	// BindCompleted is on claims that have been bound once.
+	BindCompleted = "pv.kubernetes.io/bind-completed"
+	// BoundByController is on claims and volumes whose other end was chosen here.
+	BoundByController = "pv.kubernetes.io/bound-by-controller"
+	// ProvisionedBy is on volumes that were made for a claim: by whom.
+	ProvisionedBy = "pv.kubernetes.io/provisioned-by"
+	// Provisioner is on claims that wait for one: its name.
+	Provisioner = "volume.kubernetes.io/storage-provisioner"
+	// SelectedNode is on claims that waited for their first consumer: its node.
+	SelectedNode = "volume.kubernetes.io/selected-node"
+
+	oldProvisioner = "volume.beta.kubernetes.io/storage-provisioner"
+)
+
+// NewClaims returns the controller of claims.
+func NewClaims(deps controller.Deps) (controller.Runnable, error) {
+	r := &Claims{deps}
+	return controller.New(Name+"-claims", deps, 2, r,
+		controller.Self(deps.Cache, &corev1.PersistentVolumeClaim{}),
+		controller.On(deps.Cache, &corev1.PersistentVolume{}, r.concerned),
+		controller.On(deps.Cache, &storagev1.StorageClass{}, func(ctx context.Context, _, after *storagev1.StorageClass) []reconcile.Request {
+			if after == nil {
+				return nil
+			}
+			return r.pending(ctx, func(claim *corev1.PersistentVolumeClaim) bool {
+				return claim.Spec.StorageClassName == nil || claimClass(claim) == after.Name
+			})
+		}))
+}
+
+// concerned are the claim of a changed volume, and those that may take it when
+// it is free.
+func (r *Claims) concerned(ctx context.Context, before, after *corev1.PersistentVolume) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, v := range controller.Present(before, after) {
+		if ref := v.Spec.ClaimRef; ref != nil {
+			requests = append(requests, controller.Named(ref.Namespace, ref.Name))
+		}
+	}
+	if after == nil || after.Spec.ClaimRef != nil || after.Status.Phase != corev1.VolumeAvailable {
+		return requests
+	}
+	return append(requests, r.pending(ctx, func(claim *corev1.PersistentVolumeClaim) bool {
+		return claim.Spec.VolumeName == after.Name || claim.Spec.VolumeName == "" && Mismatch(after, claim) == ""
+	})...)
+}
+
+// pending are the claims without a volume of which f is true.
+func (r *Claims) pending(ctx context.Context, f func(*corev1.PersistentVolumeClaim) bool) []reconcile.Request {
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.Client.List(ctx, &claims); err != nil {
+		r.Logger.Error("list claims", "err", err)
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range claims.Items {
+		if c := &claims.Items[i]; c.Status.Phase != corev1.ClaimBound && f(c) {
+			requests = append(requests, controller.Request(c))
+		}
+	}
+	return requests
+}
+
+// NewVolumes returns the controller of volumes.
+func NewVolumes(deps controller.Deps) (controller.Runnable, error) {
+	return controller.New(Name+"-volumes", deps, 2, &Volumes{deps},
+		controller.Self(deps.Cache, &corev1.PersistentVolume{}),
+		controller.On(deps.Cache, &corev1.PersistentVolumeClaim{}, func(_ context.Context, before, after *corev1.PersistentVolumeClaim) []reconcile.Request {
+			var requests []reconcile.Request
+			for _, c := range controller.Present(before, after) {
+				if c.Spec.VolumeName != "" {
+					requests = append(requests, controller.Named("", c.Spec.VolumeName))
+				}
+			}
+			return requests
+		}))
+}
+
+// bind makes a claim and a volume name each other and say so. Each step is
+// done only where it is missing, so that it can be repeated after any of them.
+func bind(ctx context.Context, c client.Client, v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
+	if ref := v.Spec.ClaimRef; ref == nil || ref.UID != claim.UID {
+		v = v.DeepCopy()
+		if ref == nil {
+			annotate(v, BoundByController)
+		}
+		v.Spec.ClaimRef = &corev1.ObjectReference{
+			APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name,
+			UID: claim.UID, ResourceVersion: claim.ResourceVersion,
+		}
+		if err := c.Update(ctx, v); err != nil {
+			return fmt.Errorf("bind volume %q: %w", v.Name, err)
+		}
+	}
+	if err := setPhase(ctx, c, v, corev1.VolumeBound, ""); err != nil {
+		return err
+	}
+	if claim.Spec.VolumeName == "" || claim.Annotations[BindCompleted] == "" {
+		claim = claim.DeepCopy()
+		if claim.Spec.VolumeName == "" {
+			claim.Spec.VolumeName = v.Name
+			annotate(claim, BoundByController)
+		}
+		annotate(claim, BindCompleted)
+		if err := c.Update(ctx, claim); err != nil {
+			return fmt.Errorf("bind claim %q: %w", claim.Name, err)
+		}
+	}
+	return boundStatus(ctx, c, v, claim)
+}
+
+// boundStatus gives a claim the state Bound, its volume's access modes and, the
+// first time, its capacity: later it is who grows the volume that says so.
+func boundStatus(ctx context.Context, c client.Client, v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
+	after := claim.DeepCopy()
+	if claim.Status.Phase != corev1.ClaimBound || claim.Status.Capacity == nil {
+		after.Status.Capacity = v.Spec.Capacity
+	}
+	after.Status.Phase = corev1.ClaimBound
+	after.Status.AccessModes = v.Spec.AccessModes
+	after.Status.CurrentVolumeAttributesClassName = v.Spec.VolumeAttributesClassName
+	return updateStatus(ctx, c, claim, after, &claim.Status, &after.Status)
+}
+
+// setPhase leaves the rest of the status to others as long as the phase is right.
+func setPhase(ctx context.Context, c client.Client, v *corev1.PersistentVolume, phase corev1.PersistentVolumePhase, message string) error {
+	if v.Status.Phase == phase {
+		return nil
+	}
+	after := v.DeepCopy()
+	after.Status.Phase, after.Status.Message = phase, message
+	return updateStatus(ctx, c, v, after, &v.Status, &after.Status)
+}
+
+func updateStatus(ctx context.Context, c client.Client, before, after client.Object, old, status any) error {
+	if apiequality.Semantic.DeepEqual(old, status) {
+		return nil
+	}
+	if err := c.Status().Update(ctx, after); err != nil {
+		return fmt.Errorf("write status of %q: %w", before.GetName(), client.IgnoreNotFound(err))
+	}
+	return nil
+}
+
+func annotate(o client.Object, keys ...string) {
+	all := o.GetAnnotations()
+	if all == nil {
+		all = map[string]string{}
+	}
+	for _, k := range keys {
+		all[k] = "yes"
+	}
+	o.SetAnnotations(all)
+}
