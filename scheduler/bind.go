@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +24,12 @@ type bind struct {
 	node string
 }
 
+// together are binds that are ready: each by itself, or all of a gang or none.
+type together struct {
+	binds []bind
+	gang  bool
+}
+
 // bind commits batch after batch until ctx ends or the epoch is over.
 func (s *Scheduler) bind(ctx context.Context) error {
 	for {
@@ -31,37 +38,58 @@ func (s *Scheduler) bind(ctx context.Context) error {
 			return nil
 		case <-s.binds.ready:
 		}
-		for batch := s.binds.take(maxBatch); len(batch) > 0; batch = s.binds.take(maxBatch) {
-			errs, err := s.commit(ctx, batch)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, txn.ErrEpoch) {
-				return err
-			}
-			if err != nil {
-				s.log.Warn("bind batch", "pods", len(batch), "err", err)
-			}
-			messages := make([]message, len(batch))
-			for i, b := range batch {
-				result := err
-				if result == nil {
-					result = errs[i]
+		for taken := s.binds.take(maxBatch); len(taken) > 0; taken = s.binds.take(maxBatch) {
+			var singles []bind
+			for _, t := range taken {
+				if !t.gang {
+					singles = append(singles, t.binds...)
+					continue
 				}
-				if apierrors.IsForbidden(result) {
-					// The event about it may be forbidden as well.
-					s.log.Warn("bind forbidden", "pod", b.pod.Namespace+"/"+b.pod.Name, "err", result)
+				if err := s.flush(ctx, t.binds, true); err != nil || ctx.Err() != nil {
+					return err
 				}
-				messages[i] = func(s *Scheduler) { s.bound(b, result) }
 			}
-			s.inbox.put(messages...)
+			for batch := range slices.Chunk(singles, maxBatch) {
+				if err := s.flush(ctx, batch, false); err != nil || ctx.Err() != nil {
+					return err
+				}
+			}
 		}
 	}
 }
 
-// commit binds the pods of a batch, each on its own conditions. The errors are
-// by index; the last one is about the whole batch.
-func (s *Scheduler) commit(ctx context.Context, batch []bind) ([]error, error) {
+// flush commits one batch and tells the loop what became of it. An error ends
+// the run.
+func (s *Scheduler) flush(ctx context.Context, batch []bind, gang bool) error {
+	errs, err := s.commit(ctx, batch, gang)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if errors.Is(err, txn.ErrEpoch) {
+		return err
+	}
+	if err != nil {
+		s.log.Warn("bind batch", "pods", len(batch), "err", err)
+	}
+	messages := make([]message, len(batch))
+	for i, b := range batch {
+		result := err
+		if result == nil {
+			result = errs[i]
+		}
+		if apierrors.IsForbidden(result) {
+			// The event about it may be forbidden as well.
+			s.log.Warn("bind forbidden", "pod", b.pod.Namespace+"/"+b.pod.Name, "err", result)
+		}
+		messages[i] = func(s *Scheduler) { s.bound(b, result) }
+	}
+	s.inbox.put(messages...)
+	return nil
+}
+
+// commit binds the pods of a batch, each on its own conditions, or all of a
+// gang or none. The errors are by index; the last one is about the whole batch.
+func (s *Scheduler) commit(ctx context.Context, batch []bind, gang bool) ([]error, error) {
 	if err := failpoint.Hit(ctx, "scheduler.bind.before"); err != nil {
 		return nil, err
 	}
@@ -79,7 +107,7 @@ func (s *Scheduler) commit(ctx context.Context, batch []bind) ([]error, error) {
 			Ref: txn.Ref{Resource: schema.GroupResource{Resource: "pods"}, Namespace: b.pod.Namespace, Name: b.pod.Name},
 		}
 	}
-	options := txn.CommitOptions{Epoch: s.config.Epoch, Independent: true}
+	options := txn.CommitOptions{Epoch: s.config.Epoch, Independent: !gang}
 	plan, done, err := txn.Run(ctx, s.config.Txn, s.config.Identity, options, func(txn.View) ([]txn.Change, error) { return changes, nil })
 	if err != nil {
 		return nil, fmt.Errorf("commit binds: %w", err)

@@ -155,6 +155,7 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	if o.Spec.NodeName == "" && !s.mine(o) {
 		s.queue.Remove(o.UID)
 		s.unnominate(o.UID)
+		s.leaveGang(o)
 		return
 	}
 	p, err := core.NewPod(o)
@@ -166,6 +167,7 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	if o.Spec.NodeName != "" {
 		s.queue.Remove(o.UID)
 		s.state.Unnominate(o.UID)
+		s.joinGang(o)
 		if s.state.Place(p, o.Spec.NodeName) {
 			s.queue.Wake(core.PodPlaced, now)
 		}
@@ -192,6 +194,7 @@ func (s *Scheduler) removePod(o *corev1.Pod) {
 	s.reports.forget(o.UID)
 	s.unnominate(o.UID)
 	s.forgetVolumes(o.UID)
+	s.leaveGang(o)
 	if s.state.Remove(o.UID) {
 		s.queue.Wake(core.PodGone, s.clock.Now())
 	}

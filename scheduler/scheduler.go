@@ -78,13 +78,14 @@ type Scheduler struct {
 	inbox   *inbox
 	state   *core.State
 	queue   *queue.Queue
-	binds   *outbox[bind]
+	binds   *outbox[together]
 	reports *reports
 	events  events.Recorder
 
 	preemptions *outbox[preemption]
 	volumes     *outbox[*awaited]
 	awaiting    map[types.UID]*awaited
+	gangs       map[string]*gang
 	// preempting are the pods whose victims are being deleted.
 	preempting map[types.UID]bool
 }
@@ -105,9 +106,9 @@ func New(config Config) (*Scheduler, error) {
 	}
 	s := &Scheduler{
 		config: config, log: config.Logger, clock: config.Clock, inbox: newInbox(),
-		state: core.NewState(config.Seed), queue: queue.New(), binds: newOutbox[bind](), reports: newReports(),
+		state: core.NewState(config.Seed), queue: queue.New(), binds: newOutbox[together](), reports: newReports(),
 		preemptions: newOutbox[preemption](), preempting: map[types.UID]bool{},
-		volumes: newOutbox[*awaited](), awaiting: map[types.UID]*awaited{},
+		volumes: newOutbox[*awaited](), awaiting: map[types.UID]*awaited{}, gangs: map[string]*gang{},
 	}
 	s.state.SetProfiles(config.Profiles...)
 	s.queue.SetBackoff(config.InitialBackoff, config.MaxBackoff)
@@ -194,6 +195,12 @@ func (s *Scheduler) decideSome() bool {
 			more = false
 			break
 		}
+		if key, size := gangOf(item.Pod.Object); key != "" {
+			if all := s.decideGang(key, size, item); len(all) > 0 {
+				s.binds.add(together{all, true})
+			}
+			continue
+		}
 		d := s.state.Decide(item.Pod)
 		if d.Node == "" {
 			s.refused(item, d)
@@ -210,7 +217,9 @@ func (s *Scheduler) decideSome() bool {
 		}
 		binds = append(binds, b)
 	}
-	s.binds.add(binds...)
+	if len(binds) > 0 {
+		s.binds.add(together{binds: binds})
+	}
 	return more
 }
 
@@ -223,6 +232,9 @@ func (s *Scheduler) bound(b bind, err error) {
 		s.queue.Remove(uid)
 		s.events.Eventf(b.pod, "Normal", "Scheduled", "Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
 		return
+	}
+	if !s.confirmed(uid) {
+		s.leaveGang(b.pod)
 	}
 	if !s.confirmed(uid) && s.state.Remove(uid) {
 		s.queue.Wake(core.PodGone, s.clock.Now())

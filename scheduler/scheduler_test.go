@@ -50,10 +50,18 @@ func (b *binder) Commit(ctx context.Context, r *txn.Result, options txn.CommitOp
 	if b.over {
 		return nil, fmt.Errorf("commit: %w", txn.ErrEpoch)
 	}
-	if !options.Independent || options.Epoch.Number != 7 || r.Identity.Name != "system:kube-scheduler" {
+	if options.Epoch.Number != 7 || r.Identity.Name != "system:kube-scheduler" {
 		return nil, fmt.Errorf("options %+v, identity %q", options, r.Identity.Name)
 	}
 	b.sizes = append(b.sizes, len(r.Outcomes))
+	for _, o := range r.Outcomes {
+		if b.lose == nil || options.Independent {
+			break
+		}
+		if err := b.lose(o.Change.Ref); err != nil {
+			return nil, err
+		}
+	}
 	done := &txn.Committed{Failed: map[int]error{}}
 	for i, o := range r.Outcomes {
 		if b.lose != nil {

@@ -112,7 +112,7 @@ func (s *Scheduler) lookAtVolumes(a *awaited) {
 		return
 	}
 	delete(s.awaiting, a.pod.UID)
-	s.binds.add(a.bind)
+	s.binds.add(together{binds: []bind{a.bind}})
 }
 
 // newer tells whether the watch has seen the claim since it was decided about.
