@@ -60,6 +60,10 @@ bench-api: build ## the API server's figures, one a line (BENCH="flags of test/b
 bench-git: build ## the GitOps engine's figures, one a line (BENCH="flags of test/bench/git")
 	$(GO) run ./test/bench/git $(BENCH)
 
+.PHONY: bench-sched
+bench-sched: build ## the scheduler's figures with hollow nodes, one a line (BENCH="flags of test/bench/sched")
+	$(GO) run ./test/bench/sched $(BENCH)
+
 .PHONY: bench-go
 bench-go: ## run the benchmarks of every component
 	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -Ev '/test/(e2e|vm)')
