@@ -116,7 +116,9 @@ func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
 			s.forgetOldest()
 		}
 		r = &ranking{key: key, pod: p, around: s.surroundingsOf(p), storage: v, profile: own, seen: -1}
-		r.around.each(func(c *counter) { c.users++ })
+		for _, c := range r.around.all {
+			c.users++
+		}
 		s.rankings[key] = r
 	}
 	s.uses++
@@ -148,7 +150,9 @@ func (s *State) forgetOldest() {
 
 func (s *State) forget(r *ranking) {
 	delete(s.rankings, r.key)
-	r.around.each(func(c *counter) { c.users-- })
+	for _, c := range r.around.all {
+		c.users--
+	}
 }
 
 // rank rates every node.
@@ -160,8 +164,7 @@ func (s *State) rank(r *ranking) {
 			continue
 		}
 		if entry, ok := s.try(r, n, int32(place)); ok {
-			b := r.bucketOf(n, place)
-			b.Push(entry)
+			r.bucketOf(n, place, nil).Push(entry)
 		}
 	}
 	for _, b := range r.buckets {
@@ -169,9 +172,12 @@ func (s *State) rank(r *ranking) {
 	}
 }
 
-// bucketOf finds the bucket of a node that passes.
-func (r *ranking) bucketOf(n *Node, place int) *bucket {
+// bucketOf finds the bucket of a node that passes; usually the one it is in.
+func (r *ranking) bucketOf(n *Node, place int, now *bucket) *bucket {
 	r.text = r.around.describe(r.text[:0], n, place)
+	if now != nil && now.text == string(r.text) {
+		return now
+	}
 	if b := r.byText[string(r.text)]; b != nil {
 		return b
 	}
@@ -205,7 +211,7 @@ func (s *State) rerank(r *ranking, place int32) {
 	n := s.nodes[place]
 	if n != nil && n.Object != nil {
 		if entry, ok := s.try(r, n, place); ok {
-			b := r.bucketOf(n, int(place))
+			b := r.bucketOf(n, int(place), at.bucket)
 			switch {
 			case at.bucket == b && b.heap[at.index] == entry:
 			case at.bucket == b:

@@ -1,8 +1,9 @@
 package core
 
 import (
+	"encoding/binary"
 	"math"
-	"strconv"
+	"slices"
 )
 
 // Usual weights of the scores that look at other pods.
@@ -17,6 +18,8 @@ const (
 type surroundings struct {
 	spread, affinity, anti, soft []*counter
 	carried                      []*counter
+	// all are these in one list.
+	all []*counter
 }
 
 func (s *State) surroundingsOf(p *Pod) surroundings {
@@ -33,34 +36,27 @@ func (s *State) surroundingsOf(p *Pod) surroundings {
 	for _, t := range p.softAffinity {
 		a.soft = append(a.soft, s.counterOf(t.term))
 	}
+	a.all = slices.Concat(a.spread, a.affinity, a.anti, a.soft, a.carried)
 	return a
-}
-
-// each visits all counters.
-func (a *surroundings) each(f func(*counter)) {
-	for _, list := range [][]*counter{a.spread, a.affinity, a.anti, a.soft, a.carried} {
-		for _, c := range list {
-			f(c)
-		}
-	}
 }
 
 // describe writes what the counters say about a node: nodes with the same
 // description are equal in all that other pods decide.
 func (a *surroundings) describe(b []byte, n *Node, place int) []byte {
-	a.each(func(c *counter) {
+	for _, c := range a.all {
+		said := uint32(0) // no label; odd numbers are domains or counts, 2 is a node that does not count
 		switch t := c.at[place]; {
 		case t == nil:
 			if _, ok := n.Object.Labels[c.topology]; ok {
-				b = append(b, 'x')
+				said = 2
 			}
 		case c.byCount():
-			b = strconv.AppendInt(b, int64(t.pods), 36)
+			said = uint32(t.pods)<<1 | 1
 		default:
-			b = strconv.AppendInt(b, int64(t.id), 36)
+			said = uint32(t.id)<<1 | 1
 		}
-		b = append(b, ' ')
-	})
+		b = binary.LittleEndian.AppendUint32(b, said)
+	}
 	return b
 }
 
