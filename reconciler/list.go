@@ -4,6 +4,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/bootstrap"
 	"github.com/headway-sh/headway/reconciler/clusterrole"
 	"github.com/headway-sh/headway/reconciler/controller"
+	"github.com/headway-sh/headway/reconciler/cronjob"
 	"github.com/headway-sh/headway/reconciler/csr"
 	"github.com/headway-sh/headway/reconciler/daemonset"
 	"github.com/headway-sh/headway/reconciler/deployment"
@@ -68,6 +69,7 @@ var list = []entry{
 	{"replicaset", replicaset.Name, plain(replicaset.New)},
 	{"replicationcontroller", replicaset.ControllersName, plain(replicaset.Controllers.New)},
 	{"job", job.Name, plain(job.New)},
+	{"cronjob", cronjob.Name, plain(cronjob.New)},
 	{"ttlafterfinished", ttlafterfinished.Name, plain(ttlafterfinished.New)},
 	{"statefulset", statefulset.Name, plain(statefulset.New)},
 	{"daemonset", daemonset.Name, plain(daemonset.New)},
