@@ -8,6 +8,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/csr"
 	"github.com/headway-sh/headway/reconciler/daemonset"
 	"github.com/headway-sh/headway/reconciler/deployment"
+	"github.com/headway-sh/headway/reconciler/disruption"
 	"github.com/headway-sh/headway/reconciler/endpoints"
 	"github.com/headway-sh/headway/reconciler/endpointslice"
 	"github.com/headway-sh/headway/reconciler/endpointslicemirroring"
@@ -70,6 +71,7 @@ var list = []entry{
 	{"replicationcontroller", replicaset.ControllersName, plain(replicaset.Controllers.New)},
 	{"job", job.Name, plain(job.New)},
 	{"cronjob", cronjob.Name, plain(cronjob.New)},
+	{"disruption", disruption.Name, plain(disruption.New)},
 	{"ttlafterfinished", ttlafterfinished.Name, plain(ttlafterfinished.New)},
 	{"statefulset", statefulset.Name, plain(statefulset.New)},
 	{"daemonset", daemonset.Name, plain(daemonset.New)},

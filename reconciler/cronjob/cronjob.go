@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/headway-sh/headway/internal/failpoint"
+	"github.com/headway-sh/headway/reconciler/claim"
 	"github.com/headway-sh/headway/reconciler/controller"
 )
 
@@ -69,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.forget(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	jobs, err := r.jobs(ctx, cj)
+	jobs, err := claim.Owned[*batchv1.Job](ctx, r.Client, cj, &batchv1.JobList{})
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -95,20 +96,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	return reconcile.Result{RequeueAfter: plan.After}, nil
-}
-
-func (r *Reconciler) jobs(ctx context.Context, cj *batchv1.CronJob) ([]*batchv1.Job, error) {
-	var list batchv1.JobList
-	if err := r.Client.List(ctx, &list, client.InNamespace(cj.Namespace)); err != nil {
-		return nil, fmt.Errorf("list jobs: %w", err)
-	}
-	var mine []*batchv1.Job
-	for i := range list.Items {
-		if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.UID == cj.UID {
-			mine = append(mine, &list.Items[i])
-		}
-	}
-	return mine, nil
 }
 
 func (r *Reconciler) delete(ctx context.Context, cj *batchv1.CronJob, j *batchv1.Job, plan *Plan) error {

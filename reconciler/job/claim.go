@@ -14,17 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/internal/ownership"
+	"github.com/headway-sh/headway/reconciler/claim"
 	"github.com/headway-sh/headway/reconciler/podstate"
 )
-
-// candidates are the pods that a Job may control.
-func (r *Reconciler) candidates(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
-	var list corev1.PodList
-	if err := r.Client.List(ctx, &list, client.InNamespace(job.Namespace)); err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
-	}
-	return list.Items, nil
-}
 
 // claim returns the pods that the Job controls. It adopts matching pods that
 // nobody controls, tracked in the same write, so that none of them ends
@@ -34,30 +27,34 @@ func (r *Reconciler) claim(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod
 	if err != nil {
 		return nil, nil // validation refuses it; retrying cannot help
 	}
-	all, err := r.candidates(ctx, job)
+	var orphans corev1.PodList
+	if job.DeletionTimestamp == nil && !Finished(job) && !selector.Empty() {
+		if err := r.Client.List(ctx, &orphans, client.InNamespace(job.Namespace), client.MatchingFields{ownership.Orphan: job.Namespace},
+			client.MatchingLabelsSelector{Selector: selector}); err != nil {
+			return nil, fmt.Errorf("list orphans: %w", err)
+		}
+	}
+	owned, err := claim.Owned[*corev1.Pod](ctx, r.Client, job, &corev1.PodList{})
 	if err != nil {
 		return nil, err
 	}
-	adopting := job.DeletionTimestamp == nil && !Finished(job) && !selector.Empty()
 	var mine []*corev1.Pod
-	for i := range all {
-		p := &all[i]
-		owner := metav1.GetControllerOf(p)
-		matches := selector.Matches(labels.Set(p.Labels))
-		switch {
-		case owner != nil && owner.UID != job.UID:
-		case owner != nil && (matches || job.DeletionTimestamp != nil):
+	for _, p := range owned {
+		if job.DeletionTimestamp != nil || selector.Matches(labels.Set(p.Labels)) {
 			mine = append(mine, p)
-		case owner != nil:
-			if err := r.letGo(ctx, job, p); err != nil {
-				return nil, err
-			}
-		case matches && adopting && podstate.IsActive(p):
-			if err := r.adopt(ctx, job, p); err != nil {
-				return nil, err
-			}
-			mine = append(mine, p)
+		} else if err := r.letGo(ctx, job, p); err != nil {
+			return nil, err
 		}
+	}
+	for i := range orphans.Items {
+		p := &orphans.Items[i]
+		if !podstate.IsActive(p) {
+			continue
+		}
+		if err := r.adopt(ctx, job, p); err != nil {
+			return nil, err
+		}
+		mine = append(mine, p)
 	}
 	return mine, nil
 }
@@ -149,8 +146,7 @@ func (r *Reconciler) matching(ctx context.Context, from client.Reader, p *corev1
 	var jobs []*batchv1.Job
 	for i := range list.Items {
 		job := &list.Items[i]
-		selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(p.Labels)) && job.DeletionTimestamp == nil && !Finished(job) && ours(job) {
+		if claim.Wants(job.Spec.Selector, p) && job.DeletionTimestamp == nil && !Finished(job) && ours(job) {
 			jobs = append(jobs, job)
 		}
 	}

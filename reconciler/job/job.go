@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/headway-sh/headway/internal/failpoint"
+	"github.com/headway-sh/headway/reconciler/claim"
 	"github.com/headway-sh/headway/reconciler/controller"
 )
 
@@ -66,7 +67,7 @@ func (r *Reconciler) concerned(ctx context.Context, before, after *corev1.Pod) [
 	if tracked(after) && (orphan || after.DeletionTimestamp != nil) {
 		requests = append(requests, Request{Namespace: after.Namespace, Name: after.Name, Pod: true})
 	}
-	if orphan && len(after.Labels) > 0 {
+	if claim.Orphaned(before, after) {
 		jobs, err := r.matching(ctx, r.Cache, after)
 		if err != nil {
 			r.Logger.Warn("list jobs", "err", err)

@@ -103,6 +103,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req Request) (reconcile.Resu
 	if p.Spec.NodeName != "" || p.DeletionTimestamp == nil {
 		return reconcile.Result{}, nil
 	}
+	// Whoever holds it by a finalizer waits for its end, which no agent will tell.
+	if err := r.end(ctx, p, nil); err != nil {
+		return reconcile.Result{}, err
+	}
 	return reconcile.Result{}, r.delete(ctx, p)
 }
 
@@ -143,15 +147,20 @@ func (r *Reconciler) node(ctx context.Context, name string) (reconcile.Result, e
 
 // fail lets whoever watches the pod see that it did not end well.
 func (r *Reconciler) fail(ctx context.Context, p *corev1.Pod, now time.Time) error {
+	return r.end(ctx, p, &corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC",
+		Message: "PodGC: node no longer exists", LastTransitionTime: metav1.NewTime(now)})
+}
+
+// end makes a pod that has not ended a failed one, for a reason if there is one.
+func (r *Reconciler) end(ctx context.Context, p *corev1.Pod, why *corev1.PodCondition) error {
 	if podstate.IsTerminal(p) {
 		return nil
 	}
 	base := p.DeepCopy()
 	p.Status.Phase = corev1.PodFailed
-	if podstate.Condition(p, corev1.DisruptionTarget) == nil {
-		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
-			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC",
-			Message: "PodGC: node no longer exists", LastTransitionTime: metav1.NewTime(now)})
+	if why != nil && podstate.Condition(p, corev1.DisruptionTarget) == nil {
+		p.Status.Conditions = append(p.Status.Conditions, *why)
 	}
 	if err := r.Client.Status().Patch(ctx, p, client.StrategicMergeFrom(base)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("fail pod %s/%s: %w", p.Namespace, p.Name, err)
