@@ -85,3 +85,33 @@ func TestEviction(t *testing.T) {
 		t.Errorf("the budget's status is %+v", left.Status)
 	}
 }
+
+// TestEvictedPodsSayWhy looks at a pod that a finalizer keeps after it has been
+// evicted, by the version that was read.
+func TestEvictedPodsSayWhy(t *testing.T) {
+	w := newWorld(t)
+	w.namespace("shop")
+	ctx, client := t.Context(), w.client("alice")
+	pod, err := client.CoreV1().Pods("shop").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Finalizers: []string{"example.com/kept"}},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}, metav1.CreateOptions{})
+	check(t, err)
+	evict := func(version string) error {
+		return client.CoreV1().Pods("shop").EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "a"},
+			DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}}})
+	}
+	if err := evict("1"); !apierrors.IsConflict(err) {
+		t.Errorf("of an older version: %v", err)
+	}
+	check(t, evict(pod.ResourceVersion))
+	pod, err = client.CoreV1().Pods("shop").Get(ctx, "a", metav1.GetOptions{})
+	check(t, err)
+	if pod.DeletionTimestamp == nil {
+		t.Error("the pod stays")
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == "EvictionByEvictionAPI" {
+			return
+		}
+	}
+	t.Errorf("conditions: %+v", pod.Status.Conditions)
+}

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 
 	"github.com/headway-sh/headway/api/txn"
 )
@@ -49,15 +50,20 @@ func (p *Path) Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, ev
 		if err != nil {
 			return done, err
 		}
-		if budget != nil {
+		if budget != nil || deletion.Preconditions != nil {
 			// What may not be deleted anyway must not cost the budget anything.
 			if _, err := p.do(ctx, identity, deletion, Options{DryRun: true, Epoch: options.Epoch}, admitted); err != nil {
 				return done, err
 			}
+		}
+		if budget != nil {
 			err = p.spend(ctx, identity, budget, pod.Name, options)
 		}
 		switch {
 		case err == nil:
+			if deletion.Preconditions, err = p.mark(ctx, identity, pod, deletion.Preconditions, options); err != nil {
+				return done, err
+			}
 			gone, err := p.do(ctx, identity, deletion, options, admitted)
 			done.Warnings = append(done.Warnings, gone.Warnings...)
 			return done, err
@@ -65,6 +71,56 @@ func (p *Path) Evict(ctx context.Context, identity txn.Identity, pod txn.Ref, ev
 			return done, err
 		}
 	}
+}
+
+// mark says in the pod's status why it goes, for those who judge how it ended.
+// Preconditions that name the version before are met by the one after.
+func (p *Path) mark(ctx context.Context, identity txn.Identity, ref txn.Ref, only *metav1.Preconditions, options Options) (*metav1.Preconditions, error) {
+	for round := 1; ; round++ {
+		view, err := p.Store.View(ctx)
+		if err != nil {
+			return only, unavailable(err)
+		}
+		stored, ok := view.Get(ref)
+		if !ok || options.DryRun {
+			return only, nil
+		}
+		pod := stored.(*corev1.Pod)
+		asked := only != nil && only.ResourceVersion != nil
+		changed := only != nil && only.UID != nil && *only.UID != pod.UID || asked && *only.ResourceVersion != pod.ResourceVersion
+		if changed || pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			return only, nil // the deletion itself will tell
+		}
+		done, err := p.do(ctx, identity, txn.Change{
+			Verb: txn.Update, Ref: ref, Version: "v1", Subresource: "status", Object: evicted(pod, metav1.NewTime(p.Clock.Now())),
+		}, options, admitted)
+		if apierrors.IsConflict(err) && round < rounds {
+			continue
+		}
+		if err == nil && asked {
+			only = only.DeepCopy()
+			only.ResourceVersion = ptr.To(done.Object.GetResourceVersion())
+		}
+		return only, err
+	}
+}
+
+// evicted is the pod with the condition that it is evicted.
+func evicted(pod *corev1.Pod, now metav1.Time) *corev1.Pod {
+	pod = pod.DeepCopy()
+	condition := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI",
+		Message: "Eviction API: evicting", LastTransitionTime: now}
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == condition.Type {
+			if c.Status == condition.Status {
+				condition.LastTransitionTime = c.LastTransitionTime
+			}
+			*c = condition
+			return pod
+		}
+	}
+	pod.Status.Conditions = append(pod.Status.Conditions, condition)
+	return pod
 }
 
 // budgetOf finds the one budget that an eviction of the pod counts against;
