@@ -14,6 +14,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/endpointslicemirroring"
 	"github.com/headway-sh/headway/reconciler/ephemeralvolume"
 	"github.com/headway-sh/headway/reconciler/garbagecollector"
+	"github.com/headway-sh/headway/reconciler/horizontalpodautoscaler"
 	"github.com/headway-sh/headway/reconciler/job"
 	"github.com/headway-sh/headway/reconciler/localpath"
 	"github.com/headway-sh/headway/reconciler/namespace"
@@ -72,6 +73,7 @@ var list = []entry{
 	{"job", job.Name, plain(job.New)},
 	{"cronjob", cronjob.Name, plain(cronjob.New)},
 	{"disruption", disruption.Name, plain(disruption.New)},
+	{"horizontalpodautoscaler", horizontalpodautoscaler.Name, plain(horizontalpodautoscaler.New)},
 	{"ttlafterfinished", ttlafterfinished.Name, plain(ttlafterfinished.New)},
 	{"statefulset", statefulset.Name, plain(statefulset.New)},
 	{"daemonset", daemonset.Name, plain(daemonset.New)},

@@ -78,7 +78,7 @@ func statusKinds() []client.Object {
 	var kinds []client.Object
 	for gvk := range clientgoscheme.Scheme.AllKnownTypes() {
 		o, err := clientgoscheme.Scheme.New(gvk)
-		if err != nil || gvk.Version != "v1" {
+		if err != nil || gvk.Version != "v1" && gvk.Version != "v2" {
 			continue
 		}
 		if object, ok := o.(client.Object); ok && field(object, "Status").IsValid() {
