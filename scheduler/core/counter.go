@@ -257,6 +257,7 @@ func (s *State) tell(p *Pod, n *Node, by int) {
 
 // recount starts all counters over: other pods are in the selected namespaces.
 func (s *State) recount() {
+	clear(s.hopeless)
 	s.counters, s.carried, s.rankings = map[string]*counter{}, map[string]*counter{}, map[rankingKey]*ranking{}
 	groups := s.groups
 	s.groups = map[string]*group{}

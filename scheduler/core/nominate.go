@@ -26,6 +26,7 @@ func (s *State) Nominate(p *Pod, node string) {
 		s.guests[node] = guests
 	}
 	guests[p.UID] = p
+	s.touch(node)
 }
 
 // Unnominate takes the promise back; it tells whether there was one.
@@ -38,6 +39,7 @@ func (s *State) Unnominate(uid types.UID) bool {
 	if delete(s.guests[old.node], uid); len(s.guests[old.node]) == 0 {
 		delete(s.guests, old.node)
 	}
+	s.touch(old.node)
 	return true
 }
 

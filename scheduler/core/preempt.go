@@ -56,6 +56,10 @@ func (s *State) Preempt(p *Pod) Preemption {
 	if out.Ineligible = s.ineligible(p); out.Ineligible != "" {
 		return out
 	}
+	key := s.hopelessKey(p)
+	if last, ok := s.hopeless[key]; ok && last.seen == s.changes.end() {
+		return last.plan
+	}
 	var best *sacrifice
 	found, enough := 0, max(enoughCandidates, s.count/10)
 	first := int(mix(s.seed, p.hash, uint64(s.count)) % uint64(max(len(s.nodes), 1)))
@@ -85,8 +89,32 @@ func (s *State) Preempt(p *Pod) Preemption {
 	}
 	if best != nil {
 		out.Node, out.Victims, out.Violations = s.nodes[best.place].Name, best.victims, best.violations
+		return out
 	}
+	if len(s.hopeless) >= maxHopeless {
+		clear(s.hopeless)
+	}
+	s.hopeless[key] = hopeless{s.changes.end(), out}
 	return out
+}
+
+// hopeless is a search that found nothing. Until something changes it finds
+// nothing for other pods that are alike, either: they may be thousands.
+type hopeless struct {
+	seen int64
+	plan Preemption
+}
+
+const maxHopeless = 1024
+
+type hopelessKey struct {
+	rankingKey
+	group    string // by which a pod may be one of those that it counts
+	priority int32
+}
+
+func (s *State) hopelessKey(p *Pod) hopelessKey {
+	return hopelessKey{s.rankingKeyOf(p, s.volumesOf(p), s.profileOf(p)), p.group, p.Priority}
 }
 
 // ineligible: a pod that says so never preempts, and one that waits for its
@@ -220,6 +248,7 @@ type Budget struct {
 // SetBudget takes over a disruption budget; nil forgets it.
 func (s *State) SetBudget(namespace, name string, b *Budget) {
 	key := namespace + "/" + name
+	clear(s.hopeless)
 	if b == nil {
 		delete(s.budgets, key)
 		return

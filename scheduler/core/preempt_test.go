@@ -124,6 +124,9 @@ func TestPreemptsAsTheReference(t *testing.T) {
 
 func preempt(t *rapid.T, s *core.State, r *reference, p *core.Pod, budgets map[string]int32) {
 	plan := s.Preempt(p)
+	if again := s.Preempt(p); again.Node != plan.Node || again.Message() != plan.Message() {
+		t.Fatalf("two answers: %q %s and %q %s", plan.Node, plan.Message(), again.Node, again.Message())
+	}
 	if again := s.Decide(p); again.Node != "" {
 		t.Fatalf("the search has changed the state: %+v", again)
 	}
@@ -184,5 +187,20 @@ func TestPromisedRoomIsKept(t *testing.T) {
 	s.RemoveNode("m")
 	if d := s.Decide(with("other", 4)); d.Node != "n" {
 		t.Errorf("after the promise: %q", d.Node)
+	}
+}
+
+// BenchmarkRefuse is the refusal of one of many pods that are alike, on 5,000
+// full nodes, with the search for victims that there are none of.
+func BenchmarkRefuse(b *testing.B) {
+	s := benchState()
+	for i := range benchNodes {
+		s.Place(prepared(b, pod(fmt.Sprint("p", i), "4")), fmt.Sprint("n", i))
+	}
+	p := prepared(b, pod("another", "1"))
+	for b.Loop() {
+		if d, plan := s.Decide(p), s.Preempt(p); d.Node != "" || plan.Node != "" {
+			b.Fatal("placed")
+		}
 	}
 }

@@ -117,6 +117,7 @@ func (s *State) SetProfiles(all ...Profile) {
 	for _, r := range s.rankings {
 		s.forget(r)
 	}
+	clear(s.hopeless)
 	s.profiles = map[string]*profile{DefaultProfile: ready(Profile{Name: DefaultProfile})}
 	for _, p := range all {
 		s.profiles[p.Name] = ready(p)

@@ -101,14 +101,8 @@ func (b *bucket) Pop() any {
 
 // rankingFor finds the pod's ranking and lets it catch up.
 func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
-	key := rankingKey{class: p.Class, carried: s.groupOf(p).carriedKey}
 	own := s.profileOf(p)
-	if len(own.classOf) > 0 {
-		key.class += own.class(p)
-	}
-	if v != nil {
-		key.volumes = v.key
-	}
+	key := s.rankingKeyOf(p, v, own)
 	r := s.rankings[key]
 	if r == nil {
 		s.sweep()
@@ -136,6 +130,17 @@ func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
 	}
 	r.seen = s.changes.end()
 	return r
+}
+
+func (s *State) rankingKeyOf(p *Pod, v *volumes, own *profile) rankingKey {
+	key := rankingKey{class: p.Class, carried: s.groupOf(p).carriedKey}
+	if len(own.classOf) > 0 {
+		key.class += own.class(p)
+	}
+	if v != nil {
+		key.volumes = v.key
+	}
+	return key
 }
 
 func (s *State) forgetOldest() {

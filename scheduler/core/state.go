@@ -29,6 +29,7 @@ type State struct {
 	budgets     map[string]*Budget
 	storage     storage
 	profiles    map[string]*profile
+	hopeless    map[hopelessKey]hopeless
 
 	changes  changeLog
 	rankings map[rankingKey]*ranking
@@ -47,7 +48,7 @@ func NewState(seed uint64) *State {
 		groups: map[string]*group{}, namespaces: map[string]map[string]string{},
 		counters: map[string]*counter{}, carried: map[string]*counter{},
 		nominations: map[types.UID]nomination{}, guests: map[string]map[types.UID]*Pod{},
-		budgets: map[string]*Budget{}, storage: newStorage(), rankings: map[rankingKey]*ranking{},
+		budgets: map[string]*Budget{}, hopeless: map[hopelessKey]hopeless{}, storage: newStorage(), rankings: map[rankingKey]*ranking{},
 	}
 	s.SetProfiles()
 	return s
