@@ -151,7 +151,7 @@ func (o *rollout) rolling(ctx context.Context) error {
 		return err
 	}
 	l := LimitsOf(o.d)
-	if err := o.scale(ctx, o.new, GrowNew(l, replicas(o.new), o.total())); err != nil {
+	if err := o.scale(ctx, o.new, GrowNew(l, replicas(o.new), o.occupied())); err != nil {
 		return err
 	}
 	for i, n := range ShrinkOld(l, set(o.new), mapSets(o.old)) {
@@ -283,6 +283,16 @@ func (o *rollout) total() int32 {
 	var n int32
 	for _, rs := range o.all() {
 		n += replicas(rs)
+	}
+	return n
+}
+
+// occupied is how many pods there may be: a set that was made smaller still has
+// those that its status counts.
+func (o *rollout) occupied() int32 {
+	var n int32
+	for _, rs := range o.all() {
+		n += max(replicas(rs), rs.Status.Replicas)
 	}
 	return n
 }

@@ -105,7 +105,7 @@ func (o *rollout) newSet(hash string) *appsv1.ReplicaSet {
 	}
 	n := ptr.Deref(o.d.Spec.Replicas, 1)
 	if o.d.Spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
-		n = GrowNew(LimitsOf(o.d), 0, o.total())
+		n = GrowNew(LimitsOf(o.d), 0, o.occupied())
 	}
 	rs.Spec.Replicas = ptr.To(n)
 	o.annotate(rs)
