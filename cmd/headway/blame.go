@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,9 @@ func blameCommand() *cobra.Command {
 		Use:   "blame KIND/NAME",
 		Short: "Show who has written each field of an object, in git and in the cluster",
 		Long: `Show the fields of an object that git says, each with its line, the commit and
-the author of that line, and with who writes it in the cluster. Run it in a
-clone of the source's repository, or name one with -C.
+the author of that line, and with who writes it in the cluster; and those that
+people have written in the cluster and git says nothing of. Run it in a clone of
+the source's repository, or name one with -C.
 
 Of an object that kustomize or a chart has made, the line is where the object
 begins, marked with "~". Exit status: 0 the cluster is as git says, 1 a field has
@@ -60,7 +62,7 @@ drifted.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "also the fields that git says nothing of")
+	cmd.Flags().BoolVar(&all, "all", false, "also what the cluster's own controllers have written")
 	cmd.Flags().VarP(&output, "output", "o", "form of the result: json, yaml, wide or name")
 	return cmd
 }
@@ -99,7 +101,7 @@ func (o *gitObject) blame(ctx context.Context, all bool) (*blamed, error) {
 	if o.live == nil {
 		o.live = &unstructured.Unstructured{Object: map[string]any{}} // all of it has drifted
 	}
-	fields, err := blame.Fields(plan.Manager(o.source), o.desired.Body, o.live, all)
+	fields, err := blame.Fields(plan.Manager(o.source), o.desired.Body, o.live, true)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +112,10 @@ func (o *gitObject) blame(ctx context.Context, all bool) (*blamed, error) {
 	out := &blamed{Object: o.named.ref.String(), Source: o.source, Commit: o.commit.String(), Origin: o.desired.Origin(), Chain: o.desired.Chain, Fields: []blamedField{}}
 	secret := o.named.gvk.Group == "" && o.named.gvk.Kind == "Secret"
 	for _, f := range fields {
+		people := slices.ContainsFunc(f.Writers, func(w blame.Writer) bool { return byPeople(w.Manager) })
+		if f.Git == nil && !people && !all {
+			continue
+		}
 		one := blamedField{Path: f.Path, Git: f.Git, Live: f.Live, Drifted: f.Drifted, Writers: f.Writers}
 		if f.Git != nil {
 			one.Line = o.line(f.Path, lines)
@@ -147,7 +153,7 @@ func (b *blamed) result() printer.Result {
 	r.Text = func(w io.Writer, wide bool) error {
 		rows := [][]string{{"FIELD", "VALUE", "FILE:LINE", "COMMIT", "AUTHOR", "AGE", "LIVE WRITER"}}
 		for _, f := range b.Fields {
-			row := []string{f.Path, f.value(wide), "", "", "", "", f.writers()}
+			row := []string{f.Path, f.value(wide), "not in git", "", "", "", f.writers()}
 			if l := f.Line; l != nil {
 				row[2], row[3], row[4], row[5] = v1alpha1.Origin(l.File, l.Line), fmt.Sprintf("%.12s", l.Commit), authorName(l.Author, wide), age(&l.Time)
 				if !l.Exact {

@@ -45,8 +45,14 @@ var reporting = v1alpha1.GitSourceSpec{Drift: v1alpha1.DriftSpec{Policy: v1alpha
 // scale changes the Deployment web as a person does.
 func (f *followed) scale(replicas string) {
 	f.t.Helper()
+	f.patch(`{"spec":{"replicas":`+replicas+`}}`, "kubectl-edit")
+}
+
+// patch changes the Deployment web as a field manager.
+func (f *followed) patch(patch, manager string) {
+	f.t.Helper()
 	web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
-	ok(f.t, f.client.Patch(f.t.Context(), web, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":`+replicas+`}}`)), client.FieldOwner("kubectl-edit")))
+	ok(f.t, f.client.Patch(f.t.Context(), web, client.RawPatch("application/merge-patch+json", []byte(patch)), client.FieldOwner(manager)))
 }
 
 // TestBlame joins the author of each line with who writes in the cluster.
@@ -73,6 +79,14 @@ func TestBlame(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^spec\.replicas +5 \(git: 2\) +apps/web\.yaml:7 +` + first + ` +Jane +\S+ +kubectl-edit \(`).MatchString(out) {
 		t.Errorf("the change is not told:\n%s", out)
 	}
+	f.patch(`{"spec":{"paused":true}}`, "kubectl-patch")
+	f.patch(`{"metadata":{"annotations":{"note":"x"}}}`, "kube-controller-manager")
+	out, _ = f.say(exitDiffers, "blame", "deploy/web")
+	if !regexp.MustCompile(`(?m)^spec\.paused +true +not in git +- +- +- +kubectl-patch \(`).MatchString(out) || regexp.MustCompile(`metadata\.annotations`).MatchString(out) {
+		t.Errorf("what only the cluster says is not told, or too much is:\n%s", out)
+	}
+	out, _ = f.say(exitDiffers, "blame", "deploy/web", "--all")
+	contains(t, out, "metadata.annotations.note")
 	out, _ = f.say(exitDiffers, "blame", "deploy/web", "-o", "json")
 	var b blamed
 	ok(t, json.Unmarshal([]byte(out), &b))

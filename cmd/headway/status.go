@@ -36,6 +36,9 @@ type sourceState struct {
 	Problems []v1alpha1.Problem `json:"problems,omitempty"`
 	Suspend  string             `json:"suspended,omitempty"`
 	Held     string             `json:"held,omitempty"` // why a suspended or pinned source stays where it is
+	// Override is present when somebody has had the applied commit applied in
+	// spite of windows.
+	Override *v1alpha1.Override `json:"override,omitempty"`
 }
 
 // nodeState is a node in a status.
@@ -135,13 +138,7 @@ func stateOfSource(o *v1alpha1.GitSource, releases []v1alpha1.Release) sourceSta
 	case st.ObservedCommit == st.AppliedCommit:
 		out.Sync = "Synced"
 	}
-	if s := o.Spec.Suspend; s != nil {
-		out.Suspend = cmp.Or(s.Reason, "yes")
-	} else if st.Frozen != nil {
-		out.Suspend = "frozen"
-	} else if st.Awaits != nil {
-		out.Suspend = "awaiting approval"
-	}
+	out.Suspend = heldBack(o)
 	// Why the cluster stays where it is belongs to what everybody sees.
 	if c := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady); c != nil && (o.Spec.Suspend != nil || o.Spec.Pin != nil || st.Frozen != nil || st.Awaits != nil) {
 		out.Held = c.Message
@@ -151,8 +148,31 @@ func stateOfSource(o *v1alpha1.GitSource, releases []v1alpha1.Release) sourceSta
 		if r.Spec.Source == o.Name && r.Spec.Commit == st.ObservedCommit {
 			out.Phase = phaseText(r)
 		}
+		if r.Spec.Source == o.Name && r.Spec.Commit == st.AppliedCommit {
+			out.Override = r.Status.Override
+		}
 	}
 	return out
+}
+
+// heldBack says in a few words why new commits are not followed; nothing when
+// they are.
+func heldBack(o *v1alpha1.GitSource) string {
+	switch s := o.Spec.Suspend; {
+	case s != nil && s.Until != nil:
+		return strings.TrimSpace(s.Reason + " (until " + s.Until.Local().Format("2006-01-02 15:04") + ")")
+	case s != nil:
+		return cmp.Or(s.Reason, "yes")
+	case o.Spec.Pin != nil:
+		return "pinned"
+	case o.Status.Frozen != nil && o.Status.Frozen.Until != nil:
+		return "frozen until " + o.Status.Frozen.Until.Local().Format("2006-01-02 15:04")
+	case o.Status.Frozen != nil:
+		return "frozen"
+	case o.Status.Awaits != nil:
+		return "awaiting approval"
+	}
+	return ""
 }
 
 // phaseText is a release's phase, with its stages while they are written.
@@ -206,9 +226,9 @@ func (s *clusterState) result() printer.Result {
 const shownDrift = 5
 
 func (s *clusterState) text(w io.Writer, wide bool) error {
-	rows := [][]string{{"SOURCE", "REVISION", "SYNC", "HEALTH", "OBJECTS", "DRIFT", "AGE"}}
+	rows := [][]string{{"SOURCE", "REVISION", "SUSPENDED", "SYNC", "HEALTH", "OBJECTS", "DRIFT", "AGE"}}
 	for _, o := range s.Sources {
-		rows = append(rows, []string{o.Name, revision(o.Ref, o.Applied), o.Sync, o.Health, fmt.Sprint(o.Objects), fmt.Sprint(len(o.Drift)), age(o.Since)})
+		rows = append(rows, []string{o.Name, revision(o.Ref, o.Applied), o.Suspend, o.Sync, o.Health, fmt.Sprint(o.Objects), fmt.Sprint(len(o.Drift)), age(o.Since)})
 	}
 	if err := printer.Rows(w, rows); err != nil {
 		return err
@@ -218,6 +238,9 @@ func (s *clusterState) text(w io.Writer, wide bool) error {
 			fmt.Fprintf(w, "\n%s: %s\n", o.Name, o.Held)
 		} else if o.Sync == "OutOfSync" {
 			fmt.Fprintf(w, "\n%s: the newest commit is %.12s (%s)\n", o.Name, o.Observed, cmp.Or(o.Phase, "not looked at yet"))
+		}
+		if o.Override != nil {
+			fmt.Fprintf(w, "\n%s: %s has had %.12s applied in spite of windows: %s\n", o.Name, o.Override.By, o.Applied, o.Override.Freeze)
 		}
 		for _, p := range o.Problems {
 			fmt.Fprintf(w, "  %s\n", p)
