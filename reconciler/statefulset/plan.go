@@ -2,6 +2,7 @@ package statefulset
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -48,9 +49,15 @@ type Creation struct {
 type plan struct {
 	State
 	Plan
-	slots     []*corev1.Pod // by ordinal from the start; nil where there is none
+	slots     []slot        // by ordinal
 	condemned []*corev1.Pod // highest ordinal first
 	ordered   bool
+}
+
+// slot is the place of one ordinal; pod is nil where there is none.
+type slot struct {
+	index int // from the first ordinal
+	pod   *corev1.Pod
 }
 
 // Next decides what to do.
@@ -73,26 +80,48 @@ func Next(s State) Plan {
 	return p.Plan
 }
 
-// sorted gives the pods of the slots, and those beyond them.
-func sorted(set *appsv1.StatefulSet, pods []*corev1.Pod) (slots, condemned []*corev1.Pod) {
-	slots = make([]*corev1.Pod, replicas(set))
+// sorted gives the slots and the pods beyond them. Of the slots without a pod
+// it gives no more than one pass fills: a set may want more pods than there is
+// memory for.
+func sorted(set *appsv1.StatefulSet, pods []*corev1.Pod) (slots []slot, condemned []*corev1.Pod) {
+	there := map[int]*corev1.Pod{}
 	for _, p := range pods {
 		if n := Ordinal(set, p.Name); inRange(set, n) {
-			slots[n-start(set)] = p
+			there[n-start(set)] = p
 		} else if n >= 0 {
 			condemned = append(condemned, p)
 		}
+	}
+	missing := 0
+	for _, i := range slices.Sorted(maps.Keys(there)) {
+		for next := following(slots); next < i && missing < burst; next++ {
+			slots = append(slots, slot{index: next})
+			missing++
+		}
+		slots = append(slots, slot{i, there[i]})
+	}
+	for next := following(slots); next < replicas(set) && missing < burst; next++ {
+		slots = append(slots, slot{index: next})
+		missing++
 	}
 	slices.SortFunc(condemned, func(a, b *corev1.Pod) int { return cmp.Compare(Ordinal(set, b.Name), Ordinal(set, a.Name)) })
 	return slots, condemned
 }
 
+func following(slots []slot) int {
+	if len(slots) == 0 {
+		return 0
+	}
+	return slots[len(slots)-1].index + 1
+}
+
 // fill sees to the slots; false: wait.
 func (p *plan) fill() bool {
-	for i, pod := range p.slots {
+	for _, slot := range p.slots {
+		pod := slot.pod
 		switch {
 		case pod == nil:
-			p.Create = append(p.Create, Creation{start(p.Set) + i, p.revision(i)})
+			p.Create = append(p.Create, Creation{start(p.Set) + slot.index, p.revision(slot.index)})
 		case pod.DeletionTimestamp != nil:
 		case podstate.IsTerminal(pod):
 			p.Delete = append(p.Delete, pod)
@@ -129,9 +158,14 @@ func (p *plan) update() {
 	if p.Set.Spec.UpdateStrategy.Type != appsv1.RollingUpdateStatefulSetStrategyType {
 		return
 	}
-	budget := p.maxUnavailable()
-	for _, pod := range p.slots {
-		if pod == nil || pod.DeletionTimestamp != nil || !p.available(pod) {
+	budget := p.maxUnavailable() - replicas(p.Set)
+	for _, slot := range p.slots {
+		if slot.pod != nil {
+			budget++
+		}
+	}
+	for _, slot := range p.slots {
+		if pod := slot.pod; pod != nil && (pod.DeletionTimestamp != nil || !p.available(pod)) {
 			budget--
 		}
 	}
@@ -139,8 +173,11 @@ func (p *plan) update() {
 	if stuck != nil && !podstate.IsTerminal(stuck) { // fill has seen to those that have ended
 		p.Delete = append(p.Delete, stuck)
 	}
-	for i := len(p.slots) - 1; i >= p.partition() && budget > 0; i-- {
-		pod := p.slots[i]
+	for _, slot := range slices.Backward(p.slots) {
+		if slot.index < p.partition() || budget <= 0 {
+			break
+		}
+		pod := slot.pod
 		if pod == nil || pod.DeletionTimestamp != nil || pod == stuck || p.updated(pod) || podstate.IsTerminal(pod) {
 			continue
 		}
@@ -159,9 +196,11 @@ func (p *plan) stuck() *corev1.Pod {
 	if p.Set.Spec.UpdateStrategy.Type != appsv1.RollingUpdateStatefulSetStrategyType {
 		return nil
 	}
-	for i := len(p.slots) - 1; i >= p.partition(); i-- {
-		pod := p.slots[i]
+	for _, slot := range slices.Backward(p.slots) {
+		pod := slot.pod
 		switch {
+		case slot.index < p.partition():
+			return nil
 		case pod == nil:
 		case pod.DeletionTimestamp != nil:
 			return nil
@@ -177,9 +216,9 @@ func (p *plan) stuck() *corev1.Pod {
 
 // firstUnavailable is the pod of the lowest ordinal that is not available.
 func (p *plan) firstUnavailable() *corev1.Pod {
-	for _, pod := range p.slots {
-		if pod != nil && !p.available(pod) {
-			return pod
+	for _, slot := range p.slots {
+		if slot.pod != nil && !p.available(slot.pod) {
+			return slot.pod
 		}
 	}
 	for _, pod := range slices.Backward(p.condemned) {

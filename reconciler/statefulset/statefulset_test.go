@@ -1,6 +1,7 @@
 package statefulset_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,6 +49,16 @@ func TestParallelDoesNotWait(t *testing.T) {
 	w.edit(scale(1))
 	w.pass()
 	w.want("gone at once", "db-0=broken!", "db-1=broken-", "db-2=broken-")
+}
+
+// TestMorePodsThanMemory: what a pass costs does not follow from the number
+// that somebody wrote.
+func TestMorePodsThanMemory(t *testing.T) {
+	t.Parallel()
+	set := db(0, scale(math.MaxInt32), parallel)
+	if n := len(statefulset.Next(statefulset.State{Set: set, Update: "1", Current: "1", IsUpdate: func(string) bool { return true }}).Create); n != 500 {
+		t.Errorf("one pass creates %d pods", n)
+	}
 }
 
 func TestCanaryThenAllThenBack(t *testing.T) {
