@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -143,6 +144,15 @@ func TestNode(t *testing.T) {
 	if !o.Spec.Unschedulable {
 		t.Error("the cordon is gone")
 	}
+	const extended = "example.com/dongle"
+	foreign := client.RawPatch(types.MergePatchType, []byte(`{"status":{"capacity":{"`+extended+`":"3"}}}`))
+	if err := c.Status().Patch(ctx, o.DeepCopy(), foreign); err != nil {
+		t.Fatal(err)
+	}
+	await("what others say the node has to be given out", func(o *corev1.Node) bool {
+		offered := o.Status.Allocatable[extended]
+		return offered.Value() == 3
+	})
 	other := &corev1.Node{}
 	other.Name, other.Spec.PodCIDR = "n2", "10.244.2.0/24"
 	other.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.2"}}

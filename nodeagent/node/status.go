@@ -4,6 +4,7 @@ import (
 	"cmp"
 	goruntime "runtime"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +28,7 @@ const (
 // the status so far, for times and for what others have written.
 func statusOf(c *Config, m Machine, images []runtime.Image, networkReady bool, old *corev1.NodeStatus, now time.Time) corev1.NodeStatus {
 	s := *old.DeepCopy()
-	s.Capacity, s.Allocatable = resources(c, m)
+	s.Capacity, s.Allocatable = resources(c, m, old.Capacity)
 	s.Addresses = addresses(c)
 	s.DaemonEndpoints.KubeletEndpoint.Port = c.Port
 	s.NodeInfo = corev1.NodeSystemInfo{
@@ -84,12 +85,19 @@ func setCondition(s *corev1.NodeStatus, c corev1.NodeCondition, now time.Time) {
 	s.Conditions = append(s.Conditions, c)
 }
 
-func resources(c *Config, m Machine) (capacity, allocatable corev1.ResourceList) {
+// resources are what the machine has. Extended resources, which others write
+// into the Node's capacity, stay and can be asked for.
+func resources(c *Config, m Machine, old corev1.ResourceList) (capacity, allocatable corev1.ResourceList) {
 	capacity = corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(m.CPUs), resource.DecimalSI),
 		corev1.ResourceMemory:           *resource.NewQuantity(m.MemoryTotal, resource.BinarySI),
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(m.DiskTotal, resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(c.MaxPods, resource.DecimalSI),
+	}
+	for name, q := range old {
+		if strings.Contains(string(name), "/") && !strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix) {
+			capacity[name] = q
+		}
 	}
 	allocatable = corev1.ResourceList{}
 	for name, q := range capacity {
