@@ -225,6 +225,8 @@ func (s *source) ready() {
 		s.condition(v1alpha1.ConditionStalled, true, "RolledBack", message)
 		s.problems = s.release.Status.Problems
 		return
+	case s.status.Promotion != nil:
+		s.condition(v1alpha1.ConditionReady, true, "Applied", "the newest commit that may follow is applied; "+s.status.Promotion.Message)
 	default:
 		s.condition(v1alpha1.ConditionReady, true, "Applied", "the newest commit is applied")
 	}

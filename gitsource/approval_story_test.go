@@ -53,3 +53,11 @@ func (s *story) approve(_ *testscript.TestScript, args []string) error {
 	})
 	return err
 }
+
+func (s *story) unseen(_ *testscript.TestScript, args []string) error {
+	id, err := s.tryGit(s.work(), "rev-parse", args[0])
+	if err == nil && s.release("main", id) != nil {
+		err = fmt.Errorf("there is a release of %s", id)
+	}
+	return err
+}

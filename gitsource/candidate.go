@@ -52,6 +52,14 @@ func (s *source) fetch(ctx context.Context) (repo.ID, bool) {
 	} else {
 		s.condition(v1alpha1.ConditionFetched, true, "Fetched", "the newest commit is known")
 	}
+	id, ok, err := s.promote(ctx, id)
+	if err != nil {
+		return fail("ReadFailed", err)
+	}
+	if !ok {
+		s.unpromoted()
+		return repo.ID{}, false
+	}
 	if s.status.ObservedCommit != id.String() {
 		s.status.ObservedCommit = id.String()
 		s.status.ObservedTime, s.seen = s.stamp(), 0

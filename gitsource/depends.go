@@ -21,8 +21,9 @@ var definitions = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: 
 // dependents tells which sources wait for an object. It is read on every write
 // of the cluster, and empty while nobody waits.
 type dependents struct {
-	mu      sync.RWMutex // guards waiting
+	mu      sync.RWMutex // guards all below
 	waiting map[string][]txn.Ref
+	ahead   map[string]txn.Ref // what a source follows for good
 }
 
 // of are the sources that wait for an object, or for any of its resource.
@@ -35,7 +36,25 @@ func (d *dependents) of(ref txn.Ref) []string {
 			out = append(out, name)
 		}
 	}
+	for name, at := range d.ahead {
+		if at == ref {
+			out = append(out, name)
+		}
+	}
 	return out
+}
+
+// follow has a source hear of every write of an object; an empty reference ends
+// that.
+func (d *dependents) follow(name string, ref txn.Ref) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ahead == nil {
+		d.ahead = map[string]txn.Ref{}
+	}
+	if delete(d.ahead, name); ref != (txn.Ref{}) {
+		d.ahead[name] = ref
+	}
 }
 
 // wait notes what a source waits for; nothing ends the wait.

@@ -161,6 +161,7 @@ func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) er
 			e.ended[name] = running.done
 			delete(e.sources, name)
 			e.dependents.wait(name, nil)
+			e.dependents.follow(name, txn.Ref{})
 			e.claims.forget(name)
 			for _, other := range e.sources { // which may wait for it
 				other.tell(func(p *pending) { p.moved = true })

@@ -20,7 +20,7 @@ type recorded struct {
 }
 
 // standing reasons keep commits back until something else happens.
-var standing = map[string]bool{"Suspended": true, "Frozen": true, "Held": true, "Waiting": true, "Pinned": true, reasonApproval: true}
+var standing = map[string]bool{"Suspended": true, "Frozen": true, "Held": true, "Waiting": true, "Pinned": true, reasonApproval: true, reasonPromotion: true}
 
 // current is what there is to tell now.
 func (s *source) current() recorded {

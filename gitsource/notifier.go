@@ -116,7 +116,7 @@ func (s *source) happened() map[string]notify.Message {
 		switch event := v1alpha1.NotificationEvent(ready.Reason); event {
 		case v1alpha1.NotifyHeld, v1alpha1.NotifyFrozen:
 			tell(event, s.status.ObservedCommit, s.status.ObservedCommit, ready.Message, s.problems)
-		case v1alpha1.NotifyWaiting, reasonApproval:
+		case v1alpha1.NotifyWaiting, reasonApproval, reasonPromotion:
 			key := s.status.ObservedCommit
 			if a := s.status.Awaits; a != nil {
 				key += " " + a.Digest

@@ -70,6 +70,7 @@ func (s *source) report() report.Source {
 		Problems: append([]v1alpha1.Problem(nil), s.status.Problems...),
 		Observed: s.commitLine(s.status.ObservedCommit), Applied: s.commitLine(s.status.AppliedCommit),
 	}
+	out.Promotion = s.status.Promotion.DeepCopy()
 	if s.status.ObservedCommit == s.status.AppliedCommit {
 		out.Sync = "Synced"
 	}

@@ -69,6 +69,7 @@ type source struct {
 
 	frozen    freezing
 	approving approving
+	promoting time.Time      // when another environment's commit has been healthy for long enough
 	waiting   *apply.Waiting // nil while no wave waits
 	hooks     hooks
 	blocked   bool               // the commit is held for objects of others
@@ -230,6 +231,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	s.forgive(p.forgiven)
 	s.takeRevert(p.reverted)
 	s.takeAsked(p.asked)
+	p.refs = p.refs || !s.promoting.IsZero() && !now.Before(s.promoting)
 	moved := s.moved(&p)
 	due := !s.retryAt.IsZero() && !now.Before(s.retryAt)
 	if due {
@@ -337,6 +339,7 @@ func (s *source) next() time.Duration {
 	sooner(s.rules.Next(s.now()))
 	sooner(s.previews.due())
 	sooner(s.approving.due())
+	sooner(s.promoting)
 	sooner(s.reverting.at)
 	sooner(s.frozen.thaw)
 	if s.untold {

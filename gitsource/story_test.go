@@ -55,6 +55,7 @@ func TestStories(t *testing.T) {
 		"may":          (*story).may,           // ACCOUNT NAMESPACE...: the only ones that it may write in
 		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
 		"unplanned":    (*story).wantNoPlan,    // REF
+		"unseen":       (*story).unseen,        // REV: the source main has no Release of it
 		"create":       (*story).create,        // FILE of JSON
 		"image":        (*story).wantImage,     // RESOURCE NAME IMAGE of the first container
 		"pushed":       (*story).wantPushed,    // PREFIX; calls it FETCHED

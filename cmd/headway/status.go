@@ -143,6 +143,9 @@ func stateOfSource(o *v1alpha1.GitSource, releases []v1alpha1.Release) sourceSta
 	if c := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady); c != nil && (o.Spec.Suspend != nil || o.Spec.Pin != nil || st.Frozen != nil || st.Awaits != nil) {
 		out.Held = c.Message
 	}
+	if p := st.Promotion; p != nil && out.Held == "" {
+		out.Held = p.Message
+	}
 	for i := range releases {
 		r := &releases[i]
 		if r.Spec.Source == o.Name && r.Spec.Commit == st.ObservedCommit {

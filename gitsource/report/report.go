@@ -41,13 +41,15 @@ type Source struct {
 	Health  string   `json:"health"` // Healthy, Progressing, Degraded, Unknown
 	Objects int32    `json:"objects"`
 
-	Observed *Commit            `json:"observed,omitempty"`
-	Applied  *Commit            `json:"applied,omitempty"`
-	Phase    string             `json:"phase,omitempty"`
-	Message  string             `json:"message,omitempty"`
-	Changes  string             `json:"changes,omitempty"`
-	Since    *time.Time         `json:"appliedTime,omitempty"`
-	Problems []v1alpha1.Problem `json:"problems,omitempty"`
+	Observed *Commit `json:"observed,omitempty"`
+	Applied  *Commit `json:"applied,omitempty"`
+	// Promotion is how far the source follows another environment.
+	Promotion *v1alpha1.PromotionStatus `json:"promotion,omitempty"`
+	Phase     string                    `json:"phase,omitempty"`
+	Message   string                    `json:"message,omitempty"`
+	Changes   string                    `json:"changes,omitempty"`
+	Since     *time.Time                `json:"appliedTime,omitempty"`
+	Problems  []v1alpha1.Problem        `json:"problems,omitempty"`
 	// Evidence is what is known of the objects that failed.
 	Evidence []v1alpha1.Evidence `json:"evidence,omitempty"`
 	Drift    []drift.Record      `json:"drift,omitempty"` // the newest last
@@ -118,6 +120,9 @@ func (s *Source) page(w *strings.Builder, tried *Commits) {
 	}
 	if s.Observed != nil && (s.Applied == nil || s.Observed.ID != s.Applied.ID) {
 		row(w, "newest commit", tried.line(s.Observed))
+	}
+	if s.Promotion != nil {
+		row(w, "promotion", text(s.Promotion.Message))
 	}
 	phase := s.Phase
 	if s.Message != "" {

@@ -158,6 +158,10 @@ type GitSourceSpec struct {
 	// Guards hold commits back that destroy much.
 	// +optional
 	Guards GuardsSpec `json:"guards,omitempty"`
+	// Promotion has the source follow another environment instead of every
+	// commit of its ref.
+	// +optional
+	Promotion *PromotionSpec `json:"promotion,omitempty"`
 	// Approval says which commits wait until somebody has consented to what they
 	// would do.
 	// +optional
@@ -487,7 +491,8 @@ type GitSourceStatus struct {
 	// ObservedRef is the full name of the reference that is followed.
 	// +optional
 	ObservedRef string `json:"observedRef,omitempty"`
-	// ObservedCommit is the newest commit that was seen on the ref.
+	// ObservedCommit is the newest commit that was seen on the ref; with
+	// spec.promotion the newest that may follow.
 	// +optional
 	ObservedCommit string `json:"observedCommit,omitempty"`
 	// ObservedTime is when it was seen.
@@ -524,6 +529,9 @@ type GitSourceStatus struct {
 	// Frozen is present while windows hold the observed commit back.
 	// +optional
 	Frozen *Freeze `json:"frozen,omitempty"`
+	// Promotion is how far the source follows another environment.
+	// +optional
+	Promotion *PromotionStatus `json:"promotion,omitempty"`
 	// Awaits is present while the observed commit waits for consent.
 	// +optional
 	Awaits *AwaitedApproval `json:"awaits,omitempty"`

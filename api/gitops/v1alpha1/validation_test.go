@@ -50,17 +50,30 @@ func TestValidateGitSource(t *testing.T) {
 		change func(*spec)
 		want   string // part of the message; empty: valid
 	}{
-		"local path":                        {nil, ""},
-		"https":                             {func(s *spec) { s.URL = "https://example.org/a.git" }, ""},
-		"file":                              {func(s *spec) { s.URL = "file:///srv/a.git" }, ""},
-		"no url":                            {func(s *spec) { s.URL = "" }, "spec.url: Required"},
-		"http":                              {func(s *spec) { s.URL = "http://example.org/a" }, "must use https"},
-		"ext transport":                     {func(s *spec) { s.URL = "ext::sh -c id" }, "spec.url"},
-		"credentials in url":                {func(s *spec) { s.URL = "https://jane:secret@example.org/a" }, "secretRef"},
-		"dots in local path":                {func(s *spec) { s.URL = "/srv/../etc" }, "clean path"},
-		"approval":                          {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "destructive", MaxDeletes: 3} }, ""},
-		"approval by a word of its own":     {func(s *spec) { s.Approval.Required = "sometimes" }, "spec.approval.required: Unsupported"},
-		"approval that counts nothing":      {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "always", MaxDeletes: 3} }, "spec.approval.maxDeletes: Forbidden"},
+		"local path":                    {nil, ""},
+		"https":                         {func(s *spec) { s.URL = "https://example.org/a.git" }, ""},
+		"file":                          {func(s *spec) { s.URL = "file:///srv/a.git" }, ""},
+		"no url":                        {func(s *spec) { s.URL = "" }, "spec.url: Required"},
+		"http":                          {func(s *spec) { s.URL = "http://example.org/a" }, "must use https"},
+		"ext transport":                 {func(s *spec) { s.URL = "ext::sh -c id" }, "spec.url"},
+		"credentials in url":            {func(s *spec) { s.URL = "https://jane:secret@example.org/a" }, "secretRef"},
+		"dots in local path":            {func(s *spec) { s.URL = "/srv/../etc" }, "clean path"},
+		"approval":                      {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "destructive", MaxDeletes: 3} }, ""},
+		"approval by a word of its own": {func(s *spec) { s.Approval.Required = "sometimes" }, "spec.approval.required: Unsupported"},
+		"approval that counts nothing":  {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "always", MaxDeletes: 3} }, "spec.approval.maxDeletes: Forbidden"},
+		"promotion": {func(s *spec) {
+			s.Promotion = &v1alpha1.PromotionSpec{From: v1alpha1.PromotionOrigin{Source: "staging"}, After: &metav1.Duration{Duration: time.Hour}}
+		}, ""},
+		"promotion by a report of the same name": {func(s *spec) {
+			s.Promotion = &v1alpha1.PromotionSpec{From: v1alpha1.PromotionOrigin{Source: "main", Report: "headway/staging"}}
+		}, ""},
+		"promotion of itself": {func(s *spec) {
+			s.Promotion = &v1alpha1.PromotionSpec{From: v1alpha1.PromotionOrigin{Source: "main"}}
+		}, "cannot go ahead of itself"},
+		"promotion from nowhere": {func(s *spec) { s.Promotion = &v1alpha1.PromotionSpec{} }, "spec.promotion.from.source: Required"},
+		"promotion before the fact": {func(s *spec) {
+			s.Promotion = &v1alpha1.PromotionSpec{From: v1alpha1.PromotionOrigin{Source: "staging"}, After: &metav1.Duration{Duration: -1}}
+		}, "spec.promotion.after"},
 		"forge":                             {func(s *spec) { s.URL, s.Forge = "https://github.com/a/b.git", forge(nil) }, ""},
 		"forge of a name that says nothing": {func(s *spec) { s.URL, s.Forge = "https://example.org/a/b", forge(nil) }, "spec.forge.type: Required"},
 		"forge of a path":                   {func(s *spec) { s.Forge = forge(nil) }, "spec.forge.url: Required"},

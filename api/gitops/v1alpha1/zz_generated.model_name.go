@@ -176,6 +176,21 @@ func (in Problem) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PromotionOrigin) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.PromotionOrigin"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PromotionSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.PromotionSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PromotionStatus) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.PromotionStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in QuotaUse) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.QuotaUse"
 }
