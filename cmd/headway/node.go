@@ -181,7 +181,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 		return nil, err
 	}
 	server, err := serve.New(serve.Config{
-		Listener: listener, Pods: agent, Runtime: runtime, Dial: network.Dial, Authorizer: onlyServers{}, Logger: n.log,
+		Listener: listener, NodeName: n.name, Pods: agent, Runtime: runtime, Groups: groups, Dial: network.Dial, Authorizer: onlyServers{}, Logger: n.log,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.serving, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: n.clients},
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/serve"
@@ -34,7 +36,11 @@ func (p pods) Find(namespace, name string, _ types.UID) (serve.Pod, bool) {
 }
 
 func (p pods) All() []corev1.Pod {
-	return []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}}
+	started := metav1.NewTime(looked.Add(-time.Minute))
+	return []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "u"}, Status: corev1.PodStatus{StartTime: &started, ContainerStatuses: []corev1.ContainerStatus{
+		{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}},
+		{Name: "done", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}},
+	}}}}
 }
 
 type echo struct{}
@@ -74,7 +80,7 @@ func newServer(t *testing.T, user string) *httptest.Server {
 		t.Fatal(err)
 	}
 	s, err := serve.New(serve.Config{
-		Listener: &net.TCPListener{}, TLS: &tls.Config{}, Runtime: echo{}, Authorizer: only("kube-apiserver"), //nolint:gosec // not served
+		Listener: &net.TCPListener{}, TLS: &tls.Config{}, Runtime: echo{}, Groups: groups{}, NodeName: "n1", Clock: testingclock.NewFakePassiveClock(looked), Authorizer: only("kube-apiserver"), //nolint:gosec // not served
 		Pods: pods{serve.Pod{UID: "u", Containers: map[string]serve.Container{"app": {ID: "c1", LogPath: path, Ended: make(chan struct{})}, "done": {ID: "c2", LogPath: path}}}},
 		Dial: func(context.Context, string, int) (net.Conn, error) { return nil, errors.New("refused") },
 	})
@@ -181,7 +187,7 @@ func TestNobodyIsServed(t *testing.T) {
 	for user, want := range map[string]int{"": http.StatusUnauthorized, "system:node:n2": http.StatusForbidden} {
 		server := newServer(t, user)
 		for _, path := range []string{"/pods", "/metrics", "/containerLogs/default/web/app", "/exec/default/web/app?command=sh", "/exec/default/web/u/app?command=sh",
-			"/attach/default/web/app", "/portForward/default/web?port=80", "/", "/logs/", "/configz", "/debug/pprof/", "/debug/pprof/heap", "/stats/summary", "/runningpods", "/run/default/web/app"} {
+			"/attach/default/web/app", "/portForward/default/web?port=80", "/", "/logs/", "/configz", "/debug/pprof/", "/debug/pprof/heap", "/stats/summary", "/metrics/resource", "/runningpods", "/run/default/web/app"} {
 			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 				request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
 				if err != nil {

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
@@ -47,15 +48,16 @@ type Container struct {
 }
 
 // Authorizer decides who may do what with the node. verb is a Kubernetes verb
-// (get, create), subresource one of "log", "metrics", "proxy".
+// (get, create), subresource one of "log", "metrics", "proxy", "stats".
 type Authorizer interface {
 	Authorize(ctx context.Context, user string, groups []string, verb, subresource string) error
 }
 
-// Runtime is what exec and attach need.
+// Runtime is what exec, attach and usage need.
 type Runtime interface {
 	Exec(ctx context.Context, id string, config runtime.ExecConfig) (exitCode int, err error)
 	Attach(ctx context.Context, id string, streams runtime.Streams) error
+	Stats(ctx context.Context, id string) (runtime.Stats, error)
 }
 
 // Dial connects to a port on a pod's loopback.
@@ -66,10 +68,13 @@ type Config struct {
 	// Listener is where to serve; TLS must ask for client certificates.
 	Listener   net.Listener
 	TLS        *tls.Config
+	NodeName   string
 	Pods       Pods
 	Runtime    Runtime
+	Groups     Groups
 	Dial       Dial
 	Authorizer Authorizer
+	Clock      clock.PassiveClock // default: the machine's
 	Logger     *slog.Logger
 	// IdleTimeout ends streams that carry nothing. Default: 4 h.
 	IdleTimeout time.Duration
@@ -83,15 +88,19 @@ const (
 )
 
 // Server serves the node's API.
-type Server struct{ Config }
+type Server struct {
+	Config
+	started time.Time
+	rates   rates
+}
 
 // New makes a server; Run runs it.
 func New(config Config) (*Server, error) {
 	switch {
 	case config.Listener == nil, config.TLS == nil:
 		return nil, errors.New("serve: listener and TLS are needed")
-	case config.Pods == nil, config.Runtime == nil, config.Dial == nil, config.Authorizer == nil:
-		return nil, errors.New("serve: pods, runtime, dial and authorizer are needed")
+	case config.Pods == nil, config.Runtime == nil, config.Groups == nil, config.Dial == nil, config.Authorizer == nil:
+		return nil, errors.New("serve: pods, runtime, groups, dial and authorizer are needed")
 	}
 	if config.IdleTimeout == 0 {
 		config.IdleTimeout = defaultIdle
@@ -99,7 +108,10 @@ func New(config Config) (*Server, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{config}, nil
+	if config.Clock == nil {
+		config.Clock = clock.RealClock{}
+	}
+	return &Server{Config: config, started: config.Clock.Now()}, nil
 }
 
 // Run serves until ctx ends; streams that are open then are cut.
@@ -134,6 +146,8 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /containerLogs/{namespace}/{pod}/{container}", s.allow("get", "log", s.logs))
 	mux.Handle("GET /pods", s.allow("get", "proxy", s.list))
 	mux.Handle("GET /metrics", s.allow("get", "metrics", s.metrics()))
+	mux.Handle("GET /metrics/resource", s.allow("get", "metrics", s.resource))
+	mux.Handle("GET /stats/summary", s.allow("get", "stats", s.summary))
 	for _, method := range []string{"GET ", "POST "} {
 		for _, uid := range []string{"", "/{uid}"} {
 			mux.Handle(method+"/exec/{namespace}/{pod}"+uid+"/{container}", s.allow("create", "proxy", s.exec))

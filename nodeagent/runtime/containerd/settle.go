@@ -17,7 +17,7 @@ import (
 // nobody listened to events.
 func (r *Runtime) ended(m *meta, l life, t *taskState) life {
 	l.Finished, l.ExitCode = t.exitedAt, t.exitCode
-	l.OOMKilled = t.exitCode != 0 && r.host.oomKills(m.Cgroup) > 0
+	l.OOMKilled = t.exitCode != 0 && r.host.cgroups().OOMKills(m.Cgroup) > 0
 	return l
 }
 

@@ -3,7 +3,6 @@ package containerd
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
@@ -22,7 +21,7 @@ func (r *Runtime) Stats(ctx context.Context, id string) (runtime.Stats, error) {
 	if l.state() != runtime.StateRunning {
 		return runtime.Stats{}, fmt.Errorf("stats of container %q: it is %s", id, l.state())
 	}
-	s := r.host.cgroupStats(m.Cgroup)
+	s := r.host.cgroups().Usage(m.Cgroup)
 	s.Time = r.clock.Now()
 	usage, err := r.snaps.Usage(r.in(ctx), id)
 	if err != nil {
@@ -30,22 +29,4 @@ func (r *Runtime) Stats(ctx context.Context, id string) (runtime.Stats, error) {
 	}
 	s.FilesystemUsedBytes, s.InodesUsed = uint64(usage.Size), uint64(usage.Inodes)
 	return s, nil
-}
-
-func (h hostFacts) cgroupStats(cgroup string) runtime.Stats {
-	memory := readTable(h.cgroupFile("memory", cgroup, "memory.stat"))
-	s := runtime.Stats{Pids: readNumber(h.cgroupFile("pids", cgroup, "pids.current"))}
-	inactive := memory["inactive_file"]
-	if h.cgroup2 {
-		s.CPUUsageNanoseconds = readTable(h.cgroupFile("", cgroup, "cpu.stat"))["usage_usec"] * uint64(time.Microsecond)
-		s.MemoryUsage = readNumber(h.cgroupFile("", cgroup, "memory.current"))
-		s.MemoryRSS, s.PageFaults, s.MajorPageFaults = memory["anon"], memory["pgfault"], memory["pgmajfault"]
-	} else {
-		inactive = memory["total_inactive_file"]
-		s.CPUUsageNanoseconds = readNumber(h.cgroupFile("cpuacct", cgroup, "cpuacct.usage"))
-		s.MemoryUsage = readNumber(h.cgroupFile("memory", cgroup, "memory.usage_in_bytes"))
-		s.MemoryRSS, s.PageFaults, s.MajorPageFaults = memory["total_rss"], memory["total_pgfault"], memory["total_pgmajfault"]
-	}
-	s.MemoryWorkingSet = s.MemoryUsage - min(s.MemoryUsage, inactive)
-	return s
 }
