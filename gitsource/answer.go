@@ -2,14 +2,12 @@ package gitsource
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
-	"filippo.io/age"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -113,7 +111,7 @@ func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v
 		Source: s.name, Spec: &s.object.Spec, Ref: c.ref, Set: c.set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper,
 		Consents: c.commit.Trailers(TrailerAllowDelete), Owner: s.holder, All: c.all,
 		Yields: s.yields, Wanted: s.wantedSince(0),
-		Leave: s.leaving(c.commit.ID.String() != s.status.AppliedCommit),
+		Leave: s.leaving(c.commit.ID.String() != s.status.AppliedCommit), Keep: s.sealedFiles(c.set, out),
 	})
 	if len(p.Problems) > 0 {
 		out.Problems = p.Problems[:min(len(p.Problems), maxProblems)]
@@ -222,9 +220,7 @@ func (s *source) planner(ref string, view txn.View) *render.Renderer {
 	}
 	if p.foreign == nil {
 		cfg := s.rendering(s.follower.repo, read)
-		cfg.Decrypt = func() ([]age.Identity, error) {
-			return nil, errors.New("a reference that anybody may push is planned without the cluster's keys")
-		}
+		cfg.Decrypt, cfg.Sealed = nil, true
 		p.foreign = render.New(cfg)
 	}
 	return p.foreign

@@ -69,11 +69,46 @@ func TestEncryptedRepository(t *testing.T) {
 	c.git(c.work(), "push", "-q", "origin", "HEAD:refs/pull/3/head")
 	c.eventually("plan of a pull request", func() string {
 		out, err := c.tryGit(c.bare(), "show", "headway/test:plans/main/pull-3-head.md")
-		if err != nil || !strings.Contains(out, "planned without the cluster's keys") {
+		if err != nil || !strings.Contains(out, "values.yaml:") {
 			return out
 		}
 		return ""
 	})
+	// What is not encrypted in it is planned, the Secret counts as it is, and a
+	// changed or moved file is named.
+	pull := func(number, want string, not ...string) {
+		t.Helper()
+		c.git(c.work(), "push", "-q", "-f", "origin", "HEAD:refs/pull/"+number+"/head")
+		c.eventually("plan of pull request "+number, func() string {
+			out, err := c.tryGit(c.bare(), "show", "headway/test:plans/main/pull-"+number+"-head.md")
+			if err != nil || !strings.Contains(out, want) {
+				return out
+			}
+			for _, text := range not {
+				if strings.Contains(out, text) {
+					return "it has " + text + ":\n" + out
+				}
+			}
+			return ""
+		})
+	}
+	c.git(c.work(), "checkout", "-q", "-b", "topic")
+	c.write("values.yaml", configMap("fine", "good"))
+	c.git(c.work(), "add", "-A")
+	c.git(c.work(), "commit", "-q", "-m", "fine")
+	pull("4", "`secret.yaml: as it is applied`", "could not be applied", "### deleted")
+	pull("4", "created `configmaps default/fine`")
+	c.git(c.work(), "mv", "secret.yaml", "moved.yaml")
+	c.git(c.work(), "commit", "-q", "-m", "moved")
+	pull("5", "`moved.yaml: changed`", "### deleted")
+	c.write("dir/kustomization.yaml", "resources: [secret.yaml]\n")
+	c.git(c.work(), "mv", "moved.yaml", "dir/secret.yaml")
+	c.git(c.work(), "add", "-A")
+	c.git(c.work(), "commit", "-q", "-m", "kustomized")
+	pull("6", "`dir/secret.yaml: changed`", "### deleted", "could not be applied")
+	c.git(c.work(), "rm", "-q", "-r", "dir")
+	c.git(c.work(), "commit", "-q", "-m", "dropped")
+	pull("7", "### deleted `secrets default/db`")
 	c.stop()
 	notes, err := c.store.Notes(t.Context(), "")
 	if err != nil {

@@ -153,6 +153,9 @@ func planResult(p *v1alpha1.Plan) printer.Result {
 		if p.Status.Frozen != "" {
 			fmt.Fprintf(w, "! %s\n", p.Status.Frozen)
 		}
+		for _, f := range p.Status.Sealed {
+			fmt.Fprintf(w, "! encrypted, not looked into: %s\n", f)
+		}
 		if p.Status.Approval != "" {
 			fmt.Fprintf(w, "! %s (digest %s)\n", p.Status.Approval, p.Status.Digest)
 		}

@@ -51,6 +51,9 @@ type Input struct {
 	// Leave gives a desired object what is left to others of the live one; it
 	// may be nil.
 	Leave func(view txn.View, e *Entry, desired *unstructured.Unstructured, live txn.Object) error
+	// Keep tells of an object that is no longer desired whether nobody knows that:
+	// it stays as it is. Nil: everything is known.
+	Keep func(*Entry) bool
 	// All plans objects too that have not changed since they were applied;
 	// otherwise only those of Dirty.
 	All   bool
@@ -254,6 +257,11 @@ func (p *Plan) prune(in *Input) []Entry {
 	for ref, e := range in.Inventory.Entries {
 		if _, ok := p.Desired[ref]; ok || hooks[ref] {
 			continue // or has become a hook, and is dealt with as one
+		}
+		if in.Keep != nil && in.Keep(&e) {
+			p.Next.Entries[ref] = e
+			p.Counts.Unchanged++
+			continue
 		}
 		if !ptr.Deref(in.Spec.Prune, true) {
 			p.Next.Entries[ref] = e // stays ours, should pruning be switched on

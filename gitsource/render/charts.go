@@ -102,6 +102,7 @@ func (b *chartBuild) note(r *result) {
 	b.built.problems = append(b.built.problems, r.problems...)
 	b.built.secrets = append(b.built.secrets, r.secrets...)
 	b.built.keyless = b.built.keyless || r.keyless
+	b.built.sealed = append(b.built.sealed, r.sealed...)
 }
 
 func (c *Cluster) same(o *Cluster) bool {

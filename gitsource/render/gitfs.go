@@ -28,6 +28,7 @@ type gitFS struct {
 	// Of the encrypted files that were read.
 	secrets []string
 	keyless bool
+	sealed  []string
 }
 
 var _ filesys.FileSystem = (*gitFS)(nil)
@@ -97,6 +98,7 @@ func (g *gitFS) ReadFile(name string) ([]byte, error) {
 	}
 	content, r := g.run.plain(resolved, content, true)
 	g.secrets, g.keyless = append(g.secrets, r.secrets...), g.keyless || r.keyless
+	g.sealed = append(g.sealed, r.sealed...)
 	if len(r.problems) > 0 {
 		g.refused = append(g.refused, r.problems...)
 		return nil, fmt.Errorf("%s: refused", resolved)

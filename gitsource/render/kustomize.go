@@ -52,7 +52,7 @@ func (u *run) kustomize(dir string) *result {
 	kustomizeMu.Lock()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, "/"+strings.TrimPrefix(dir, "."))
 	kustomizeMu.Unlock()
-	b.secrets, b.keyless, b.owners = fs.secrets, fs.keyless, fs.owners
+	b.secrets, b.keyless, b.sealed, b.owners = fs.secrets, fs.keyless, fs.sealed, fs.owners
 	if len(fs.refused) > 0 {
 		b.problems = fs.refused
 		return &b.result

@@ -55,11 +55,14 @@ func (r *result) encrypted(file string, err error) {
 		p.Line = int32(at.Line)
 		r.keyless = at.NoKey
 	}
-	r.problems = append(r.problems, p)
+	r.problems, r.sealed = append(r.problems, p), append(r.sealed, file)
 }
 
 // identities are the age keys for a file; they are asked for once a render.
 func (u *run) identities(file string) ([]age.Identity, error) {
+	if u.cfg.Sealed {
+		return nil, &sops.Error{Message: "is encrypted, and not looked into"}
+	}
 	if owner := u.cfg.Owner; owner != nil && owner(file) != "" {
 		return nil, &sops.Error{Message: fmt.Sprintf("is encrypted, and belongs to %q: with the source's keys anybody's secrets could be opened, so they open none of a tenant's files", owner(file))}
 	}

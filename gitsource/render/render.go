@@ -57,6 +57,12 @@ type Set struct {
 	Commit  repo.ID
 	Objects []*Object
 
+	// Sealed are the encrypted files that were not looked into.
+	Sealed []string
+	// Unsure says that some of them are part of a kustomization or a chart, whose
+	// objects are then all left out.
+	Unsure bool
+
 	lines   *lines // nil: fields have no lines of their own
 	secrets []string
 }
@@ -72,6 +78,9 @@ type Config struct {
 	// Decrypt gives the age keys for encrypted files; it is asked once a render,
 	// and not at all without such files. Nil: there is no key.
 	Decrypt func() ([]age.Identity, error)
+	// Sealed leaves out what is encrypted, and asks for no key: Set.Sealed names
+	// the files.
+	Sealed bool
 	// Owner names whose a file is; empty: nobody's in particular. It may be nil.
 	Owner func(file string) string
 	// Variables are put into the files that ask for them.
@@ -114,6 +123,7 @@ type result struct {
 	problems []v1alpha1.Problem
 	secrets  []string // must not be seen in messages
 	keyless  bool     // another key may make it well
+	sealed   []string // encrypted files that were not opened
 }
 
 // New makes a Renderer.
@@ -137,6 +147,7 @@ type run struct {
 	cluster *Cluster  // nil until it is asked for
 	ids     *[]age.Identity
 	files   int
+	unsure  bool
 	result
 }
 
@@ -168,7 +179,7 @@ func (r *Renderer) Render(ctx context.Context, commit repo.ID) (*Set, []v1alpha1
 		}
 		return nil, u.problems, nil
 	}
-	return &Set{Commit: commit, Objects: u.objects, lines: &lines{read: r.reader(c.Tree)}, secrets: u.secrets}, nil, nil
+	return &Set{Commit: commit, Objects: u.objects, lines: &lines{read: r.reader(c.Tree)}, secrets: u.secrets, Sealed: u.sealed, Unsure: u.unsure}, nil, nil
 }
 
 // Keyless tells whether the last render has failed for want of a key: the same
@@ -200,10 +211,20 @@ func (u *run) problem(file string, line int32, format string, args ...any) {
 
 // add takes over what a file or kustomization gave.
 func (u *run) add(r *result) {
+	if u.cfg.Sealed && len(r.sealed) > 0 {
+		u.sealed = append(u.sealed, r.sealed...)
+		return
+	}
 	u.objects = append(u.objects, r.objects...)
 	u.problems = append(u.problems, r.problems...)
 	u.secrets = append(u.secrets, r.secrets...)
 	u.keyless = u.keyless || r.keyless
+}
+
+// addBuilt is add for a kustomization or a chart.
+func (u *run) addBuilt(r *result) {
+	u.unsure = u.unsure || u.cfg.Sealed && len(r.sealed) > 0
+	u.add(r)
 }
 
 func (u *run) path(p string) error {
@@ -258,7 +279,7 @@ func (u *run) dir(name string, at repo.Entry, depth int) error {
 	}
 	switch mode := u.cfg.Mode; {
 	case (mode == v1alpha1.RenderAuto || mode == v1alpha1.RenderKustomize) && has(isKustomization):
-		u.add(u.kustomize(name))
+		u.addBuilt(u.kustomize(name))
 		return nil
 	case mode == v1alpha1.RenderKustomize:
 		u.problem(name, 0, "has no kustomization.yaml, but render is kustomize")
@@ -285,7 +306,7 @@ func (u *run) mayChart() bool {
 func (u *run) takeChart(at string, e repo.Entry) error {
 	got, err := u.chart(at, e)
 	if err == nil {
-		u.add(got)
+		u.addBuilt(got)
 	}
 	return err
 }

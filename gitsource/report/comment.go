@@ -33,6 +33,12 @@ func Comment(p *Plan, cluster, source string, longest int) string {
 			}
 		}
 	}
+	for i, f := range p.Sealed[:min(len(p.Sealed), 20)] {
+		if i == 0 {
+			w.WriteString("\n")
+		}
+		fmt.Fprintf(w, "- encrypted, not looked into: %s\n", code(clip(f.String())))
+	}
 	tail := &strings.Builder{}
 	if p.Commit != nil {
 		fmt.Fprintf(tail, "\n%s compared with %s.", code(p.Commit.ID[:min(12, len(p.Commit.ID))]), code(p.Base[:min(12, len(p.Base))]))

@@ -17,6 +17,7 @@ type Plan struct {
 	Summary  string                   `json:"summary"`
 	Approval string                   `json:"approval,omitempty"`
 	Impact   *v1alpha1.PlanImpact     `json:"impact,omitempty"`
+	Sealed   []v1alpha1.SealedFile    `json:"sealed,omitempty"`
 	Outcomes []v1alpha1.ObjectOutcome `json:"outcomes,omitempty"`
 	Problems []v1alpha1.Problem       `json:"problems,omitempty"`
 }
@@ -74,6 +75,12 @@ func (p *Plan) pages(source string) (map[string][]byte, error) {
 		for _, l := range i.Irreversible {
 			fmt.Fprintf(w, "- a rollback does not bring back: %s\n", text(l))
 		}
+	}
+	if len(p.Sealed) > 0 {
+		w.WriteString("\n## Not looked into, as encrypted\n\n")
+	}
+	for _, f := range p.Sealed {
+		fmt.Fprintf(w, "- %s\n", code(f.String()))
 	}
 	if len(p.Outcomes) > 0 {
 		w.WriteString("\n## Changes\n")

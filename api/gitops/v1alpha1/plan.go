@@ -64,6 +64,11 @@ type PlanStatus struct {
 	// +optional
 	// +listType=atomic
 	Outcomes []ObjectOutcome `json:"outcomes,omitempty"`
+	// Sealed are the encrypted files that were not looked into, as of references
+	// that anybody may push. What the applied ones hold counts as unchanged.
+	// +optional
+	// +listType=atomic
+	Sealed []SealedFile `json:"sealed,omitempty"`
 	// Frozen says what would hold the commit back now, and until when.
 	// +optional
 	Frozen string `json:"frozen,omitempty"`
@@ -82,6 +87,23 @@ type PlanStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SealedFile is an encrypted file that was not looked into.
+type SealedFile struct {
+	// File in the repository.
+	File string `json:"file"`
+	// Changed says that it is not as it is in the applied commit.
+	// +optional
+	Changed bool `json:"changed,omitempty"`
+}
+
+// String gives "secrets/db.yaml: changed".
+func (f SealedFile) String() string {
+	if f.Changed {
+		return f.File + ": changed"
+	}
+	return f.File + ": as it is applied"
 }
 
 // PlanImpact is what the changes of a plan set in motion, so that a person can

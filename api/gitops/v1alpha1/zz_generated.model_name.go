@@ -226,6 +226,11 @@ func (in Rollout) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SealedFile) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.SealedFile"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in SecretReference) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.SecretReference"
 }
