@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/headway-sh/headway/api/txn"
@@ -106,14 +107,16 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 	if spec.SecretRef != nil && !t.Bundle {
 		t.Secret = *spec.SecretRef
 	}
+	// What was pushed after a fetch has begun may not be in it.
+	var began atomic.Int64
 	f.member, f.err = s.engine.fetchers.Join(ctx, t, fetch.Options{
 		Interval: spec.Interval.Duration,
 		Changed:  func() { s.tell(func(p *pending) { p.refs = true }) },
+		Began:    func() { began.Store(s.engine.claims.tick()) },
 		Done: func(took time.Duration, err error) {
 			s.engine.cfg.Metrics.fetched(s.name, s.now(), took, err)
-			now := s.engine.claims.tick()
 			s.engine.claims.change(s.name, func(c *claim) bool {
-				c.asked = now
+				c.asked = began.Load()
 				return true
 			})
 			s.engine.tellOthers(s.name)

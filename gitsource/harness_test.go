@@ -153,7 +153,7 @@ func (c *cluster) engine() *gitsource.Engine {
 	e, err := gitsource.New(gitsource.Config{
 		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
 		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs, Metrics: c.metrics, History: c.history,
-		Limits: repo.Limits{Stall: time.Second, RefBytes: 1 << 20},
+		Limits: repo.Limits{Stall: 4 * time.Second, RefBytes: 1 << 20},
 		Events: func(o *v1alpha1.GitSource, _, reason, message string) {
 			c.mu.Lock()
 			defer c.mu.Unlock()

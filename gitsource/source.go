@@ -142,11 +142,16 @@ func (s *source) run(ctx context.Context) error {
 			}
 		}
 		timer.Reset(s.next())
-		select {
-		case <-ctx.Done():
+		if s.next() > 0 { // else it fell due before the timer was set
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.wake:
+			case <-timer.C():
+			}
+		}
+		if ctx.Err() != nil {
 			return nil
-		case <-s.wake:
-		case <-timer.C():
 		}
 		err := s.step(ctx, s.take())
 		switch {

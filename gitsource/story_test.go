@@ -81,6 +81,7 @@ func TestStories(t *testing.T) {
 		"asked":        (*story).asked,       // within seconds, not at the interval
 		"signer":       (*story).makeSigner,  // NAME: makes a key
 		"sign":         (*story).signAs,      // NAME, or nobody: who signs from now on
+		"time-goes-on": (*story).goOn,        // while something is waited for
 		"allow":        (*story).allow,       // CONFIGMAP LINE...: PRINCIPAL OPTIONS... NAME
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
@@ -118,6 +119,23 @@ type key struct{}
 type story struct {
 	*cluster
 	uids map[txn.Ref]types.UID
+	// goesOn says that the clock goes on while something is waited for.
+	goesOn bool
+}
+
+func (s *story) await(ok func() string) string {
+	if !s.goesOn {
+		return s.cluster.await(ok)
+	}
+	return s.cluster.await(func() string {
+		s.clock.Step(time.Second)
+		return ok()
+	})
+}
+
+func (s *story) goOn(*testscript.TestScript, []string) error {
+	s.goesOn = true
+	return nil
 }
 
 func (s *story) makeSource(_ *testscript.TestScript, args []string) error {

@@ -88,8 +88,10 @@ type Options struct {
 	// Changed is called after every fetch that moved a reference or went
 	// otherwise than the one before. It must not block.
 	Changed func()
-	// Done, when not nil, is called after each fetch. It must not block.
-	Done func(took time.Duration, err error)
+	// Began, when not nil, is called before each fetch, Done after it. They must
+	// not block.
+	Began func()
+	Done  func(took time.Duration, err error)
 }
 
 // Join follows a target, beginning with a fetch at once unless it is followed

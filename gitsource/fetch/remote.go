@@ -77,6 +77,11 @@ func (r *remote) run(ctx context.Context) {
 func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	r.fetchers.mu.Lock()
 	r.asked = false
+	for m := range r.members {
+		if m.options.Began != nil {
+			m.options.Began()
+		}
+	}
 	r.fetchers.mu.Unlock()
 	if r.target.Bundle {
 		return r.mirror.Unbundle(ctx, r.target.URL)
