@@ -185,12 +185,22 @@ func freeze(windows []bound, commit string, now time.Time) *v1alpha1.Freeze {
 	return f
 }
 
+// begun tells whether something was done for a commit: a stage of it is written,
+// or a hook was run. It is finished then.
+func (s *source) begun(c *repo.Commit) bool {
+	if s.inventory.Head.Commit == c.ID.String() {
+		return true
+	}
+	return s.release != nil && s.release.Spec.Commit == c.ID.String() &&
+		slices.ContainsFunc(s.release.Status.Hooks, func(r v1alpha1.HookRun) bool { return r.StartedTime != nil })
+}
+
 // frozenNow holds a commit back that windows hold back. What is on its way is
 // finished, and a way back is not stopped.
 func (s *source) frozenNow(ctx context.Context, c *repo.Commit, a aim) (bool, error) {
 	s.frozen.thaw, s.frozen.drift = time.Time{}, false
 	s.status.Frozen = nil
-	if a.back() || s.inventory.Head.Commit == c.ID.String() {
+	if a.back() || s.begun(c) {
 		return false, nil
 	}
 	if s.inventory.Head.Commit != "" {
