@@ -21,7 +21,15 @@ func (s *story) hooks(ts *testscript.TestScript, _ []string) error {
 }
 
 func (s *story) begun(_ *testscript.TestScript, args []string) error {
-	head := s.head()
+	return s.begunAt(nil, append([]string{"HEAD"}, args...))
+}
+
+func (s *story) begunAt(_ *testscript.TestScript, args []string) error {
+	head, err := s.tryGit(s.work(), "rev-parse", args[0])
+	if err != nil {
+		return err
+	}
+	args = args[1:]
 	return failure(s.await(func() string {
 		last := "there are none"
 		for _, r := range s.release("main", head).Status.Hooks {
@@ -86,7 +94,13 @@ func (s *story) planned(ts *testscript.TestScript, args []string) error {
 			fmt.Fprintln(ts.Stdout(), " ", f.Path, f.Before, f.After)
 		}
 	}
+	for _, h := range status.Hooks {
+		fmt.Fprintln(ts.Stdout(), "hook", h.Stage, h.Weight, h.Object, h.Origin)
+	}
 	if i := status.Impact; i != nil {
+		for _, l := range i.Irreversible {
+			fmt.Fprintln(ts.Stdout(), "irreversible", l)
+		}
 		for _, r := range i.Rollouts {
 			fmt.Fprintln(ts.Stdout(), "rollout", r.Object, r.Pods)
 		}

@@ -43,6 +43,7 @@ func TestStories(t *testing.T) {
 		"told":         (*story).told,          // SOURCE TEXT, in its problems
 		"quiet":        (*story).quiet,         // SOURCE, which has no problems
 		"begun":        (*story).begun,         // STAGE: none of its hooks is pending
+		"begun-at":     (*story).begunAt,       // REV STAGE, the same of another commit
 		"message":      (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
 		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
 		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]

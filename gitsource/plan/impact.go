@@ -27,6 +27,7 @@ func Impact(view txn.View, outcomes []txn.Outcome) *v1alpha1.PlanImpact {
 		case txn.Unchanged:
 			continue
 		case txn.Created, txn.Updated:
+			out.change(o)
 		case Replaced:
 			out.delete(o)
 			if _, n := template(o.Before); n > 0 {

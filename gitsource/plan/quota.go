@@ -20,7 +20,10 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 )
 
-var quotas = schema.GroupResource{Resource: "resourcequotas"}
+var (
+	quotas      = schema.GroupResource{Resource: "resourcequotas"}
+	podResource = schema.GroupResource{Resource: "pods"}
+)
 
 // use is what objects use of a namespace: of a quota with scopes only what
 // their pods use counts.
@@ -59,6 +62,13 @@ func quotaUse(view txn.View, outcomes []txn.Outcome) []v1alpha1.QuotaUse {
 		}
 	}
 	var out []v1alpha1.QuotaUse
+	for _, ref := range slices.SortedFunc(maps.Keys(limits), txn.Ref.Compare) {
+		if _, there := view.Get(ref); !there { // nobody has counted for it yet
+			q := limits[ref]
+			used := present(view, q).of(q)
+			out = append(out, counted(ref, q, used, changes[ref.Namespace], true)...)
+		}
+	}
 	for _, namespace := range slices.Sorted(maps.Keys(changes)) {
 		for o := range view.Each(quotas, namespace) {
 			ref := txn.Ref{Resource: quotas, Namespace: namespace, Name: o.GetName()}
@@ -70,22 +80,46 @@ func quotaUse(view txn.View, outcomes []txn.Outcome) []v1alpha1.QuotaUse {
 			if q := limits[ref]; q != nil {
 				hard = q
 			}
-			out = append(out, counted(ref, hard, now.Status.Used, changes[namespace])...)
+			out = append(out, counted(ref, hard, now.Status.Used, changes[namespace], hard != now)...)
 		}
 	}
 	return out
 }
 
-// counted are the limits of a quota that changes matter to.
-func counted(ref txn.Ref, q *corev1.ResourceQuota, used corev1.ResourceList, u *use) []v1alpha1.QuotaUse {
+// present is what a namespace uses of a quota that nobody has counted for.
+func present(view txn.View, q *corev1.ResourceQuota) *use {
+	u := &use{objects: corev1.ResourceList{}}
+	resources := map[schema.GroupResource]bool{podResource: true}
+	for _, name := range plainCounts {
+		resources[schema.GroupResource{Resource: name}] = true
+	}
+	for name := range q.Spec.Hard {
+		if of, ok := strings.CutPrefix(string(name), "count/"); ok {
+			resources[schema.ParseGroupResource(of)] = true
+		}
+	}
+	for of := range resources {
+		for o := range view.Each(of, q.Namespace) {
+			if of == podResource { // those of workloads are there themselves
+				u.add(view, of, o, 1)
+			} else {
+				u.count(of, o, 1)
+			}
+		}
+	}
+	return u
+}
+
+// counted are the limits of a quota that changes matter to; of one that is
+// itself among them, those too that are broken already.
+func counted(ref txn.Ref, q *corev1.ResourceQuota, used corev1.ResourceList, u *use, changed bool) []v1alpha1.QuotaUse {
 	change := u.of(q)
 	var out []v1alpha1.QuotaUse
 	for _, name := range slices.Sorted(maps.Keys(q.Spec.Hard)) {
-		more, ok := change[name]
-		if !ok || more.IsZero() {
+		more, before := change[name], used[name]
+		if hard := q.Spec.Hard[name]; more.IsZero() && (!changed || before.Cmp(hard) <= 0) {
 			continue
 		}
-		before := used[name]
 		after := before.DeepCopy()
 		after.Add(more)
 		if after.Sign() < 0 {
@@ -93,7 +127,7 @@ func counted(ref txn.Ref, q *corev1.ResourceQuota, used corev1.ResourceList, u *
 		}
 		hard := q.Spec.Hard[name]
 		out = append(out, v1alpha1.QuotaUse{
-			Object: ref.String(), Resource: string(name), Hard: hard, Before: before, After: after, Exceeded: more.Sign() > 0 && after.Cmp(hard) > 0,
+			Object: ref.String(), Resource: string(name), Hard: hard, Before: before, After: after, Exceeded: (changed || more.Sign() > 0) && after.Cmp(hard) > 0,
 		})
 	}
 	return out
@@ -126,6 +160,17 @@ func (u *use) add(view txn.View, of schema.GroupResource, o txn.Object, sign int
 	if o == nil {
 		return
 	}
+	u.count(of, o, sign)
+	if spec, n := running(view, o); n > 0 {
+		u.pods = append(u.pods, podUse{spec, sign * n})
+	}
+}
+
+// plainCounts are the resources that quotas count by their bare names too.
+var plainCounts = []string{"configmaps", "secrets", "services", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"}
+
+// count counts an object but for the pods that it runs.
+func (u *use) count(of schema.GroupResource, o txn.Object, sign int64) {
 	count := func(name corev1.ResourceName, n resource.Quantity) {
 		if sign < 0 {
 			n.Neg()
@@ -136,7 +181,7 @@ func (u *use) add(view txn.View, of schema.GroupResource, o txn.Object, sign int
 	}
 	one := *resource.NewQuantity(1, resource.DecimalSI)
 	count(corev1.ResourceName("count/"+of.String()), one)
-	if slices.Contains([]string{"configmaps", "secrets", "services", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"}, of.String()) {
+	if slices.Contains(plainCounts, of.String()) {
 		count(corev1.ResourceName(of.Resource), one)
 	}
 	switch o := o.(type) {
@@ -159,9 +204,6 @@ func (u *use) add(view txn.View, of schema.GroupResource, o txn.Object, sign int
 			count(corev1.ResourceName(prefix+"requests.storage"), size.DeepCopy())
 			count(corev1.ResourceName(prefix+"persistentvolumeclaims"), one)
 		}
-	}
-	if spec, n := running(view, o); n > 0 {
-		u.pods = append(u.pods, podUse{spec, sign * n})
 	}
 }
 
