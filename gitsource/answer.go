@@ -112,6 +112,7 @@ func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v
 		Consents: c.commit.Trailers(TrailerAllowDelete), Owner: s.holder, All: c.all,
 		Yields: s.yields, Wanted: s.wantedSince(0),
 		Leave: s.leaving(c.commit.ID.String() != s.status.AppliedCommit), Keep: s.sealedFiles(c.set, out),
+		Removed: s.leavingHooks(s.inventory.Head.Commit),
 	})
 	if len(p.Problems) > 0 {
 		out.Problems = p.Problems[:min(len(p.Problems), maxProblems)]
@@ -133,6 +134,9 @@ func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v
 	s.judge(out, p, c.set, result, want)
 	s.moves(out, p)
 	out.Summary.Unchanged += p.Counts.Unchanged
+	if out.Commit != s.status.AppliedCommit {
+		out.Hooks = s.plannedHooks(p)
+	}
 	out.Impact = plan.Impact(view, result.Outcomes)
 	if len(out.Problems) > 0 {
 		return nil, nil
@@ -143,6 +147,15 @@ func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v
 		out.Approval = asked.String()
 	}
 	return p, nil
+}
+
+// plannedHooks are those that a plan's commit would run.
+func (s *source) plannedHooks(p *plan.Plan) []v1alpha1.PlannedHook {
+	var out []v1alpha1.PlannedHook
+	for _, r := range plan.Runs(p.Hooks, s.occasion()) {
+		out = append(out, v1alpha1.PlannedHook{Object: r.Object, Stage: r.Stage, Weight: r.Weight, Origin: r.Origin})
+	}
+	return out
 }
 
 // judge adds the API server's outcomes to a preview; want are the objects that

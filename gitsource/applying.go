@@ -73,10 +73,17 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 		job.Along = s.along
 	}
 	s.hooks.pre, s.approving.granted = false, ""
-	if !current && !aim.back() {
-		if err := s.before(ctx, job); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case current:
+	case aim.back():
+		err = s.beforeBack(ctx, job)
+	default:
+		job.Removed = s.leavingHooks(s.release.Spec.Parent)
+		err = s.before(ctx, job)
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.engine.applier.Apply(ctx, job); err != nil {
 		s.restoreNotes(written)
@@ -88,6 +95,7 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	if aim.quarantined == nil && s.release != nil && s.release.Status.AppliedTime == nil {
 		s.release.Status.AppliedTime = s.stamp()
 	}
+	s.rememberHooks(set.Commit.String(), set.Objects)
 	return nil
 }
 

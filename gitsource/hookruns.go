@@ -56,7 +56,7 @@ func over(p v1alpha1.ReleasePhase) bool {
 }
 
 // afterHooks are the stages that decide whether a written commit is good.
-var afterHooks = []v1alpha1.HookStage{v1alpha1.HookSync, v1alpha1.HookPost}
+var afterHooks = []v1alpha1.HookStage{v1alpha1.HookSync, v1alpha1.HookPost, v1alpha1.HookPostRollback}
 
 // watchHooks has the source told of writes to the objects of its hooks that
 // have not ended.
@@ -64,7 +64,7 @@ func (s *source) watchHooks() {
 	refs := map[txn.Ref]bool{}
 	if s.release != nil {
 		for i := range s.release.Status.Hooks {
-			if h, ok := s.hooks.all[s.release.Status.Hooks[i].Object]; ok && !ended(&s.release.Status.Hooks[i]) {
+			if h, ok := s.hookOf(&s.release.Status.Hooks[i]); ok && !ended(&s.release.Status.Hooks[i]) {
 				refs[h.Ref] = true
 			}
 		}
@@ -88,7 +88,11 @@ func (s *source) observeHooks(writes []txn.Write) {
 
 // hooksDue tells whether the commit's first hooks are worth another look.
 func (s *source) hooksDue(writes []txn.Write) bool {
-	return s.hooks.pre && (len(writes) > 0 || !s.now().Before(s.deadline()))
+	if !s.hooks.pre || len(writes) > 0 || s.release == nil {
+		return s.hooks.pre
+	}
+	r := unfinishedRun(s.release.Status.Hooks, v1alpha1.HookPreRollback)
+	return !s.now().Before(s.deadline()) || r != nil && s.lateHook(r)
 }
 
 // again gives the objects of a commit that is not the newest one: as they are

@@ -54,7 +54,7 @@ func (f *hookFailure) problem() v1alpha1.Problem {
 // It returns *hookWait or *hookFailure when the commit may not be applied yet,
 // or at all.
 func (s *source) before(ctx context.Context, job apply.Job) error {
-	if !slices.ContainsFunc(job.Set.Objects, isHook) {
+	if !slices.ContainsFunc(job.Set.Objects, isHook) && len(job.Removed) == 0 {
 		return nil
 	}
 	if job.Permit != nil { // hooks do something, too
@@ -74,7 +74,7 @@ func (s *source) before(ctx context.Context, job apply.Job) error {
 		}
 		s.takeHooks(commit, p.Hooks)
 		if st.Hooks == nil {
-			st.Hooks = plan.Runs(p.Hooks, s.status.AppliedCommit == "")
+			st.Hooks = plan.Runs(p.Hooks, s.occasion())
 		}
 	}
 	err := s.runStage(ctx, v1alpha1.HookPre)
@@ -84,6 +84,14 @@ func (s *source) before(ctx context.Context, job apply.Job) error {
 		s.condition(v1alpha1.ConditionReady, false, "Applying", "Applying: "+wait.Error())
 	}
 	return err
+}
+
+// occasion is what a commit is to the source.
+func (s *source) occasion() plan.Occasion {
+	if s.status.AppliedCommit == "" {
+		return plan.Install
+	}
+	return plan.Upgrade
 }
 
 func (s *source) takeHooks(commit string, all []plan.Hook) {
@@ -129,10 +137,16 @@ func (s *source) runHooks(ctx context.Context) error {
 		}
 		stages = append(stages, v1alpha1.HookSync)
 		if s.tracker.Health() == v1alpha1.HealthHealthy {
-			stages = append(stages, v1alpha1.HookPost)
+			stages = append(stages, v1alpha1.HookPost, v1alpha1.HookPostRollback)
 		}
 	case v1alpha1.ReleaseFailed, v1alpha1.ReleaseRolledBack:
 		stages = append(stages, v1alpha1.HookOnFailure)
+		begun := slices.ContainsFunc(r.Status.Hooks, func(r v1alpha1.HookRun) bool {
+			return r.Stage == v1alpha1.HookPostRollback && r.Phase == v1alpha1.HookRunning
+		})
+		if begun || head.Complete && head.Commit == r.Status.RolledBackTo && s.tracker.Health() == v1alpha1.HealthHealthy {
+			stages = append(stages, v1alpha1.HookPostRollback)
+		}
 	case v1alpha1.ReleaseQuarantined:
 		if head.Complete && head.Commit == r.Status.RolledBackTo {
 			stages = append(stages, v1alpha1.HookOnFailure)
@@ -165,6 +179,9 @@ func (s *source) runHooks(ctx context.Context) error {
 // fail for it.
 func (s *source) findHooks(ctx context.Context, next *v1alpha1.HookRun) error {
 	commit := s.release.Spec.Commit
+	if ofRollback(next) {
+		return s.findBack(ctx)
+	}
 	if s.hooks.commit == commit {
 		return nil
 	}
@@ -179,6 +196,7 @@ func (s *source) findHooks(ctx context.Context, next *v1alpha1.HookRun) error {
 	}
 	p := plan.Make(plan.Input{
 		Source: s.name, Spec: &s.object.Spec, Set: set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper, Consents: []string{"all"},
+		Removed: s.leavingHooks(s.release.Spec.Parent),
 	})
 	s.takeHooks(commit, p.Hooks)
 	return nil
@@ -227,7 +245,7 @@ func (s *source) runGroup(ctx context.Context, group []*v1alpha1.HookRun) (moved
 	var starting []*v1alpha1.HookRun
 	blocked := false
 	for _, r := range group {
-		h, known := s.hooks.all[r.Object]
+		h, known := s.hookOf(r)
 		if !known {
 			s.endRun(r, v1alpha1.HookFailed, "is not found in its commit any more")
 			moved = true
@@ -279,7 +297,7 @@ func (s *source) commitHooks(ctx context.Context, own []txn.Change, noted noted,
 	st := &s.release.Status
 	if !over(st.Phase) && st.Phase != v1alpha1.ReleaseProgressing {
 		st.Phase = v1alpha1.ReleaseApplying
-		if r := unfinishedRun(st.Hooks, v1alpha1.HookPre); r != nil {
+		if r := unfinishedRun(st.Hooks, v1alpha1.HookPre, v1alpha1.HookPreRollback); r != nil {
 			st.Message = "Applying: " + (&hookWait{*r}).Error()
 		}
 		if st.StartedTime == nil {
@@ -450,7 +468,12 @@ func (s *source) lateHook(r *v1alpha1.HookRun) bool {
 
 func (s *source) hookDeadline(r *v1alpha1.HookRun) time.Time {
 	begun := s.release.Status.StartedTime
-	if r.Stage == v1alpha1.HookOnFailure {
+	switch {
+	case ofRollback(r) && r.StartedTime != nil:
+		begun = r.StartedTime
+	case r.Stage == v1alpha1.HookPostRollback:
+		begun = s.status.AppliedTime // when it went back
+	case r.Stage == v1alpha1.HookOnFailure || ofRollback(r) && over(s.release.Status.Phase):
 		begun = s.release.Status.FinishedTime
 	}
 	if begun == nil {

@@ -229,7 +229,8 @@ func (s *source) planReports() []report.Plan {
 	for ref, p := range s.previews.planned {
 		st := p.status
 		out = append(out, report.Plan{
-			Ref: ref, Commit: s.commitLine(st.Commit), Base: st.Base, Digest: st.Digest, Summary: st.Summary.String(), Impact: st.Impact, Approval: st.Approval, Sealed: st.Sealed,
+			Ref: ref, Commit: s.commitLine(st.Commit), Base: st.Base, Digest: st.Digest, Summary: st.Summary.String(), Hooks: st.Hooks,
+			Impact: st.Impact, Approval: st.Approval, Sealed: st.Sealed,
 			Outcomes: st.Outcomes, Problems: st.Problems,
 		})
 	}

@@ -72,6 +72,8 @@ type source struct {
 	promoting time.Time      // when another environment's commit has been healthy for long enough
 	waiting   *apply.Waiting // nil while no wave waits
 	hooks     hooks
+	back      backHooks
+	parting   partingHooks
 	blocked   bool               // the commit is held for objects of others
 	rivals    []v1alpha1.Problem // others that ask for objects of this one
 	remains   []v1alpha1.Problem // objects that are left for others
@@ -336,7 +338,8 @@ func (s *source) next() time.Duration {
 	const never = 1000 * time.Hour
 	at := s.now().Add(never)
 	sooner := func(t time.Time) {
-		if !t.IsZero() && t.Before(at) {
+		// After a failure nothing else that is due is tried before that.
+		if now := s.now(); !t.IsZero() && t.Before(at) && (t.After(now) || !s.retryAt.After(now)) {
 			at = t
 		}
 	}
@@ -355,8 +358,10 @@ func (s *source) next() time.Duration {
 			sooner(s.deadline())
 		}
 		if s.release != nil && over(s.release.Status.Phase) {
-			if r := unfinishedRun(s.release.Status.Hooks, v1alpha1.HookOnFailure); r != nil && r.Phase == v1alpha1.HookRunning {
-				sooner(s.hookDeadline(r))
+			for _, stage := range []v1alpha1.HookStage{v1alpha1.HookOnFailure, v1alpha1.HookPreRollback, v1alpha1.HookPostRollback} {
+				if r := unfinishedRun(s.release.Status.Hooks, stage); r != nil && r.Phase == v1alpha1.HookRunning && (stage != v1alpha1.HookPreRollback || !s.suspended()) {
+					sooner(s.hookDeadline(r))
+				}
 			}
 		}
 		if p := s.object.Spec.Suspend; p != nil && p.Until != nil && s.suspended() {

@@ -119,7 +119,7 @@ func (s *source) settleHooks(ctx context.Context) bool {
 func (s *source) finish(phase v1alpha1.ReleasePhase, message string) {
 	st := &s.release.Status
 	st.Phase, st.Message, st.FinishedTime = phase, message, s.stamp()
-	stages := []v1alpha1.HookStage{v1alpha1.HookPre, v1alpha1.HookSync, v1alpha1.HookPost}
+	stages := []v1alpha1.HookStage{v1alpha1.HookPre, v1alpha1.HookSync, v1alpha1.HookPost, v1alpha1.HookPreRollback, v1alpha1.HookPostRollback}
 	if phase == v1alpha1.ReleaseHealthy {
 		stages = []v1alpha1.HookStage{v1alpha1.HookOnFailure}
 	}
@@ -209,7 +209,8 @@ func (s *source) superseded(view txn.View) []txn.Change {
 		changed.Status.Phase = v1alpha1.ReleaseSuperseded
 		changed.Status.Message = fmt.Sprintf("%.12s was applied before it became healthy", this.Spec.Commit)
 		changed.Status.FinishedTime = s.stamp()
-		skipRuns(changed.Status.Hooks, "a newer commit came", v1alpha1.HookPre, v1alpha1.HookSync, v1alpha1.HookPost, v1alpha1.HookOnFailure)
+		skipRuns(changed.Status.Hooks, "a newer commit came", v1alpha1.HookPre, v1alpha1.HookSync, v1alpha1.HookPost, v1alpha1.HookOnFailure,
+			v1alpha1.HookPreRollback, v1alpha1.HookPostRollback)
 		changes = append(changes, s.write(txn.Update, txn.Ref{Resource: releases, Name: r.Name}, "status", changed))
 	}
 	return changes

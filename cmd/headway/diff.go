@@ -160,6 +160,9 @@ func planResult(p *v1alpha1.Plan) printer.Result {
 			fmt.Fprintf(w, "! %s (digest %s)\n", p.Status.Approval, p.Status.Digest)
 		}
 		outcomesText(w, p.Status.Outcomes)
+		for _, h := range p.Status.Hooks {
+			fmt.Fprintf(w, "! runs the %s hook %s  (%s)\n", h.Stage, h.Object, h.Origin)
+		}
 		impactText(w, p.Status.Impact)
 		_, err := fmt.Fprintf(w, "commit %.12s: %s\n", p.Status.Commit, p.Status.Summary)
 		return err

@@ -3,11 +3,9 @@ package apply
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/plan"
 )
@@ -43,12 +41,9 @@ func (a *Applier) Check(ctx context.Context, job Job) (*plan.Plan, error) {
 // hooks where they are run, and the references that they are meant for.
 func WithHooks(view txn.View, source string, p *plan.Plan) (changes []txn.Change, refs []txn.Ref) {
 	add := func(c txn.Change, ref txn.Ref) { changes, refs = append(changes, c), append(refs, ref) }
-	pre := func(h *plan.Hook) bool {
-		return slices.Contains(h.Stages(true), v1alpha1.HookPre) || slices.Contains(h.Stages(false), v1alpha1.HookPre)
-	}
 	hooks := func(want bool) {
 		for i := range p.Hooks {
-			if h := &p.Hooks[i]; pre(h) == want {
+			if h := &p.Hooks[i]; h.First() == want {
 				add(trial(view, source, h), h.Ref)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headway-sh/headway/gitsource/plan"
+	"github.com/headway-sh/headway/gitsource/render"
 )
 
 // TestHooks: the words of the project, of Helm and of Argo CD, for a first
@@ -23,7 +24,7 @@ func TestHooks(t *testing.T) {
 		"helm install":             {"helm.sh/hook: 'pre-install,post-install', helm.sh/hook-weight: '-2'", "pre -2, post -2", "", ""},
 		"helm both":                {"helm.sh/hook: 'pre-install,pre-upgrade'", "pre 0", "pre 0", ""},
 		"helm test never runs":     {"helm.sh/hook: test", "", "", ""},
-		"helm rollback never runs": {"helm.sh/hook: 'pre-rollback,post-delete'", "", "", ""},
+		"helm rollback and delete": {"helm.sh/hook: 'pre-rollback,post-delete'", "", "", ""},
 		"argo":                     {"argocd.argoproj.io/hook: 'PreSync,SyncFail', argocd.argoproj.io/sync-wave: '4'", "pre 4, on-failure 4", "pre 4, on-failure 4", ""},
 		"argo sync":                {"argocd.argoproj.io/hook: Sync", "sync 0", "sync 0", ""},
 		"argo skip":                {"argocd.argoproj.io/hook: Skip", "", "", ""},
@@ -42,19 +43,49 @@ func TestHooks(t *testing.T) {
 			if n := len(p.Desired) + len(p.Stages[0].Changes); n != 0 {
 				t.Errorf("the hook is part of the set")
 			}
-			if diff := cmp.Diff([2]string{c.install, c.upgrade}, [2]string{runs(p, true), runs(p, false)}); diff != "" {
+			if diff := cmp.Diff([2]string{c.install, c.upgrade}, [2]string{runs(p, plan.Install), runs(p, plan.Upgrade)}); diff != "" {
 				t.Errorf("runs (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func runs(p *plan.Plan, install bool) string {
+func runs(p *plan.Plan, on plan.Occasion) string {
 	var out []string
-	for _, r := range plan.Runs(p.Hooks, install) {
+	for _, r := range plan.Runs(p.Hooks, on) {
 		out = append(out, fmt.Sprint(r.Stage, " ", r.Weight))
 	}
 	return strings.Join(out, ", ")
+}
+
+// TestHooksOfOtherOccasions: those of rollbacks run on the way back only, those
+// of deletions when they are no longer in git.
+func TestHooksOfOtherOccasions(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ annotations, rollback, removed string }{
+		"own":      {"gitops.headway.sh/hook: 'pre, pre-rollback, post-delete', gitops.headway.sh/hook-weight: '2'", "pre-rollback 2", "post 2"},
+		"helm":     {"helm.sh/hook: 'post-install,post-rollback,pre-delete'", "post-rollback 0", "pre 0"},
+		"argo":     {"argocd.argoproj.io/hook: 'PostSync,PostDelete'", "", "post 0"},
+		"any pre":  {"gitops.headway.sh/hook: pre", "", ""},
+		"mistaken": {"gitops.headway.sh/hook: 'pre-delete, x'", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := object(t, fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: h, annotations: {%s}}}", c.annotations))
+			o.Hook = true
+			kept := plan.Make(newBench().input(t, o))
+			gone := newBench().input(t, object(t, "{apiVersion: v1, kind: Pod, metadata: {name: other}}"))
+			gone.Removed = []*render.Object{o}
+			if diff := cmp.Diff([2]string{c.rollback, c.removed}, [2]string{runs(kept, plan.Rollback), runs(plan.Make(gone), plan.Upgrade)}); diff != "" {
+				t.Errorf("runs (-want +got):\n%s", diff)
+			}
+			still := newBench().input(t, o)
+			still.Removed = []*render.Object{o}
+			if name != "mistaken" && len(plan.Make(still).Hooks) != 1 {
+				t.Error("what is in git still counts as removed")
+			}
+		})
+	}
 }
 
 // TestCRDInstallIsNoHook: a definition that old charts call a hook stays.

@@ -33,8 +33,11 @@ type Input struct {
 	Source string
 	Spec   *v1alpha1.GitSourceSpec // with its defaults
 	// Ref is the full name of the reference that the commit was found on.
-	Ref       string
-	Set       *render.Set
+	Ref string
+	Set *render.Set
+	// Removed are the hooks of the commit before that are run when they are
+	// taken out of git; those that Set has still do not count.
+	Removed   []*render.Object
 	Inventory *Inventory
 	View      txn.View
 	Mapper    Mapper
@@ -193,6 +196,7 @@ func (p *Plan) resolve(in *Input, tenancy *Tenancy) []wanted {
 		p.Desired[w.ref] = o
 		all = append(all, w)
 	}
+	p.removed(in, r, tenancy)
 	p.Held = len(p.Contested) > 0 && len(p.Contested) == len(p.Problems)
 	for _, h := range p.Hooks {
 		if o, ok := p.Desired[h.Ref]; ok {

@@ -141,17 +141,38 @@ func (s *Store) Get(source string, commit repo.ID) (*render.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &render.Set{Commit: commit, Objects: make([]*render.Object, len(kept.Objects))}
+	objects, err := s.objects(kept)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", commit, err)
+	}
+	return &render.Set{Commit: commit, Objects: objects}, nil
+}
+
+// objects reads what a commit names.
+func (s *Store) objects(kept *set) ([]*render.Object, error) {
+	out := make([]*render.Object, len(kept.Objects))
 	for i, e := range kept.Objects {
 		body := &unstructured.Unstructured{}
 		if err := s.load(s.object(e.Digest), e.Digest, body); err != nil {
 			// Put writes what is not there.
 			delete(s.there, e.Digest)
-			return nil, fmt.Errorf("%s: %w", commit, errors.Join(ErrDamaged, err, os.Remove(s.object(e.Digest))))
+			return nil, errors.Join(ErrDamaged, err, os.Remove(s.object(e.Digest)))
 		}
-		out.Objects[i] = &render.Object{Body: body, File: e.File, Line: e.Line, Chain: e.Chain, Owners: e.Owners, Hook: e.Hook, Digest: e.Digest}
+		out[i] = &render.Object{Body: body, File: e.File, Line: e.Line, Chain: e.Chain, Owners: e.Owners, Hook: e.Hook, Digest: e.Digest}
 	}
 	return out, nil
+}
+
+// Hooks gives the hooks of a kept commit, with less to read than Get.
+func (s *Store) Hooks(source string, commit repo.ID) ([]*render.Object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept, err := s.read(source, commit)
+	if err != nil {
+		return nil, err
+	}
+	kept.Objects = slices.DeleteFunc(kept.Objects, func(e entry) bool { return !e.Hook })
+	return s.objects(kept)
 }
 
 // Has tells whether a commit is kept.

@@ -39,6 +39,9 @@ func Comment(p *Plan, cluster, source string, longest int) string {
 		}
 		fmt.Fprintf(w, "- encrypted, not looked into: %s\n", code(clip(f.String())))
 	}
+	for _, h := range p.Hooks[:min(len(p.Hooks), 20)] {
+		fmt.Fprintf(w, "- runs the %s hook %s, written in %s\n", h.Stage, code(clip(h.Object)), code(clip(h.Origin)))
+	}
 	tail := &strings.Builder{}
 	if p.Commit != nil {
 		fmt.Fprintf(tail, "\n%s compared with %s.", code(p.Commit.ID[:min(12, len(p.Commit.ID))]), code(p.Base[:min(12, len(p.Base))]))

@@ -16,6 +16,7 @@ type Plan struct {
 	Digest   string                   `json:"digest,omitempty"`
 	Summary  string                   `json:"summary"`
 	Approval string                   `json:"approval,omitempty"`
+	Hooks    []v1alpha1.PlannedHook   `json:"hooks,omitempty"`
 	Impact   *v1alpha1.PlanImpact     `json:"impact,omitempty"`
 	Sealed   []v1alpha1.SealedFile    `json:"sealed,omitempty"`
 	Outcomes []v1alpha1.ObjectOutcome `json:"outcomes,omitempty"`
@@ -53,6 +54,12 @@ func (p *Plan) pages(source string) (map[string][]byte, error) {
 	fmt.Fprintf(w, "%s, compared with %s. Digest %s.\n", p.Summary, code(p.Base[:min(12, len(p.Base))]), code(p.Digest))
 	if p.Approval != "" {
 		fmt.Fprintf(w, "\n**%s**\n", text(capital(p.Approval)))
+	}
+	if len(p.Hooks) > 0 {
+		w.WriteString("\n## Hooks\n\n| stage | object | written in |\n|---|---|---|\n")
+	}
+	for _, h := range p.Hooks {
+		fmt.Fprintf(w, "| %s | %s | %s |\n", h.Stage, code(h.Object), code(h.Origin))
 	}
 	if i := p.Impact; i != nil {
 		w.WriteString("\n## Impact\n\n")

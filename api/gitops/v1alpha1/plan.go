@@ -69,6 +69,10 @@ type PlanStatus struct {
 	// +optional
 	// +listType=atomic
 	Sealed []SealedFile `json:"sealed,omitempty"`
+	// Hooks that the commit would run, in order.
+	// +optional
+	// +listType=atomic
+	Hooks []PlannedHook `json:"hooks,omitempty"`
 	// Frozen says what would hold the commit back now, and until when.
 	// +optional
 	Frozen string `json:"frozen,omitempty"`
@@ -104,6 +108,20 @@ func (f SealedFile) String() string {
 		return f.File + ": changed"
 	}
 	return f.File + ": as it is applied"
+}
+
+// PlannedHook is a hook that a commit would run.
+type PlannedHook struct {
+	// Object, as "jobs.batch shop/migrate".
+	Object string `json:"object"`
+	// Stage is when it would be run.
+	Stage HookStage `json:"stage"`
+	// Weight orders the hooks of a stage, the lowest first.
+	// +optional
+	Weight int32 `json:"weight,omitempty"`
+	// Origin is where it is written down, as "jobs/migrate.yaml:1".
+	// +optional
+	Origin string `json:"origin,omitempty"`
 }
 
 // PlanImpact is what the changes of a plan set in motion, so that a person can

@@ -177,6 +177,14 @@ const (
 	HookOnFailure HookStage = "on-failure"
 )
 
+const (
+	// HookPreRollback runs before the cluster goes back to the commit that has it,
+	// which waits for its end and not for its success.
+	HookPreRollback HookStage = "pre-rollback"
+	// HookPostRollback runs when the cluster has gone back and is healthy.
+	HookPostRollback HookStage = "post-rollback"
+)
+
 // HookPhase is how far a hook has come.
 // +enum
 type HookPhase string

@@ -166,6 +166,11 @@ func (in PlanStatus) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PlannedHook) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.PlannedHook"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in PreviewsSpec) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.PreviewsSpec"
 }
