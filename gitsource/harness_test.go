@@ -209,7 +209,7 @@ func (c *cluster) release(source, commit string) *v1alpha1.Release {
 }
 
 // patience is how long a condition may take on a loaded machine.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually waits until ok says nothing; every write of the store and a small
 // pause are occasions to look.
