@@ -132,7 +132,7 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 func (s *source) watchBundle(ctx context.Context, f *follower, path string) {
 	changed := func() {
 		if f.member != nil {
-			f.member.Now()
+			f.member.Now(nil)
 		}
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			s.tell(func(p *pending) { p.refs, p.opened = true, true })

@@ -19,7 +19,7 @@ func (s *source) announce(old, next *v1alpha1.GitSource, observed int64) {
 	f := s.follower
 	var ask func()
 	if f.member != nil {
-		ask = f.member.Now
+		ask = func() { f.member.Now(nil) }
 	}
 	ref := next.Spec.Ref
 	s.engine.claims.change(s.name, func(c *claim) bool {

@@ -25,6 +25,7 @@ type pending struct {
 	approved bool      // somebody has approved a plan, or taken that back
 	asked    *asked    // a commit in spite of windows
 	reverted *reverted // what has become of a revert
+	fetched  *request  // a fetch that was asked for has ended
 }
 
 func (p *pending) write(w txn.Write) {

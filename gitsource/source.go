@@ -67,6 +67,8 @@ type source struct {
 	told      time.Time // when the status last said what is not healthy
 	untold    bool      // it has to be said anew
 
+	requested request // what the remote was asked for last
+
 	frozen    freezing
 	approving approving
 	promoting time.Time      // when another environment's commit has been healthy for long enough
@@ -235,6 +237,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if p.opened {
 		s.follow(ctx)
 	}
+	s.request()
 	s.forgive(p.forgiven)
 	s.takeRevert(p.reverted)
 	s.takeAsked(p.asked)
@@ -266,6 +269,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
+		s.acknowledge(p.fetched)
 	}
 	if err == nil && len(s.broken) > 0 && !s.suspended() {
 		err = s.correct(ctx)
@@ -304,11 +308,8 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	s.engine.owners.rule(s.name, s.rules)
 	observed := s.status.ObservedGeneration
 	s.status.ObservedGeneration = o.Generation
-	switch {
-	case old == nil || needsReopen(&old.Spec, &o.Spec):
+	if old == nil || needsReopen(&old.Spec, &o.Spec) {
 		s.follow(ctx)
-	case s.follower.member != nil && old.Annotations[v1alpha1.AnnotationFetch] != o.Annotations[v1alpha1.AnnotationFetch]:
-		s.follower.member.Now()
 	}
 	s.announce(old, o, observed)
 	if old != nil && reflect.DeepEqual(old.Spec.Health.Checks, o.Spec.Health.Checks) || old == nil && len(o.Spec.Health.Checks) == 0 {

@@ -140,10 +140,15 @@ func (m *Member) State() (err error, fetched bool) {
 	return m.remote.err, m.remote.fetched
 }
 
-// Now has the remote asked soon.
-func (m *Member) Now() {
+// Now has the remote asked soon. then, when not nil, is called once a fetch that
+// began after this call has ended, well or not; it must not block. It may be
+// called after Leave, or never when nobody follows the remote any more.
+func (m *Member) Now(then func()) {
 	m.fetchers.mu.Lock()
 	m.remote.asked = true
+	if then != nil {
+		m.remote.calls = append(m.remote.calls, then)
+	}
 	m.fetchers.mu.Unlock()
 	m.remote.poke()
 }

@@ -129,10 +129,14 @@ func TestOneForMany(t *testing.T) {
 		t.Errorf("the remote was asked %d times", asked)
 	}
 	a.Leave()
-	b.Now()
+	var answered atomic.Int32
+	b.Now(func() { answered.Add(1) })
 	r.idle()
+	if answered.Load() != 0 {
+		t.Error("answered before a fetch")
+	}
 	r.clock.Step(time.Second)
-	r.until("fetched once more", func() bool { return r.fetches.Load() >= 4 })
+	r.until("answered by another fetch", func() bool { return answered.Load() == 1 && r.fetches.Load() >= 4 })
 	if second.Load() != 1 {
 		t.Error("told although nothing has changed")
 	}
@@ -193,10 +197,10 @@ func TestFailuresAndQuiet(t *testing.T) {
 	}
 	r.idle()
 	r.server.Break(gittest.Busy("1800"))
-	m.Now()
+	m.Now(nil)
 	more(time.Second)
 	r.idle()
-	m.Now()
+	m.Now(nil)
 	more(30 * time.Minute)
 	r.server.Break(nil)
 	more(30 * time.Minute)

@@ -30,7 +30,9 @@ type remote struct {
 	// What follows is guarded by the Fetchers' mutex.
 	members map[*Member]bool
 	ending  bool
-	asked   bool // somebody wants a fetch now
+	asked   bool     // somebody wants a fetch now
+	calls   []func() // to be made when the next fetch has ended
+	due     []func() // when this one has
 	err     error
 	fetched bool
 }
@@ -82,6 +84,7 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 			m.options.Began()
 		}
 	}
+	r.due, r.calls = r.calls, nil
 	r.fetchers.mu.Unlock()
 	if r.target.Bundle {
 		return r.mirror.Unbundle(ctx, r.target.URL)
@@ -107,6 +110,10 @@ func (r *remote) tell(moved bool, err error, took time.Duration) {
 			m.options.Changed()
 		}
 	}
+	for _, then := range r.due {
+		then()
+	}
+	r.due = nil
 }
 
 func text(err error) string {

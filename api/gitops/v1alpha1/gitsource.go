@@ -472,7 +472,8 @@ const (
 const AnnotationAllowRewrite = GroupName + "/allow-rewrite"
 
 // AnnotationFetch on a GitSource has its remote asked at once whenever the
-// value changes; a time is a good value.
+// value changes; a time is a good value. The status says in LastHandledFetch
+// when that is done.
 const AnnotationFetch = GroupName + "/fetch"
 
 // The health of the objects of an applied commit.
@@ -498,6 +499,11 @@ type GitSourceStatus struct {
 	// ObservedTime is when it was seen.
 	// +optional
 	ObservedTime *metav1.Time `json:"observedTime,omitempty"`
+	// LastHandledFetch is the value of the annotation AnnotationFetch that was
+	// acted on last: the repository was asked since, and the status is of what
+	// it answered.
+	// +optional
+	LastHandledFetch string `json:"lastHandledFetch,omitempty"`
 	// AppliedCommit is the commit whose objects are in the cluster.
 	// +optional
 	AppliedCommit string `json:"appliedCommit,omitempty"`
