@@ -17,13 +17,18 @@ import (
 // syncCommand has a source look at its repository now.
 func syncCommand() *cobra.Command {
 	var override bool
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "sync [SOURCE]",
 		Short: "Ask the repository for new commits now, or apply the newest one in spite of windows",
 		Long: `Ask the repository for new commits now instead of at the next interval. With
 --override the newest commit that the cluster has seen is applied although
-windows hold it back; its Release says who has asked for it. "headway wait"
-waits for the result.`,
+windows hold it back; its Release says who has asked for it.
+
+With --wait the result is waited for: that the repository was asked, and that
+the newest commit is applied and healthy. Exit status: 0 applied and healthy, 1
+failed, rolled back or held back by suspend or a pin, 2 the repository cannot be
+read, 3 not within the time, 4 refused.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := userCluster(cmd)
@@ -48,10 +53,18 @@ waits for the result.`,
 			if err := c.Patch(cmd.Context(), o, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(steerer)); err != nil {
 				return err
 			}
-			progressOf(cmd).Done("%s", message)
-			return nil
+			progress := progressOf(cmd)
+			if !cmd.Flags().Changed("wait") {
+				progress.Done("%s", message)
+				return nil
+			}
+			progress.Step("%s", message)
+			w := syncWait{commitWait: commitWait{source: source, progress: progress}, asked: o.ResourceVersion}
+			return w.run(cmd.Context(), c, wait)
 		},
 	}
+	cmd.Flags().DurationVar(&wait, "wait", syncPatience, "wait for the result, at most so long")
+	cmd.Flags().Lookup("wait").NoOptDefVal = syncPatience.String()
 	cmd.Flags().BoolVar(&override, "override", false, "apply the newest commit although windows hold it back")
 	return cmd
 }

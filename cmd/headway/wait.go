@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -133,6 +135,8 @@ func (w *commitWait) line(o *v1alpha1.GitSource, why string) string {
 	}
 	if len(o.Status.Problems) > 0 {
 		why += ": " + o.Status.Problems[0].String()
+	} else if ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
+		why += ": " + ready.Message // a window, an approval or an order that it waits for
 	}
 	return fmt.Sprintf("commit %.12s: %s", w.commit, why)
 }
