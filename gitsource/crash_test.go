@@ -225,6 +225,32 @@ func TestQuickController(t *testing.T) {
 	c.phase("main", commit, v1alpha1.ReleaseHealthy)
 }
 
+// TestChangedWhileStarting: what changes between an engine's look at the
+// cluster and its first step counts too.
+func TestChangedWhileStarting(t *testing.T) {
+	c := newCluster(t, t.TempDir())
+	c.follow("main", nil)
+	c.write("db.yaml", deploymentOf("db", "1"))
+	c.write("web.yaml", inWave(5, configMap("web", "one"))) // which waits for db
+	c.run()
+	commit := c.push("first")
+	c.phase("main", commit, v1alpha1.ReleaseApplying)
+	c.stop()
+	looked, released := make(chan struct{}), make(chan struct{})
+	c.hold = func(prefix string) {
+		if strings.HasPrefix(prefix, "notified/") {
+			close(looked)
+			<-released
+		}
+	}
+	c.run()
+	defer c.stop()
+	<-looked
+	c.playControllers()
+	close(released)
+	c.phase("main", commit, v1alpha1.ReleaseHealthy)
+}
+
 // TestEpoch: an engine whose time is over writes nothing more and ends.
 func TestEpoch(t *testing.T) {
 	c := newCluster(t, t.TempDir())

@@ -37,6 +37,7 @@ const self = "system:gitsource"
 // cluster is an emulated API, a bare repository made by git itself with a
 // clone to work in, and an engine between them.
 type cluster struct {
+	hold  func(prefix string) // what notes wait for; nil: nothing
 	t     testing.TB
 	dir   string
 	clock *clocktesting.FakeClock
@@ -139,6 +140,19 @@ func (c *cluster) run() {
 	})
 }
 
+// held is a database whose notes can be made to wait.
+type held struct {
+	txn.Interface
+	hold func(prefix string)
+}
+
+func (h held) Notes(ctx context.Context, prefix string) ([]txn.Note, error) {
+	if h.hold != nil {
+		h.hold(prefix)
+	}
+	return h.Interface.Notes(ctx, prefix)
+}
+
 // runUntilItEnds starts an engine and gives what it ends with.
 func (c *cluster) runUntilItEnds() <-chan error {
 	c.t.Helper()
@@ -151,7 +165,7 @@ func (c *cluster) runUntilItEnds() <-chan error {
 func (c *cluster) engine() *gitsource.Engine {
 	c.t.Helper()
 	e, err := gitsource.New(gitsource.Config{
-		Txn: c.store, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
+		Txn: held{c.store, c.hold}, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
 		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs, Metrics: c.metrics, History: c.history,
 		Limits: repo.Limits{Stall: 4 * time.Second, RefBytes: 1 << 20},
 		Events: func(o *v1alpha1.GitSource, _, reason, message string) {

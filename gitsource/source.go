@@ -237,6 +237,15 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if p.opened {
 		s.follow(ctx)
 	}
+	if p.all {
+		// Writes were not kept for this step: what they have made of the
+		// objects is looked at too.
+		view, err := s.engine.cfg.Txn.View(ctx)
+		if err != nil {
+			return fmt.Errorf("view: %w", err)
+		}
+		s.tracker = health.NewTracker(s.checks, s.inventory, view)
+	}
 	s.request()
 	s.forgive(p.forgiven)
 	s.takeRevert(p.reverted)
