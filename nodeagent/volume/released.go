@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -79,17 +80,23 @@ func (v *Volumes) remove(ctx context.Context, pv *corev1.PersistentVolume) error
 	if err := os.RemoveAll(v.localPath(pv)); err != nil {
 		return fmt.Errorf("remove directory: %w", err)
 	}
-	after := pv.DeepCopy()
-	controllerutil.RemoveFinalizer(after, localvolume.Finalizer)
-	err := v.Client.Patch(ctx, after, client.MergeFromWithOptions(pv, client.MergeFromWithOptimisticLock{}))
-	if err == nil || client.IgnoreNotFound(err) == nil {
-		return nil
+	// Others take their finalizers off at the same time.
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		fresh := &corev1.PersistentVolume{}
+		if err := v.Client.Get(ctx, client.ObjectKeyFromObject(pv), fresh); err != nil {
+			return err
+		}
+		if fresh.UID != pv.UID {
+			return nil // another one of the same name
+		}
+		after := fresh.DeepCopy()
+		controllerutil.RemoveFinalizer(after, localvolume.Finalizer)
+		return v.Client.Patch(ctx, after, client.MergeFromWithOptions(fresh, client.MergeFromWithOptimisticLock{}))
+	})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("let it go: %w", err)
 	}
-	// It has changed meanwhile: the next try takes it as it is now.
-	if fresh := (&corev1.PersistentVolume{}); v.Client.Get(ctx, client.ObjectKeyFromObject(pv), fresh) == nil {
-		fresh.DeepCopyInto(pv)
-	}
-	return fmt.Errorf("let it go: %w", err)
+	return nil
 }
 
 func owned(info fs.FileInfo, group int64) bool {
