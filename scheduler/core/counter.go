@@ -33,9 +33,10 @@ type counter struct {
 
 // tally is one domain of a counter.
 type tally struct {
-	id    int32
-	pods  int
-	nodes int
+	domain string
+	id     int32
+	pods   int
+	nodes  int
 }
 
 // byCount tells that the nodes of one domain are so few that rankings put them
@@ -94,36 +95,41 @@ func (c *counter) set(place int, n *Node) {
 	for len(c.at) <= place {
 		c.at, c.own = append(c.at, nil), append(c.own, 0)
 	}
-	pods := int(c.own[place])
-	if old := c.at[place]; old != nil {
+	domain, ok := c.domainOf(n)
+	old, pods := c.at[place], int(c.own[place])
+	if old != nil && ok && old.domain == domain {
+		return
+	}
+	if old != nil {
 		c.change(old, -pods)
 		if old.nodes--; old.nodes == 0 {
 			c.level(old.pods, -1)
-			for domain, t := range c.domains {
-				if t == old {
-					delete(c.domains, domain)
-				}
-			}
+			delete(c.domains, old.domain)
 		}
 		c.at[place] = nil
 	}
-	if n == nil || n.Object == nil {
-		return
-	}
-	domain, ok := n.Object.Labels[c.topology]
-	if !ok || c.counts != nil && !c.counts(n) {
+	if !ok {
 		return
 	}
 	t := c.domains[domain]
 	if t == nil {
 		c.next++
-		t = &tally{id: c.next}
+		t = &tally{domain: domain, id: c.next}
 		c.domains[domain] = t
 		c.level(0, 1)
 	}
 	t.nodes++
 	c.at[place] = t
 	c.change(t, pods)
+}
+
+// domainOf is where a node counts; false when it does not.
+func (c *counter) domainOf(n *Node) (string, bool) {
+	if n == nil || n.Object == nil {
+		return "", false
+	}
+	domain, ok := n.Object.Labels[c.topology]
+	return domain, ok && (c.counts == nil || c.counts(n))
 }
 
 // newCounter makes a counter that knows all nodes and no pod.
@@ -191,7 +197,7 @@ func (s *State) carry(t *carriedTerm, place, by int) {
 		s.carried[t.key] = s.setAll(c)
 		for _, g := range s.groups {
 			if c.matches(s, g) {
-				g.carried = append(g.carried, c)
+				g.carried = append(slices.Clip(g.carried), c) // decisions hold the old list
 				g.order()
 			}
 		}
@@ -224,13 +230,8 @@ func (s *State) sweep() {
 		delete(s.carried, key)
 		for _, g := range s.groups {
 			if slices.Contains(g.carried, c) {
-				g.carried = without(g.carried, c)
+				g.carried = without(slices.Clone(g.carried), c)
 				g.order()
-			}
-		}
-		for _, r := range s.rankings {
-			if slices.Contains(r.around.carried, c) {
-				s.forget(r)
 			}
 		}
 	}

@@ -50,9 +50,14 @@ func (s *State) Decide(p *Pod) Decision {
 		return Decision{Nodes: s.count, Reason: v.reason, Helps: StorageChanged}
 	}
 	d := s.choose(p, v)
-	if d.Node != "" && v != nil {
-		d.Claims, _ = s.bindings(v, s.nodes[s.places[d.Node]]) // they were found a moment ago
+	if d.Node == "" || v == nil {
+		return d
 	}
+	claims, ok := s.bindings(v, s.nodes[s.places[d.Node]])
+	if !ok { // the ranking was made for claims that are alike, but are looked at in another order
+		return Decision{Nodes: s.count, Reasons: map[string]int{noVolumes: 1}, Helps: NodeAdded | NodeLabelled | StorageChanged}
+	}
+	d.Claims = claims
 	return d
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +93,69 @@ func TestPodsOfUnknownNodesCountOnceItIsKnown(t *testing.T) {
 	s.Remove("early")
 	if d := s.Decide(prepared(t, pod("p", "2"))); d.Node != "n" {
 		t.Errorf("not freed: %+v", d)
+	}
+}
+
+// TestTermsOfPromisedPodsDoNotHideOthers: trying what a promised pod would do
+// to a node leaves what other nodes are asked about as it is.
+func TestTermsOfPromisedPodsDoNotHideOthers(t *testing.T) {
+	t.Parallel()
+	alone := func(name string) *core.Pod {
+		return prepared(t, pod(name, "1", func(p *corev1.Pod) {
+			p.Spec.Priority = ptr.To(int32(5))
+			p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+				{TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{name: "1"}}}}}}
+		}))
+	}
+	s := core.NewState(1)
+	s.SetNode(node("n", "4", "8Gi"))
+	s.SetNode(node("m", "4", "8Gi"))
+	s.Place(alone("b"), "elsewhere")
+	s.Place(alone("c"), "elsewhere")
+	s.Place(alone("d"), "n")
+	s.Nominate(alone("a"), "m")
+	d := s.Decide(prepared(t, pod("p", "1", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "1", "b": "1", "c": "1", "d": "1"} })))
+	want := map[string]int{"node(s) didn't satisfy existing pods anti-affinity rules": 2}
+	if diff := cmp.Diff(want, d.Reasons); diff != "" || d.Node != "" {
+		t.Errorf("goes to %q; reasons (-want +got):\n%s", d.Node, diff)
+	}
+}
+
+// TestClasses: pods that differ in what decides about nodes are not alike,
+// however their fields read in a row.
+func TestClasses(t *testing.T) {
+	t.Parallel()
+	spread := func(change func(c *corev1.TopologySpreadConstraint)) func(p *corev1.Pod) {
+		return func(p *corev1.Pod) {
+			c := corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.DoNotSchedule}
+			change(&c)
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{c}
+		}
+	}
+	same := func(*corev1.TopologySpreadConstraint) {}
+	for _, c := range []struct {
+		name string
+		a, b func(p *corev1.Pod)
+	}{
+		{"a selector and a toleration",
+			func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"k": "Equal", "v": "NoSchedule"} },
+			func(p *corev1.Pod) {
+				p.Spec.Tolerations = []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpEqual, Value: "v", Effect: corev1.TaintEffectNoSchedule}}
+			}},
+		{"lengths and digits",
+			func(p *corev1.Pod) {
+				p.Spec.Containers = []corev1.Container{{Image: "2abc"}, {Image: strings.Repeat("x", 37)}}
+			},
+			func(p *corev1.Pod) {
+				p.Spec.Containers = []corev1.Container{{Image: "abc37" + strings.Repeat("x", 37)}}
+			}},
+		{"the skew", spread(same), spread(func(c *corev1.TopologySpreadConstraint) { c.MaxSkew = 2 })},
+		{"the least domains", spread(same), spread(func(c *corev1.TopologySpreadConstraint) { c.MinDomains = ptr.To(int32(2)) })},
+		{"hard and soft", spread(same), spread(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.ScheduleAnyway })},
+	} {
+		if a, b := prepared(t, pod("a", "", c.a)).Class, prepared(t, pod("b", "", c.b)).Class; a == b {
+			t.Errorf("%s: one class %q", c.name, a)
+		}
 	}
 }
 

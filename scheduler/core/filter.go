@@ -126,8 +126,8 @@ func fit(p *Pod, n *Node, reasons []string) []string {
 	if lacks(p.Requests.Ephemeral, n.Used.Ephemeral, n.Allocatable.Ephemeral) {
 		reasons = append(reasons, "Insufficient ephemeral-storage")
 	}
-	for name, asked := range p.Requests.Scalar {
-		if lacks(asked, n.Used.Scalar[name], n.Allocatable.Scalar[name]) {
+	for _, name := range p.scalars {
+		if lacks(p.Requests.Scalar[name], n.Used.Scalar[name], n.Allocatable.Scalar[name]) {
 			reasons = append(reasons, "Insufficient "+string(name))
 		}
 	}

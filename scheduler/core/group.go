@@ -19,7 +19,8 @@ type group struct {
 	// about are the counters that count these pods.
 	about []*counter
 	// carried are the counters of terms that placed pods carry and that are
-	// about this group's, ordered by key; carriedKey names them all.
+	// about this group's, ordered by key; carriedKey names them all. Rankings
+	// hold the list: it is replaced, never changed.
 	carried    []*counter
 	carriedKey string
 }
@@ -57,6 +58,7 @@ func (s *State) match(g *group) {
 	g.order()
 }
 
+// order sorts a list of carried terms that nobody holds yet.
 func (g *group) order() {
 	slices.SortFunc(g.carried, func(a, b *counter) int { return strings.Compare(a.key, b.key) })
 	var keys strings.Builder

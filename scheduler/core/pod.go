@@ -83,6 +83,8 @@ type Pod struct {
 	// carries are the terms as they count for others.
 	carries []carriedTerm
 	claims  []claimRef
+	// scalars are the names in Requests.Scalar, sorted.
+	scalars []corev1.ResourceName
 	group   string
 	hash    uint64
 }
@@ -122,6 +124,7 @@ func NewPod(o *corev1.Pod) (*Pod, error) {
 		return nil, fmt.Errorf("pod %s/%s: %w", o.Namespace, o.Name, err)
 	}
 	p.claims = claimsOf(o)
+	p.scalars = slices.Sorted(maps.Keys(p.Requests.Scalar))
 	p.group = p.groupKey()
 	p.Class = p.class()
 	p.hash = fnv(p.Class)
@@ -164,25 +167,28 @@ func (p *Pod) parseAffinity() error {
 	return p.parsePodAffinity(spec.Affinity)
 }
 
-// class writes down what makes a Class.
+// class writes down what makes a Class: texts with their length before them,
+// and a bar between sections, so that no two pods read alike that are not.
 func (p *Pod) class() string {
 	spec := &p.Object.Spec
 	b := make([]byte, 0, 256)
-	text := func(s string) { b = append(strconv.AppendInt(b, int64(len(s)), 10), s...) }
+	text := func(s string) { b = append(append(strconv.AppendInt(b, int64(len(s)), 10), ':'), s...) }
 	number := func(n int64) { b = append(strconv.AppendInt(b, n, 36), ' ') }
 	text(spec.SchedulerName)
 	text(spec.NodeName)
 	number(p.Requests.MilliCPU)
 	number(p.Requests.Memory)
 	number(p.Requests.Ephemeral)
-	for _, name := range slices.Sorted(maps.Keys(p.Requests.Scalar)) {
+	for _, name := range p.scalars {
 		text(string(name))
 		number(p.Requests.Scalar[name])
 	}
+	b = append(b, '|')
 	for _, key := range slices.Sorted(maps.Keys(spec.NodeSelector)) {
 		text(key)
 		text(spec.NodeSelector[key])
 	}
+	b = append(b, '|')
 	for _, t := range spec.Tolerations {
 		text(t.Key)
 		text(string(t.Operator))
@@ -199,6 +205,7 @@ func (p *Pod) class() string {
 	for _, image := range p.images {
 		text(image)
 	}
+	b = append(b, '|')
 	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
 		affinity, err := json.Marshal(spec.Affinity.NodeAffinity)
 		if err != nil {
@@ -208,8 +215,12 @@ func (p *Pod) class() string {
 	}
 	b = append(b, '|')
 	for i := range p.spread {
-		text(p.spread[i].countsKey)
-		text(p.spread[i].key)
+		c := &p.spread[i]
+		text(c.countsKey)
+		text(c.key)
+		number(int64(c.maxSkew))
+		number(int64(c.minDomains))
+		b = strconv.AppendBool(strconv.AppendBool(b, c.hard), c.lenient)
 	}
 	for _, terms := range [][]term{p.affinity, p.antiAffinity} {
 		b = append(b, '|')

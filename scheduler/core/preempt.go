@@ -128,7 +128,7 @@ func (s *State) ineligible(p *Pod) string {
 		return ""
 	}
 	place, ok := s.places[node]
-	if !ok {
+	if !ok || s.nodes[place].Object == nil { // only pods are known that name it
 		return ""
 	}
 	if _, helps := s.fits(p, place); helps&PodGone == 0 {

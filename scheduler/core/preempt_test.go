@@ -161,6 +161,21 @@ func preempt(t *rapid.T, s *core.State, r *reference, p *core.Pod, budgets map[s
 	s.Unnominate(p.UID)
 }
 
+// TestThePromisedNodeHasGone: pods still name it.
+func TestThePromisedNodeHasGone(t *testing.T) {
+	t.Parallel()
+	s := core.NewState(1)
+	s.SetNode(node("n", "2", "8Gi"))
+	s.Place(prepared(t, pod("a", "1")), "n")
+	s.Place(prepared(t, pod("b", "1")), "n")
+	p := prepared(t, pod("p", "1", func(p *corev1.Pod) { p.Spec.Priority = ptr.To(int32(5)) }))
+	s.Nominate(p, "n")
+	s.RemoveNode("n")
+	if plan := s.Preempt(p); plan.Node != "" || plan.Message() != "preemption: no nodes available to schedule pods" {
+		t.Errorf("on %q: %s", plan.Node, plan.Message())
+	}
+}
+
 // TestPromisedRoomIsKept: not taken by pods of lower priority, but by higher.
 func TestPromisedRoomIsKept(t *testing.T) {
 	t.Parallel()

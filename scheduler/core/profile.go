@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -184,7 +185,8 @@ func (r *profile) add(p Profile) {
 // class is what the plug-ins of others want to tell pods apart by.
 func (r *profile) class(p *Pod) (class string) {
 	for _, f := range r.classOf {
-		class += "\x00" + f(p.Object)
+		said := f(p.Object)
+		class += fmt.Sprintf("|%d:%s", len(said), said)
 	}
 	return class
 }

@@ -6,11 +6,17 @@ import (
 )
 
 // Rankings are kept as long as all of them together have about so many entries
-// of 48 bytes, but so many in any case.
+// of 48 bytes. Some are kept on any cluster, and on a small one no more than
+// maxRankings: each holds a pod and its counters, too.
 const (
 	maxEntries  = 1 << 20
 	minRankings = 64
+	maxRankings = 1024
 )
+
+// moreSets is how many sets of reasons a ranking gathers while it catches up,
+// until it starts over and with that forgets those that no node has any more.
+const moreSets = 1024
 
 // rankingKey names a class of pods for which the same counters and volumes decide.
 type rankingKey struct{ class, carried, volumes string }
@@ -31,9 +37,10 @@ type ranking struct {
 	byText  map[string]*bucket
 	where   []spot // by place
 	// why is, by place, an index into sets + 1 of refused nodes, or 0.
-	why      []uint16
+	why      []uint32
 	sets     []refusal
-	setsBy   map[string]uint16
+	ranked   int // how many of them the last rank found
+	setsBy   map[string]uint32
 	reasons  []string
 	text     []byte
 	opinions []opinion
@@ -106,7 +113,8 @@ func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
 	r := s.rankings[key]
 	if r == nil {
 		s.sweep()
-		for len(s.rankings) >= max(minRankings, maxEntries/max(len(s.nodes), 1)) {
+		limit := min(maxRankings, max(minRankings, maxEntries/max(len(s.nodes), 1)))
+		for len(s.rankings) >= limit {
 			s.forgetOldest()
 		}
 		r = &ranking{key: key, pod: p, around: s.surroundingsOf(p), storage: v, profile: own, seen: -1}
@@ -118,7 +126,7 @@ func (s *State) rankingFor(p *Pod, v *volumes) *ranking {
 	s.uses++
 	r.used = s.uses
 	changed, ok := s.changes.since(r.seen)
-	if r.seen < 0 || !ok || len(changed) > 2*len(s.nodes) {
+	if r.seen < 0 || !ok || len(changed) > 2*len(s.nodes) || len(r.sets) > r.ranked+moreSets {
 		s.rank(r)
 	} else {
 		for len(r.where) < len(s.nodes) {
@@ -162,8 +170,8 @@ func (s *State) forget(r *ranking) {
 
 // rank rates every node.
 func (s *State) rank(r *ranking) {
-	r.buckets, r.byText, r.sets, r.setsBy = nil, map[string]*bucket{}, nil, map[string]uint16{}
-	r.where, r.why = make([]spot, len(s.nodes)), make([]uint16, len(s.nodes))
+	r.buckets, r.byText, r.sets, r.setsBy = nil, map[string]*bucket{}, nil, map[string]uint32{}
+	r.where, r.why = make([]spot, len(s.nodes)), make([]uint32, len(s.nodes))
 	for place, n := range s.nodes {
 		if n == nil || n.Object == nil {
 			continue
@@ -172,6 +180,7 @@ func (s *State) rank(r *ranking) {
 			r.bucketOf(n, place, nil).Push(entry)
 		}
 	}
+	r.ranked = len(r.sets)
 	for _, b := range r.buckets {
 		heap.Init(b)
 	}
@@ -247,7 +256,7 @@ func (s *State) try(r *ranking, n *Node, place int32) (ranked, bool) {
 	set, ok := r.setsBy[text]
 	if !ok {
 		r.sets = append(r.sets, refusal{reasons: append([]string(nil), reasons...), helps: helps})
-		set = uint16(len(r.sets))
+		set = uint32(len(r.sets))
 		r.setsBy[text] = set
 	}
 	r.sets[set-1].nodes++

@@ -14,8 +14,10 @@ type storage struct {
 	claims  map[string]*corev1.PersistentVolumeClaim // by namespace/name
 	volumes map[string]*corev1.PersistentVolume
 	byClass map[string]map[string]*corev1.PersistentVolume
-	classes map[string]*storagev1.StorageClass
-	nodes   map[string]*storagev1.CSINode
+	// prebound counts the volumes that name a claim, by claim.
+	prebound map[string]int
+	classes  map[string]*storagev1.StorageClass
+	nodes    map[string]*storagev1.CSINode
 	// users are the placed pods of each claim.
 	users map[string]map[types.UID]bool
 	// reserved are the volumes, and selected the nodes of claims, that decided
@@ -34,7 +36,7 @@ type selectedNode struct {
 func newStorage() storage {
 	return storage{
 		claims: map[string]*corev1.PersistentVolumeClaim{}, volumes: map[string]*corev1.PersistentVolume{},
-		byClass: map[string]map[string]*corev1.PersistentVolume{}, classes: map[string]*storagev1.StorageClass{},
+		byClass: map[string]map[string]*corev1.PersistentVolume{}, prebound: map[string]int{}, classes: map[string]*storagev1.StorageClass{},
 		nodes: map[string]*storagev1.CSINode{}, users: map[string]map[types.UID]bool{},
 		reserved: map[string]types.UID{}, selected: map[string]selectedNode{}, epochs: map[string]int64{},
 	}
@@ -70,6 +72,9 @@ func (s *State) SetVolume(o *corev1.PersistentVolume) {
 	}
 	s.storage.byClass[class][o.Name] = o
 	s.storage.epochs[class]++
+	if ref := o.Spec.ClaimRef; ref != nil {
+		s.storage.prebound[ref.Namespace+"/"+ref.Name]++
+	}
 }
 
 // RemoveVolume forgets a volume.
@@ -82,6 +87,12 @@ func (s *State) RemoveVolume(o *corev1.PersistentVolume) {
 	class := volumehelpers.GetPersistentVolumeClass(old)
 	delete(s.storage.byClass[class], o.Name)
 	s.storage.epochs[class]++
+	if ref := old.Spec.ClaimRef; ref != nil {
+		key := ref.Namespace + "/" + ref.Name
+		if s.storage.prebound[key]--; s.storage.prebound[key] == 0 {
+			delete(s.storage.prebound, key)
+		}
+	}
 }
 
 // SetClass takes over a storage class.

@@ -77,7 +77,11 @@ func (s *State) volumesOf(p *Pod) *volumes {
 		v.waiting = append(v.waiting, c)
 		class := volumehelpers.GetPersistentVolumeClaimClass(c)
 		size := c.Spec.Resources.Requests[corev1.ResourceStorage]
-		fmt.Fprintf(&key, "%s#%d %s %v %v %v on %q ", class, s.storage.epochs[class], size.String(), c.Spec.AccessModes, c.Spec.VolumeMode, c.Spec.Selector, s.selectedNode(c))
+		fmt.Fprintf(&key, "%s#%d %s %v %s %v %q on %q ", class, s.storage.epochs[class], size.String(), c.Spec.AccessModes,
+			ptr.Deref(c.Spec.VolumeMode, corev1.PersistentVolumeFilesystem), c.Spec.Selector, ptr.Deref(c.Spec.VolumeAttributesClassName, ""), s.selectedNode(c))
+		if s.storage.prebound[ref.key] > 0 { // there is a volume that only this one may have
+			fmt.Fprintf(&key, "as %s %s ", ref.key, c.UID)
+		}
 	}
 	slices.SortStableFunc(v.waiting, func(a, b *corev1.PersistentVolumeClaim) int {
 		x, y := a.Spec.Resources.Requests[corev1.ResourceStorage], b.Spec.Resources.Requests[corev1.ResourceStorage]
@@ -196,6 +200,8 @@ func (s *State) handles(p *Pod, driver string, into map[string]bool) {
 	}
 }
 
+const noVolumes = "node(s) didn't find available persistent volumes to bind"
+
 func (s *State) bindable(_ *Pod, v *volumes, n *Node, reasons []string) []string {
 	if v.lost {
 		return append(reasons, "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
@@ -207,7 +213,7 @@ func (s *State) bindable(_ *Pod, v *volumes, n *Node, reasons []string) []string
 		}
 	}
 	if _, ok := s.bindings(v, n); !ok {
-		reasons = append(reasons, "node(s) didn't find available persistent volumes to bind")
+		reasons = append(reasons, noVolumes)
 	}
 	return reasons
 }

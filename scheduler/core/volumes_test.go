@@ -120,6 +120,32 @@ func TestVolumesDecide(t *testing.T) {
 			s.SetClaim(claim("data", "local", ""))
 			s.Reserve("other", "n2", []core.ClaimBinding{{Claim: claim("other", "local", ""), Volume: volume("v", "local", "n2")}})
 		}, []string{"data"}, "", "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind.", nil},
+		{"a volume that is for one claim of two", func(s *core.State) {
+			s.SetClass(local)
+			plain := func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeMode = nil }
+			s.SetVolume(volume("v", "local", "n1", func(v *corev1.PersistentVolume) {
+				v.Spec.ClaimRef = &corev1.ObjectReference{Namespace: "shop", Name: "data"}
+			}))
+			s.SetClaim(claim("other", "local", "", plain))
+			s.SetClaim(claim("data", "local", "", plain))
+			if d := s.Decide(prepared(t, pod("other", "", mounts("other")))); d.Node != "" {
+				t.Errorf("the other goes to %q", d.Node)
+			}
+		}, []string{"data"}, "n1", "", []string{"v"}},
+		{"claims that want other attributes", func(s *core.State) {
+			s.SetClass(local)
+			wants := func(attributes string) func(*corev1.PersistentVolumeClaim) {
+				return func(c *corev1.PersistentVolumeClaim) {
+					c.Spec.VolumeMode, c.Spec.VolumeAttributesClassName = nil, &attributes
+				}
+			}
+			s.SetVolume(volume("v", "local", "n1", func(v *corev1.PersistentVolume) { v.Spec.VolumeAttributesClassName = ptr.To("fast") }))
+			s.SetClaim(claim("other", "local", "", wants("slow")))
+			s.SetClaim(claim("data", "local", "", wants("fast")))
+			if d := s.Decide(prepared(t, pod("other", "", mounts("other")))); d.Node != "" {
+				t.Errorf("the other goes to %q", d.Node)
+			}
+		}, []string{"data"}, "n1", "", []string{"v"}},
 		{"provisioned where the class allows", func(s *core.State) {
 			s.SetClass(zonal)
 			s.SetClaim(claim("data", "zonal", ""))
