@@ -109,6 +109,9 @@ func (s *Scheduler) commit(ctx context.Context, batch []bind, gang bool) ([]erro
 	}
 	options := txn.CommitOptions{Epoch: s.config.Epoch, Independent: !gang}
 	plan, done, err := txn.Run(ctx, s.config.Txn, s.config.Identity, options, func(txn.View) ([]txn.Change, error) { return changes, nil })
+	if gang && plan != nil && plan.Err() != nil {
+		return eachItsOwn(plan.Outcomes), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("commit binds: %w", err)
 	}
@@ -118,6 +121,24 @@ func (s *Scheduler) commit(ctx context.Context, batch []bind, gang bool) ([]erro
 		}
 	}
 	return errs, nil
+}
+
+// eachItsOwn are the errors of a gang that could not be planned: a member that
+// has gone must not make the others seem to have gone, too.
+func eachItsOwn(outcomes []txn.Outcome) []error {
+	errs := make([]error, len(outcomes))
+	var why error
+	for i, o := range outcomes {
+		if errs[i] = o.Err; o.Err != nil && why == nil {
+			why = fmt.Errorf("%s: %w", o.Change.Ref, o.Err)
+		}
+	}
+	for i := range errs {
+		if errs[i] == nil {
+			errs[i] = fmt.Errorf("another of the gang: %v", why) // no %w: it is not this pod's
+		}
+	}
+	return errs
 }
 
 func binding(b bind) *corev1.Binding {

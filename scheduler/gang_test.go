@@ -69,3 +69,30 @@ func TestAGangIsBoundInOneTransaction(t *testing.T) {
 		t.Errorf("lost %d; transactions of %v binds, want the last of 2", lost, r.txn.sizes)
 	}
 }
+
+// TestAGangOutlivesAMember: when one has been deleted before it could be bound,
+// the others wait for the pod that replaces it.
+func TestAGangOutlivesAMember(t *testing.T) {
+	r := start(t, true, node("n1", "4"))
+	refused := 0
+	r.txn.mu.Lock()
+	r.txn.refuse = func(ref txn.Ref) error {
+		if ref.Name != "g1" {
+			return nil
+		}
+		refused++
+		return apierrors.NewNotFound(ref.Resource, ref.Name)
+	}
+	r.txn.mu.Unlock()
+	r.create(inGang(pod("g0", "1"), 2), inGang(pod("g1", "1"), 2))
+	r.await("the gang refused", func() bool {
+		r.txn.mu.Lock()
+		defer r.txn.mu.Unlock()
+		return refused > 0
+	})
+	if err := r.api.Delete(t.Context(), r.pod("g1")); err != nil {
+		t.Fatal(err)
+	}
+	r.create(inGang(pod("g2", "1"), 2))
+	r.await("the rest and the new one", func() bool { return r.byNode()["n1"] == 2 })
+}

@@ -35,7 +35,7 @@ func (s *Scheduler) refused(item *queue.Item, d core.Decision) {
 	if s.preempting[uid] {
 		return // its victims are being deleted; that wakes it
 	}
-	plan := s.state.Preempt(item.Pod)
+	plan := s.state.Preempt(item.Pod, d)
 	message := d.Message()
 	if said := plan.Message(); said != "" && d.Nodes > 0 {
 		message += " " + said

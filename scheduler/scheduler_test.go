@@ -24,22 +24,31 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // binder is api/txn as far as the scheduler uses it: it applies binds to the
-// emulated API, and loses those that lose says.
+// emulated API, and loses those that lose says, or does not plan those that
+// refuse says.
 type binder struct {
 	txn.Interface
 	api   client.Client
 	mu    sync.Mutex // guards what follows
 	sizes []int
 	lose  func(ref txn.Ref) error
-	over  bool
+
+	refuse func(ref txn.Ref) error
+	over   bool
 }
 
 func (b *binder) View(context.Context) (txn.View, error) { return nil, nil }
 
 func (b *binder) Plan(_ context.Context, _ txn.View, identity txn.Identity, changes []txn.Change) (*txn.Result, error) {
 	r := &txn.Result{Identity: identity}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, c := range changes {
-		r.Outcomes = append(r.Outcomes, txn.Outcome{Change: c})
+		o := txn.Outcome{Change: c}
+		if b.refuse != nil {
+			o.Err = b.refuse(c.Ref)
+		}
+		r.Outcomes = append(r.Outcomes, o)
 	}
 	return r, nil
 }

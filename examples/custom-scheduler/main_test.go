@@ -38,8 +38,8 @@ func TestBindsItsPodsOnly(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, api) }()
 	<-watching
-	for name, scheduler := range map[string]string{"theirs": "default-scheduler", "ours": name} {
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.PodSpec{SchedulerName: scheduler}}
+	for _, pod := range []struct{ name, scheduler string }{{"theirs", "default-scheduler"}, {"ours", name}} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: pod.name}, Spec: corev1.PodSpec{SchedulerName: pod.scheduler}}
 		if _, err := api.CoreV1().Pods("shop").Create(ctx, p, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}

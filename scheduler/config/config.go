@@ -1,7 +1,7 @@
 package config
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +13,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/headway-sh/headway/scheduler/core"
+	"github.com/headway-sh/headway/scheduler/queue"
 )
+
+var errAllAreScored = errors.New("percentageOfNodesToScore is not supported: every node that fits is scored; leave it out")
 
 // Settings are what a file says.
 type Settings struct {
@@ -56,8 +59,11 @@ func Parse(text []byte) (Settings, error) {
 			*to = time.Duration(*given) * time.Second
 		}
 	}
-	if out.MaxBackoff > 0 && out.MaxBackoff < out.InitialBackoff {
+	if cmp.Or(out.MaxBackoff, queue.MaxBackoff) < cmp.Or(out.InitialBackoff, queue.InitialBackoff) {
 		return Settings{}, errors.New("podMaxBackoffSeconds must not be below podInitialBackoffSeconds")
+	}
+	if c.PercentageOfNodesToScore != nil {
+		return Settings{}, errAllAreScored
 	}
 	seen := map[string]bool{}
 	for i := range c.Profiles {
@@ -75,6 +81,9 @@ func Parse(text []byte) (Settings, error) {
 }
 
 func profile(in *configv1.KubeSchedulerProfile) (core.Profile, error) {
+	if in.PercentageOfNodesToScore != nil {
+		return core.Profile{}, errAllAreScored
+	}
 	out := core.Profile{Name: core.DefaultProfile, Without: map[string]bool{}, Weights: map[string]int64{}}
 	if in.SchedulerName != nil {
 		out.Name = *in.SchedulerName
@@ -167,7 +176,7 @@ func arguments(c configv1.PluginConfig, out *core.Profile) error {
 		return fmt.Errorf("the plug-in %q has no arguments here", c.Name)
 	}
 	var args configv1.NodeResourcesFitArgs
-	if err := json.Unmarshal(c.Args.Raw, &args); err != nil {
+	if err := yaml.UnmarshalStrict(c.Args.Raw, &args); err != nil {
 		return fmt.Errorf("args: %w", err)
 	}
 	if len(args.IgnoredResources)+len(args.IgnoredResourceGroups) > 0 {

@@ -109,9 +109,10 @@ func BenchmarkPreempt(b *testing.B) {
 		s.Place(prepared(b, pod(fmt.Sprint("p", i), "400m")), fmt.Sprint("n", i%benchNodes))
 	}
 	p := prepared(b, pod("urgent", "500m", func(p *corev1.Pod) { p.Spec.Priority = ptr.To(int32(1)) }))
+	refused := s.Decide(p)
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan := s.Preempt(p); len(plan.Victims) != 2 {
+		if plan := s.Preempt(p, refused); len(plan.Victims) != 2 {
 			b.Fatal(plan.Message())
 		}
 	}

@@ -71,6 +71,7 @@ func (s *State) besideGuests(p *Pod, place int) ([]string, Change) {
 	if len(come) == 0 {
 		return nil, 0
 	}
+	defer s.changes.whatIf()()
 	for _, guest := range come {
 		s.Place(guest, n.Name)
 	}

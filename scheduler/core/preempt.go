@@ -49,11 +49,20 @@ type sacrifice struct {
 	violations int
 }
 
+// notHelpful is said of a node that refuses the pod for what no victim changes.
+const notHelpful = "Preemption is not helpful for scheduling"
+
 // Preempt finds the node where the least important pods have to make way for
-// one that Decide has refused. The State stays as it is.
-func (s *State) Preempt(p *Pod) Preemption {
+// one that Decide has just refused. The State stays as it is.
+func (s *State) Preempt(p *Pod, refused Decision) Preemption {
 	out := Preemption{Nodes: s.count, Reasons: map[string]int{}}
 	if out.Ineligible = s.ineligible(p); out.Ineligible != "" {
+		return out
+	}
+	if refused.Helps&PodGone == 0 { // so it is on every node
+		if s.count > 0 {
+			out.Reasons[notHelpful] = s.count
+		}
 		return out
 	}
 	key := s.hopelessKey(p)
@@ -70,7 +79,7 @@ func (s *State) Preempt(p *Pod) Preemption {
 			continue
 		}
 		if _, helps := s.fits(p, place); helps&PodGone == 0 {
-			out.Reasons["Preemption is not helpful for scheduling"]++
+			out.Reasons[notHelpful]++
 			continue
 		}
 		c, why := s.sacrificeOn(p, place)
@@ -163,6 +172,7 @@ func (s *State) sacrificeOn(p *Pod, place int) (sacrifice, []string) {
 		return sacrifice{}, []string{"No preemption victims found for incoming pod"}
 	}
 	slices.SortFunc(lower, byImportance)
+	defer s.changes.whatIf()()
 	for _, other := range lower {
 		s.Remove(other.UID)
 	}

@@ -123,8 +123,9 @@ func TestPreemptsAsTheReference(t *testing.T) {
 }
 
 func preempt(t *rapid.T, s *core.State, r *reference, p *core.Pod, budgets map[string]int32) {
-	plan := s.Preempt(p)
-	if again := s.Preempt(p); again.Node != plan.Node || again.Message() != plan.Message() {
+	refused := s.Decide(p)
+	plan := s.Preempt(p, refused)
+	if again := s.Preempt(p, refused); again.Node != plan.Node || again.Message() != plan.Message() {
 		t.Fatalf("two answers: %q %s and %q %s", plan.Node, plan.Message(), again.Node, again.Message())
 	}
 	if again := s.Decide(p); again.Node != "" {
@@ -171,9 +172,55 @@ func TestThePromisedNodeHasGone(t *testing.T) {
 	p := prepared(t, pod("p", "1", func(p *corev1.Pod) { p.Spec.Priority = ptr.To(int32(5)) }))
 	s.Nominate(p, "n")
 	s.RemoveNode("n")
-	if plan := s.Preempt(p); plan.Node != "" || plan.Message() != "preemption: no nodes available to schedule pods" {
+	if plan := s.Preempt(p, s.Decide(p)); plan.Node != "" || plan.Message() != "preemption: no nodes available to schedule pods" {
 		t.Errorf("on %q: %s", plan.Node, plan.Message())
 	}
+}
+
+// TestWhatIfsAreNoChanges: after a look at what would be, nodes are not rated
+// anew; and nobody looks for victims where none would help.
+func TestWhatIfsAreNoChanges(t *testing.T) {
+	t.Parallel()
+	with := func(name, cpu string, priority int32) *core.Pod {
+		return prepared(t, pod(name, cpu, func(p *corev1.Pod) { p.Spec.Priority = &priority }))
+	}
+	asked, why := 0, ""
+	s := core.NewState(1)
+	s.SetProfiles(core.Profile{Name: core.DefaultProfile, Filters: []core.FilterPlugin{{
+		Name: "Count", Helps: core.NodeLabelled, Filter: func(*corev1.Pod, *core.Node) string {
+			asked++
+			return why
+		},
+	}}})
+	for _, name := range []string{"n", "m"} {
+		s.SetNode(node(name, "2", "8Gi"))
+		s.Place(with("on "+name, "1", 1), name)
+		s.Nominate(with("promised "+name, "1", 5), name)
+	}
+	expect := func(what string, want int, f func()) {
+		t.Helper()
+		asked = 0
+		if f(); asked != want {
+			t.Errorf("%s: %d nodes looked at, want %d", what, asked, want)
+		}
+	}
+	low, high := with("low", "1", 1), with("high", "2", 5)
+	var d core.Decision
+	expect("two nodes, both full once the promised have come", 2, func() { d = s.Decide(low) })
+	expect("nothing has changed", 0, func() { s.Decide(low) })
+	expect("no victims", 2, func() { s.Preempt(low, d) })
+	expect("a search that found nothing, again", 0, func() { s.Preempt(low, d) })
+	s.Preempt(high, s.Decide(high))
+	expect("after a search", 0, func() { s.Decide(low) })
+	why = "node(s) are odd"
+	s.SetNode(node("n", "4", "8Gi"))
+	s.SetNode(node("m", "4", "8Gi"))
+	expect("both are odd now", 2, func() { d = s.Decide(low) })
+	expect("no victim would help", 0, func() {
+		if plan := s.Preempt(low, d); plan.Message() != "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling." {
+			t.Error(plan.Message())
+		}
+	})
 }
 
 // TestPromisedRoomIsKept: not taken by pods of lower priority, but by higher.
@@ -214,7 +261,8 @@ func BenchmarkRefuse(b *testing.B) {
 	}
 	p := prepared(b, pod("another", "1"))
 	for b.Loop() {
-		if d, plan := s.Decide(p), s.Preempt(p); d.Node != "" || plan.Node != "" {
+		d := s.Decide(p)
+		if plan := s.Preempt(p, d); d.Node != "" || plan.Node != "" {
 			b.Fatal("placed")
 		}
 	}

@@ -225,11 +225,23 @@ func (s *State) SetNamespace(name string, labels map[string]string) {
 type changeLog struct {
 	first  int64 // number of the first entry that is kept
 	places []int32
+	// paused counts the what-ifs under way: they leave all as it was.
+	paused int
 }
 
 func (l *changeLog) end() int64 { return l.first + int64(len(l.places)) }
 
+// whatIf keeps changes out of the log until the function that it returns is
+// called; by then they must have been taken back.
+func (l *changeLog) whatIf() (over func()) {
+	l.paused++
+	return func() { l.paused-- }
+}
+
 func (l *changeLog) add(place int) {
+	if l.paused > 0 {
+		return
+	}
 	l.places = append(l.places, int32(place))
 	if half := len(l.places) / 2; half >= 1<<14 {
 		l.first += int64(half)

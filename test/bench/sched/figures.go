@@ -36,7 +36,7 @@ func (b *bench) bind(ctx context.Context) (err error) {
 	}
 	begin := time.Now()
 	group, inner := errgroup.WithContext(ctx)
-	group.SetLimit(b.writers)
+	group.SetLimit(b.writers + 1) // one awaits the others'
 	group.Go(func() error { return c.await(inner, c.bound, b.pods) })
 	for i := range b.pods {
 		group.Go(func() error {

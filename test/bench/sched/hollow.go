@@ -73,7 +73,10 @@ func (b *bench) start(ctx context.Context, name string) (*cluster, error) {
 			return nil
 		})
 	}
-	return c, server.Settled(ctx)
+	if err := server.Settled(ctx); err != nil {
+		return nil, errors.Join(err, c.end())
+	}
+	return c, nil
 }
 
 // end stops the nodes and the server.
@@ -145,11 +148,15 @@ func (c *cluster) work(ctx context.Context) error {
 			continue
 		}
 		if pod.Status.Phase == corev1.PodRunning {
-			c.running <- pod.Name
+			if err := tell(inner, c.running, pod.Name); err != nil {
+				break
+			}
 			continue
 		}
 		if pod.Status.StartTime == nil && event.Type != "DELETED" {
-			c.bound <- pod.Name
+			if err := tell(inner, c.bound, pod.Name); err != nil {
+				break
+			}
 			group.Go(func() error { return c.runs(inner, pod) })
 		}
 	}
@@ -157,6 +164,16 @@ func (c *cluster) work(ctx context.Context) error {
 		return err
 	}
 	return errors.New("the watch of pods has ended")
+}
+
+// tell waits for room, but no longer than anybody is interested.
+func tell(ctx context.Context, to chan<- string, name string) error {
+	select {
+	case to <- name:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // runs writes a pod's status as its agent would.
