@@ -16,7 +16,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
-	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/internal/imagebuild"
 )
 
@@ -34,22 +33,6 @@ spec:
           restartPolicy: Never
           containers: [{name: run, image: example.org/nightly:1}]
 `
-
-// island is a cluster that follows nothing yet and reaches no network.
-func island(t *testing.T) *followed {
-	t.Helper()
-	f := &followed{administered: newAdministered(t)}
-	f.client = f.api.Peer(apiserver.Masters).Client()
-	engine := engineOf(t, f.api)
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- engine.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		ok(t, <-done)
-	})
-	return f
-}
 
 // imageArchives is a directory with an archive of an image.
 func imageArchives(t *testing.T, content string) string {

@@ -22,10 +22,10 @@ type followed struct {
 	client client.WithWatch
 }
 
-// follow starts a cluster whose GitSource "main" has the files.
-func follow(t *testing.T, files map[string]string, spec v1alpha1.GitSourceSpec) *followed {
+// island is a cluster that follows nothing yet and reaches no network.
+func island(t *testing.T) *followed {
 	t.Helper()
-	f := &followed{administered: newAdministered(t), git: cloneOf(t, files)}
+	f := &followed{administered: newAdministered(t)}
 	f.client = f.api.Peer(apiserver.Masters).Client()
 	engine := engineOf(t, f.api)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -35,6 +35,14 @@ func follow(t *testing.T, files map[string]string, spec v1alpha1.GitSourceSpec) 
 		stop()
 		ok(t, <-done)
 	})
+	return f
+}
+
+// follow starts a cluster whose GitSource "main" has the files.
+func follow(t *testing.T, files map[string]string, spec v1alpha1.GitSourceSpec) *followed {
+	t.Helper()
+	f := island(t)
+	f.git = cloneOf(t, files)
 	spec.URL, spec.Ref, spec.Reports.Disabled = f.git.dir, v1alpha1.GitReference{Branch: "main"}, true
 	ok(t, f.client.Create(t.Context(), &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: mainSourceName}, Spec: spec}))
 	f.arrive()

@@ -60,7 +60,8 @@ func (s *stream) run() {
 // take reads once and says whether there was something.
 func (s *stream) take(fd uintptr) bool {
 	if s.pending == nil {
-		return s.takeForTails(fd)
+		_, more := s.takeForTails(fd)
+		return more
 	}
 	n, err := s.pending.take(int(fd))
 	switch {
@@ -78,30 +79,26 @@ func (s *stream) take(fd uintptr) bool {
 
 // drop reads what cannot be put aside: the writer must never wait for a full disk.
 func (s *stream) drop(fd uintptr) bool {
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	n, err := unix.Read(int(fd), *buffer)
-	if err != nil || n <= 0 {
-		return errors.Is(err, unix.EINTR)
-	}
+	n, more := s.takeForTails(fd)
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
-	s.owner.feedTails(s.name, (*buffer)[:n])
 	s.owner.config.Dropped += int64(n)
-	return true
+	return more
 }
 
-func (s *stream) takeForTails(fd uintptr) bool {
+// takeForTails reads once for the tails alone. It gives the bytes read, and
+// whether it is worth trying again.
+func (s *stream) takeForTails(fd uintptr) (n int, more bool) {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	n, err := unix.Read(int(fd), *buffer)
 	if err != nil || n <= 0 {
-		return errors.Is(err, unix.EINTR)
+		return 0, errors.Is(err, unix.EINTR)
 	}
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
 	s.owner.feedTails(s.name, (*buffer)[:n])
-	return true
+	return n, true
 }
 
 const readSize = 64 << 10

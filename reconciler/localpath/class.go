@@ -15,6 +15,7 @@ import (
 
 	"github.com/headway-sh/headway/internal/localvolume"
 	"github.com/headway-sh/headway/reconciler/controller"
+	"github.com/headway-sh/headway/reconciler/volumebinder"
 )
 
 // ClassName is the storage class that every cluster begins with.
@@ -45,12 +46,12 @@ func (r *Class) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.R
 		switch {
 		case classes.Items[i].Provisioner == localvolume.Provisioner:
 			return reconcile.Result{}, nil
-		case classes.Items[i].Annotations[isDefault] == "true":
+		case classes.Items[i].Annotations[volumebinder.IsDefaultClass] == "true":
 			standard = "false"
 		}
 	}
 	err := r.Client.Create(ctx, &storagev1.StorageClass{
-		ObjectMeta:           metav1.ObjectMeta{Name: ClassName, Annotations: map[string]string{isDefault: standard}},
+		ObjectMeta:           metav1.ObjectMeta{Name: ClassName, Annotations: map[string]string{volumebinder.IsDefaultClass: standard}},
 		Provisioner:          localvolume.Provisioner,
 		ReclaimPolicy:        ptr.To(corev1.PersistentVolumeReclaimDelete),
 		VolumeBindingMode:    ptr.To(storagev1.VolumeBindingWaitForFirstConsumer),
@@ -61,5 +62,3 @@ func (r *Class) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.R
 	}
 	return reconcile.Result{}, nil
 }
-
-const isDefault = "storageclass.kubernetes.io/is-default-class"

@@ -9,13 +9,13 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/headway-sh/headway/internal/localvolume"
 	"github.com/headway-sh/headway/reconciler/controller"
-	"github.com/headway-sh/headway/reconciler/volumebinder"
 )
 
 // Name is the controllers', and their service account's in kube-system.
@@ -35,7 +35,7 @@ func (r *Claims) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	if err := r.Client.Get(ctx, req.NamespacedName, claim); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if claim.Annotations[volumebinder.Provisioner] != localvolume.Provisioner || claim.Spec.VolumeName != "" ||
+	if claim.Annotations[volumehelpers.AnnStorageProvisioner] != localvolume.Provisioner || claim.Spec.VolumeName != "" ||
 		claim.DeletionTimestamp != nil || claim.Spec.StorageClassName == nil {
 		return reconcile.Result{}, nil
 	}
@@ -44,7 +44,7 @@ func (r *Claims) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	node := &corev1.Node{}
-	if name := claim.Annotations[volumebinder.SelectedNode]; name != "" {
+	if name := claim.Annotations[volumehelpers.AnnSelectedNode]; name != "" {
 		err := r.Client.Get(ctx, client.ObjectKey{Name: name}, node)
 		if apierrors.IsNotFound(err) {
 			return reconcile.Result{}, r.chooseAgain(ctx, claim, name)
@@ -73,7 +73,7 @@ func (r *Claims) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 func (r *Claims) chooseAgain(ctx context.Context, claim *corev1.PersistentVolumeClaim, node string) error {
 	r.Events.Eventf(claim, corev1.EventTypeWarning, "ProvisioningFailed", "node %q is not there any more", node)
 	claim = claim.DeepCopy()
-	delete(claim.Annotations, volumebinder.SelectedNode)
+	delete(claim.Annotations, volumehelpers.AnnSelectedNode)
 	if err := r.Client.Update(ctx, claim); err != nil {
 		return fmt.Errorf("release claim %q from its node: %w", claim.Name, err)
 	}
@@ -110,7 +110,7 @@ func Volume(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, 
 		ObjectMeta: metav1.ObjectMeta{
 			// The node follows the volumes with its own host name.
 			Name: name, Labels: map[string]string{corev1.LabelHostname: host}, Finalizers: []string{localvolume.Finalizer},
-			Annotations: map[string]string{volumebinder.ProvisionedBy: localvolume.Provisioner},
+			Annotations: map[string]string{volumehelpers.AnnDynamicallyProvisioned: localvolume.Provisioner},
 		},
 		Spec: corev1.PersistentVolumeSpec{
 			StorageClassName: class.Name, PersistentVolumeReclaimPolicy: policy,
@@ -165,7 +165,7 @@ func (r *Volumes) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if err := r.Client.Get(ctx, req.NamespacedName, v); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if v.Annotations[volumebinder.ProvisionedBy] != localvolume.Provisioner {
+	if v.Annotations[volumehelpers.AnnDynamicallyProvisioned] != localvolume.Provisioner {
 		return reconcile.Result{}, nil
 	}
 	if v.DeletionTimestamp == nil {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,7 +22,6 @@ import (
 	"github.com/headway-sh/headway/internal/localvolume"
 	"github.com/headway-sh/headway/reconciler/controller"
 	"github.com/headway-sh/headway/reconciler/localpath"
-	"github.com/headway-sh/headway/reconciler/volumebinder"
 )
 
 func deps(objects ...client.Object) (controller.Deps, *record.FakeRecorder) {
@@ -41,7 +41,7 @@ func class() *storagev1.StorageClass {
 func claim(set ...func(*corev1.PersistentVolumeClaim)) *corev1.PersistentVolumeClaim {
 	c := &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data", UID: "u1", Annotations: map[string]string{
-			volumebinder.Provisioner: localvolume.Provisioner, volumebinder.SelectedNode: "n1"}},
+			volumehelpers.AnnStorageProvisioner: localvolume.Provisioner, volumehelpers.AnnSelectedNode: "n1"}},
 		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("local-path"), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}}},
 	}
@@ -77,7 +77,7 @@ func TestVolumesThatCannotBe(t *testing.T) {
 		set  func(*corev1.PersistentVolumeClaim)
 		want string
 	}{
-		"no node":      {func(c *corev1.PersistentVolumeClaim) { delete(c.Annotations, volumebinder.SelectedNode) }, "WaitForFirstConsumer"},
+		"no node":      {func(c *corev1.PersistentVolumeClaim) { delete(c.Annotations, volumehelpers.AnnSelectedNode) }, "WaitForFirstConsumer"},
 		"many writers": {func(c *corev1.PersistentVolumeClaim) { c.Spec.AccessModes[0] = corev1.ReadWriteMany }, "ReadWriteMany"},
 		"a block":      {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeBlock) }, "Block"},
 		"a selector":   {func(c *corev1.PersistentVolumeClaim) { c.Spec.Selector = &metav1.LabelSelector{} }, "selector"},
@@ -104,7 +104,7 @@ func TestNodeThatHasGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &corev1.PersistentVolumeClaim{}
-	if err := d.Client.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "data"}, c); err != nil || c.Annotations[volumebinder.SelectedNode] != "" {
+	if err := d.Client.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "data"}, c); err != nil || c.Annotations[volumehelpers.AnnSelectedNode] != "" {
 		t.Errorf("%v, annotations %v", err, c.Annotations)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -16,21 +17,8 @@ import (
 // Name is the controllers', and their service account's in kube-system.
 const Name = "persistent-volume-binder"
 
-// Annotations by which binder, scheduler and provisioners know of each other.
-const (
-	// BindCompleted is on claims that have been bound once.
-	BindCompleted = "pv.kubernetes.io/bind-completed"
-	// BoundByController is on claims and volumes whose other end was chosen here.
-	BoundByController = "pv.kubernetes.io/bound-by-controller"
-	// ProvisionedBy is on volumes that were made for a claim: by whom.
-	ProvisionedBy = "pv.kubernetes.io/provisioned-by"
-	// Provisioner is on claims that wait for one: its name.
-	Provisioner = "volume.kubernetes.io/storage-provisioner"
-	// SelectedNode is on claims that waited for their first consumer: its node.
-	SelectedNode = "volume.kubernetes.io/selected-node"
-
-	oldProvisioner = "volume.beta.kubernetes.io/storage-provisioner"
-)
+// IsDefaultClass is the annotation "true" of the default storage class.
+const IsDefaultClass = "storageclass.kubernetes.io/is-default-class"
 
 // NewClaims returns the controller of claims.
 func NewClaims(deps controller.Deps) (controller.Runnable, error) {
@@ -43,7 +31,7 @@ func NewClaims(deps controller.Deps) (controller.Runnable, error) {
 				return nil
 			}
 			return r.pending(ctx, func(claim *corev1.PersistentVolumeClaim) bool {
-				return claim.Spec.StorageClassName == nil || claimClass(claim) == after.Name
+				return claim.Spec.StorageClassName == nil || volumehelpers.GetPersistentVolumeClaimClass(claim) == after.Name
 			})
 		}))
 }
@@ -99,15 +87,11 @@ func NewVolumes(deps controller.Deps) (controller.Runnable, error) {
 // bind makes a claim and a volume name each other and say so. Each step is
 // done only where it is missing, so that it can be repeated after any of them.
 func bind(ctx context.Context, c client.Client, v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
-	if ref := v.Spec.ClaimRef; ref == nil || ref.UID != claim.UID {
-		v = v.DeepCopy()
-		if ref == nil {
-			annotate(v, BoundByController)
-		}
-		v.Spec.ClaimRef = &corev1.ObjectReference{
-			APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name,
-			UID: claim.UID, ResourceVersion: claim.ResourceVersion,
-		}
+	v, changed, err := volumehelpers.GetBindVolumeToClaim(v, claim)
+	if err != nil {
+		return fmt.Errorf("bind volume to claim %q: %w", claim.Name, err)
+	}
+	if changed {
 		if err := c.Update(ctx, v); err != nil {
 			return fmt.Errorf("bind volume %q: %w", v.Name, err)
 		}
@@ -115,13 +99,13 @@ func bind(ctx context.Context, c client.Client, v *corev1.PersistentVolume, clai
 	if err := setPhase(ctx, c, v, corev1.VolumeBound, ""); err != nil {
 		return err
 	}
-	if claim.Spec.VolumeName == "" || claim.Annotations[BindCompleted] == "" {
+	if claim.Spec.VolumeName == "" || claim.Annotations[volumehelpers.AnnBindCompleted] == "" {
 		claim = claim.DeepCopy()
 		if claim.Spec.VolumeName == "" {
 			claim.Spec.VolumeName = v.Name
-			annotate(claim, BoundByController)
+			annotate(claim, volumehelpers.AnnBoundByController)
 		}
-		annotate(claim, BindCompleted)
+		annotate(claim, volumehelpers.AnnBindCompleted)
 		if err := c.Update(ctx, claim); err != nil {
 			return fmt.Errorf("bind claim %q: %w", claim.Name, err)
 		}

@@ -8,14 +8,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/headway-sh/headway/reconciler/controller"
 )
-
-const isDefaultClass = "storageclass.kubernetes.io/is-default-class"
 
 // Claims reconciles one claim at a time.
 type Claims struct{ controller.Deps }
@@ -27,7 +26,7 @@ func (r *Claims) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	switch {
-	case claim.Annotations[BindCompleted] != "":
+	case claim.Annotations[volumehelpers.AnnBindCompleted] != "":
 		return reconcile.Result{}, r.keep(ctx, claim)
 	case claim.Spec.VolumeName != "":
 		return reconcile.Result{}, r.bindWanted(ctx, claim)
@@ -71,7 +70,7 @@ func (r *Claims) bindWanted(ctx context.Context, claim *corev1.PersistentVolumeC
 		return r.wait(ctx, claim)
 	case err != nil:
 		return fmt.Errorf("get volume %q: %w", claim.Spec.VolumeName, err)
-	case v.Spec.ClaimRef != nil && !Reserved(v, claim):
+	case v.Spec.ClaimRef != nil && !reserved(v, claim):
 		r.Events.Eventf(claim, corev1.EventTypeWarning, "FailedBinding", "volume %q already bound to a different claim.", v.Name)
 		return r.wait(ctx, claim)
 	}
@@ -89,7 +88,7 @@ func (r *Claims) find(ctx context.Context, claim *corev1.PersistentVolumeClaim) 
 	if err != nil {
 		return err
 	}
-	if class != nil && claimClass(claim) == "" {
+	if class != nil && volumehelpers.GetPersistentVolumeClaimClass(claim) == "" {
 		return r.adoptClass(ctx, claim, class.Name) // what the admission of claims would have done
 	}
 	var list corev1.PersistentVolumeList
@@ -98,15 +97,19 @@ func (r *Claims) find(ctx context.Context, claim *corev1.PersistentVolumeClaim) 
 	}
 	// Among free volumes the scheduler chooses, who knows the node.
 	waits := class != nil && ptr.Deref(class.VolumeBindingMode, "") == storagev1.VolumeBindingWaitForFirstConsumer
-	if v := Match(claim, pointers(list.Items), waits); v != nil {
+	v, err := Match(claim, pointers(list.Items), waits)
+	if err != nil {
+		return fmt.Errorf("find a volume for claim %q: %w", claim.Name, err)
+	}
+	if v != nil {
 		return bind(ctx, r.Client, v, claim)
 	}
 	switch {
 	case claim.DeletionTimestamp != nil:
-	case waits && claim.Annotations[SelectedNode] == "":
+	case waits && claim.Annotations[volumehelpers.AnnSelectedNode] == "":
 		r.Events.Event(claim, corev1.EventTypeNormal, "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
 	case missing:
-		r.Events.Eventf(claim, corev1.EventTypeWarning, "ProvisioningFailed", "storageclass.storage.k8s.io %q not found", claimClass(claim))
+		r.Events.Eventf(claim, corev1.EventTypeWarning, "ProvisioningFailed", "storageclass.storage.k8s.io %q not found", volumehelpers.GetPersistentVolumeClaimClass(claim))
 	case class != nil:
 		return r.ask(ctx, claim, class.Provisioner)
 	default:
@@ -125,7 +128,7 @@ func pointers[T any](items []T) []*T {
 
 // class is the claim's class, the default one when it names none.
 func (r *Claims) class(ctx context.Context, claim *corev1.PersistentVolumeClaim) (class *storagev1.StorageClass, missing bool, err error) {
-	if name := claimClass(claim); name != "" {
+	if name := volumehelpers.GetPersistentVolumeClaimClass(claim); name != "" {
 		class = &storagev1.StorageClass{}
 		err := r.Client.Get(ctx, client.ObjectKey{Name: name}, class)
 		if apierrors.IsNotFound(err) {
@@ -146,7 +149,7 @@ func (r *Claims) class(ctx context.Context, claim *corev1.PersistentVolumeClaim)
 	}
 	for i := range classes.Items {
 		c := &classes.Items[i]
-		if c.Annotations[isDefaultClass] == "true" && (class == nil || newer(c, class)) {
+		if c.Annotations[IsDefaultClass] == "true" && (class == nil || newer(c, class)) {
 			class = c
 		}
 	}
@@ -168,12 +171,12 @@ func (r *Claims) adoptClass(ctx context.Context, claim *corev1.PersistentVolumeC
 
 // ask leaves a claim to its class's provisioner.
 func (r *Claims) ask(ctx context.Context, claim *corev1.PersistentVolumeClaim, provisioner string) error {
-	if claim.Annotations[Provisioner] != provisioner {
+	if claim.Annotations[volumehelpers.AnnStorageProvisioner] != provisioner {
 		claim = claim.DeepCopy()
 		if claim.Annotations == nil {
 			claim.Annotations = map[string]string{}
 		}
-		claim.Annotations[Provisioner], claim.Annotations[oldProvisioner] = provisioner, provisioner
+		claim.Annotations[volumehelpers.AnnStorageProvisioner], claim.Annotations[volumehelpers.AnnBetaStorageProvisioner] = provisioner, provisioner
 		if err := r.Client.Update(ctx, claim); err != nil {
 			return fmt.Errorf("ask provisioner for claim %q: %w", claim.Name, err)
 		}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
@@ -143,7 +144,7 @@ func (c *cluster) picture() string {
 	}
 	for _, o := range c.claims() {
 		asked := ""
-		if p := o.Annotations[volumebinder.Provisioner]; p != "" && o.Spec.VolumeName == "" {
+		if p := o.Annotations[volumehelpers.AnnStorageProvisioner]; p != "" && o.Spec.VolumeName == "" {
 			asked = ":" + p
 		}
 		all = append(all, fmt.Sprintf("%s:%s:%s%s", o.Name, o.Status.Phase, o.Spec.VolumeName, asked))
@@ -210,12 +211,12 @@ func TestBinding(t *testing.T) {
 			want: "a:Available:- data:Pending:", event: "WaitForFirstConsumer"},
 		{name: "waits no longer", objects: []client.Object{class("disks", storagev1.VolumeBindingWaitForFirstConsumer, false),
 			claim("data", "1Gi", classed("disks"), func(c *corev1.PersistentVolumeClaim) {
-				c.Annotations = map[string]string{volumebinder.SelectedNode: "n1"}
+				c.Annotations = map[string]string{volumehelpers.AnnSelectedNode: "n1"}
 			})}, want: "data:Pending::example.com/disks"},
 		{name: "the default class comes late", objects: []client.Object{class("disks", storagev1.VolumeBindingImmediate, true),
 			claim("data", "1Gi", func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = nil })}, want: "data:Pending::example.com/disks"},
 		{name: "a bound claim whose volume has gone", objects: []client.Object{claim("data", "1Gi", wants("gone"), func(c *corev1.PersistentVolumeClaim) {
-			c.Annotations = map[string]string{volumebinder.BindCompleted: "yes"}
+			c.Annotations = map[string]string{volumehelpers.AnnBindCompleted: "yes"}
 		})}, want: "data:Lost:gone", event: "ClaimLost"},
 		{name: "a volume whose claim has gone", objects: []client.Object{volume("a", "1Gi", reserved("data", "another"))}, want: "a:Released:data"},
 		{name: "nothing deletes a host's path", objects: []client.Object{volume("a", "1Gi", reserved("data", "another"), func(v *corev1.PersistentVolume) {
@@ -246,7 +247,7 @@ func TestBoundClaims(t *testing.T) {
 	if size := o.Status.Capacity[corev1.ResourceStorage]; size.String() != "5Gi" || len(o.Status.AccessModes) != 1 {
 		t.Errorf("status %+v", o.Status)
 	}
-	if v.Spec.ClaimRef.UID != o.UID || v.Annotations[volumebinder.BoundByController] == "" || o.Annotations[volumebinder.BindCompleted] == "" {
+	if v.Spec.ClaimRef.UID != o.UID || v.Annotations[volumehelpers.AnnBoundByController] == "" || o.Annotations[volumehelpers.AnnBindCompleted] == "" {
 		t.Errorf("volume %+v, claim %+v", v, o.ObjectMeta)
 	}
 	if err := c.api.Delete(t.Context(), o); err != nil {
@@ -281,7 +282,10 @@ func TestMatch(t *testing.T) {
 			}
 			volumes = append(volumes, v)
 		}
-		got := volumebinder.Match(o, volumes, false)
+		got, err := volumebinder.Match(o, volumes, false)
+		if err != nil {
+			t.Fatal(err)
+		}
 		wants := o.Spec.Resources.Requests.Storage()
 		for _, v := range volumes {
 			free := v.Spec.ClaimRef == nil && v.Status.Phase == corev1.VolumeAvailable && v.Spec.StorageClassName == "" && v.Spec.Capacity.Storage().Cmp(*wants) >= 0

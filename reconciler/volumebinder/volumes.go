@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -44,13 +45,13 @@ func (r *Volumes) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 // unbind frees a volume whose claim has taken another one. One that was made
 // for the claim is of no use to others.
 func (r *Volumes) unbind(ctx context.Context, v *corev1.PersistentVolume) error {
-	if v.Annotations[ProvisionedBy] != "" && v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete {
+	if v.Annotations[volumehelpers.AnnDynamicallyProvisioned] != "" && v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete {
 		return r.release(ctx, v)
 	}
 	v = v.DeepCopy()
-	if v.Annotations[BoundByController] != "" {
+	if v.Annotations[volumehelpers.AnnBoundByController] != "" {
 		v.Spec.ClaimRef = nil
-		delete(v.Annotations, BoundByController)
+		delete(v.Annotations, volumehelpers.AnnBoundByController)
 	} else {
 		v.Spec.ClaimRef.UID = "" // somebody has reserved it for a claim of this name
 	}
@@ -73,7 +74,7 @@ func (r *Volumes) release(ctx context.Context, v *corev1.PersistentVolume) error
 	case corev1.PersistentVolumeReclaimRetain:
 		return nil
 	case corev1.PersistentVolumeReclaimDelete:
-		if v.Annotations[ProvisionedBy] != "" || v.Spec.CSI != nil || v.DeletionTimestamp != nil {
+		if v.Annotations[volumehelpers.AnnDynamicallyProvisioned] != "" || v.Spec.CSI != nil || v.DeletionTimestamp != nil {
 			return nil
 		}
 		return r.fail(ctx, v, "VolumeFailedDelete", fmt.Sprintf("error getting deleter volume plugin for volume %q: no deletable volume plugin matched", v.Name))
