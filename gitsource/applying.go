@@ -37,6 +37,12 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	}
 	if s.asksConsent(c.ID, aim, current) {
 		job.Permit = func(ctx context.Context, view txn.View) error {
+			if s.begun(c) { // consented to when its first hook was run
+				if a := s.release.Status.Approval; a != nil {
+					s.approving.granted = a.Digest
+				}
+				return nil
+			}
 			return s.permit(ctx, view, candidate{commit: c, set: set, ref: s.status.ObservedRef})
 		}
 	}

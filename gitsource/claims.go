@@ -93,9 +93,9 @@ func (c *claims) yields(view txn.View, owner string, ref txn.Ref) bool {
 // or of which that is not known: their newest commits have not been planned, or
 // their remotes have not been asked since a time. Those are asked now.
 func (c *claims) wanted(view txn.View, by string, since int64) func(txn.Ref) []string {
-	var behind []string
+	var behind, names []string
 	var rest []*claim
-	var names []string
+	var asks []func()
 	c.mu.Lock()
 	own := c.of(by).url
 	for o := range view.Each(gitSources, "") {
@@ -103,13 +103,20 @@ func (c *claims) wanted(view txn.View, by string, since int64) func(txn.Ref) []s
 			continue
 		}
 		one, known := c.all[o.GetName()]
-		if !known || one.behind(o.GetGeneration(), own, since) {
+		if !known || one.behind(o.GetGeneration()) {
 			behind = append(behind, o.GetName())
+			continue
+		}
+		if one.outdated(own, since) {
+			behind, asks = append(behind, o.GetName()), append(asks, one.ask)
 			continue
 		}
 		rest, names = append(rest, one), append(names, o.GetName())
 	}
 	c.mu.Unlock()
+	for _, ask := range asks { // whose answers take the lock
+		ask()
+	}
 	return func(ref txn.Ref) []string {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -124,7 +131,7 @@ func (c *claims) wanted(view txn.View, by string, since int64) func(txn.Ref) []s
 }
 
 // behind tells whether a source may ask for more than is known.
-func (o *claim) behind(generation int64, url string, since int64) bool {
+func (o *claim) behind(generation int64) bool {
 	if o.generation != generation || o.tip == nil {
 		return true
 	}
@@ -136,14 +143,12 @@ func (o *claim) behind(generation int64, url string, since int64) bool {
 	if o.refs != nil {
 		known = o.commit
 	}
-	if tip != known {
-		return true
-	}
-	if o.ask == nil || o.url == url || o.asked >= since {
-		return false
-	}
-	o.ask()
-	return true
+	return tip != known
+}
+
+// outdated tells whether a source's remote is to be asked for something newer.
+func (o *claim) outdated(url string, since int64) bool {
+	return o.ask != nil && o.url != url && o.asked < since
 }
 
 // rivals are the objects of a source that others ask for.

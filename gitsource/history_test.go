@@ -74,7 +74,7 @@ func TestOutdatedReleases(t *testing.T) {
 	})
 }
 
-// TestOldReleasesGo with the commits that come after them; what is pinned stays.
+// TestOldReleasesGo with the commits that come after them.
 func TestOldReleasesGo(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, t.TempDir())

@@ -10,6 +10,7 @@ import (
 	"github.com/headway-sh/headway/gitsource/apply"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
+	"github.com/headway-sh/headway/gitsource/rendered"
 	"github.com/headway-sh/headway/gitsource/repo"
 )
 
@@ -117,6 +118,9 @@ func (s *source) leavingHooks(parent string) []*render.Object {
 	hooks, err := s.engine.rendered.Hooks(s.name, id)
 	if err != nil {
 		s.log.Warn("hooks for deletions are not known", "commit", parent, "error", err)
+		if !errors.Is(err, rendered.ErrNotKept) && !errors.Is(err, rendered.ErrDamaged) {
+			return nil // the next try may read them
+		}
 	}
 	s.rememberHooks(parent, hooks)
 	return s.parting.hooks

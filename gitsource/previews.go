@@ -52,9 +52,12 @@ func (p *previews) due() time.Time {
 	return p.at.Add(previewPause)
 }
 
-// note takes in what has happened in the cluster. Status is no part of a plan.
-func (p *previews) note(writes []txn.Write, all bool) {
-	p.stale = p.stale || all || slices.ContainsFunc(writes, func(w txn.Write) bool { return w.Subresource != "status" })
+// note takes in what has happened in the cluster, and tells whether plans may
+// have changed by it. Status is no part of a plan.
+func (p *previews) note(writes []txn.Write, all bool) bool {
+	news := all || slices.ContainsFunc(writes, func(w txn.Write) bool { return w.Subresource != "status" })
+	p.stale = p.stale || news
+	return news
 }
 
 func (p *previews) isDue(now time.Time) bool {

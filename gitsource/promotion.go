@@ -72,7 +72,14 @@ func (s *source) promote(ctx context.Context, tip repo.ID) (repo.ID, bool, error
 	if err != nil || best == nil || best.ID == at {
 		return at, true, err
 	}
-	if behind, err := s.follower.repo.IsAncestor(ctx, best.ID, at); err == nil && behind {
+	if _, err := s.follower.repo.Commit(at); err != nil {
+		return best.ID, true, nil // of another repository: whether it may be followed is looked at later
+	}
+	behind, err := s.follower.repo.IsAncestor(ctx, best.ID, at)
+	if err != nil {
+		return repo.ID{}, false, fmt.Errorf("compare %s with what is applied: %w", best.ID, err)
+	}
+	if behind {
 		st.Message = fmt.Sprintf("%s is behind: it is healthy with %.12s, and this source does not go back from %.12s", p.From, best.ID, head)
 		return at, true, nil
 	}
@@ -95,6 +102,10 @@ func (s *source) promotable(ctx context.Context, tip repo.ID, st *v1alpha1.Promo
 		st.Message = fmt.Sprintf("%s has applied nothing yet", p.From)
 		return nil, nil
 	}
+	if _, err := s.follower.repo.Commit(applied); err != nil {
+		st.Message = fmt.Sprintf("%s is at %.12s, which is not in this repository", p.From, there.applied)
+		return nil, nil
+	}
 	stays, err := s.stays(tip, there)
 	if err != nil {
 		return nil, err
@@ -109,8 +120,7 @@ func (s *source) promotable(ctx context.Context, tip repo.ID, st *v1alpha1.Promo
 		id := one.commit.ID
 		switch in, err := s.follower.repo.IsAncestor(ctx, id, applied); {
 		case err != nil:
-			st.Message = fmt.Sprintf("%s is at %.12s, which is not in this repository", p.From, there.applied)
-			return nil, nil
+			return nil, fmt.Errorf("compare %s with what is applied in %s: %w", id, p.From, err)
 		case !in:
 			continue // they went back from it
 		case id == applied && !there.healthy:
@@ -178,7 +188,10 @@ func (s *source) environment(ctx context.Context) (there *environment, why strin
 	from := s.object.Spec.Promotion.From
 	if from.Report != "" {
 		tip, err := s.follower.repo.Tip("refs/heads/" + from.Report)
-		if err != nil || tip == (repo.ID{}) {
+		if err != nil {
+			return nil, "", fmt.Errorf("read report of %s: %w", from.Source, err)
+		}
+		if tip.IsZero() {
 			return nil, fmt.Sprintf("there is no report at %s yet", from.Report), nil
 		}
 		read := func(name string) ([]byte, error) { return s.follower.repo.FileAt(tip, name) }

@@ -31,13 +31,22 @@ func (s *source) sealedFiles(set *render.Set, out *v1alpha1.PlanStatus) func(*pl
 	}
 	all := slices.Concat(changed, same)
 	out.Sealed = all[:min(len(all), maxOutcomes)]
+	encrypted := map[string]bool{} // of applied files, each looked at once
 	return func(e *plan.Entry) bool {
 		file, _ := v1alpha1.ParseOrigin(e.Origin)
 		if _, in := slices.BinarySearch(files, file); in || set.Unsure {
 			return true
 		}
 		// It may have gone into one of the changed files.
-		return len(changed) > 0 && (e.Kind == "Secret" || sops.Encrypted(applied(file)))
+		if len(changed) == 0 || e.Kind == "Secret" {
+			return len(changed) > 0
+		}
+		is, known := encrypted[file]
+		if !known {
+			is = sops.Encrypted(applied(file))
+			encrypted[file] = is
+		}
+		return is
 	}
 }
 

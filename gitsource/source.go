@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"sync"
 	"time"
@@ -250,7 +251,9 @@ func (s *source) step(ctx context.Context, p pending) error {
 	s.forgive(p.forgiven)
 	s.takeRevert(p.reverted)
 	s.takeAsked(p.asked)
-	p.refs = p.refs || !s.promoting.IsZero() && !now.Before(s.promoting)
+	if !s.promoting.IsZero() && !now.Before(s.promoting) {
+		s.promoting, p.refs = time.Time{}, true
+	}
 	moved := s.moved(&p)
 	due := !s.retryAt.IsZero() && !now.Before(s.retryAt)
 	if due {
@@ -272,9 +275,17 @@ func (s *source) step(ctx context.Context, p pending) error {
 	p.all = p.all || compare
 	if p.approved {
 		err = s.keepGrounds(ctx)
-		clear(s.previews.planned) // which say who has approved them
+		// Those that may be approved say by whom.
+		maps.DeleteFunc(s.previews.planned, func(_ string, p planned) bool { return p.status.Approval != "" })
 	}
-	if err == nil && (p.object != nil || p.opened || p.refs || p.approved || s.approving.isDue(now) || p.all || p.forgiven != nil || due || woken || thawed || s.passable(ctx) || s.hooksDue(p.hooks) || moved) {
+	if s.previews.note(p.writes, p.all) {
+		s.approving.stale = true
+	}
+	replan := s.approving.isDue(now)
+	if replan { // should it not come to that now, it is not due all the time
+		s.approving.stale, s.approving.at = false, now
+	}
+	if err == nil && (p.object != nil || p.opened || p.refs || p.approved || replan || p.all || p.forgiven != nil || due || woken || thawed || s.passable(ctx) || s.hooksDue(p.hooks) || moved) {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -288,8 +299,6 @@ func (s *source) step(ctx context.Context, p pending) error {
 			err = errors.Join(err, planErr)
 		}
 	}
-	s.previews.note(p.writes, p.all)
-	s.approving.stale = s.approving.stale || s.previews.stale
 	if err == nil && (p.refs || p.approved || p.opened || p.object != nil || p.all || due || s.previews.isDue(now)) {
 		err = s.lookAtPreviews(ctx)
 	}

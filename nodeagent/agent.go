@@ -49,7 +49,7 @@ func New(config Config) (*Agent, error) {
 		workers:  map[types.UID]*worker{},
 	}
 	a.volumes = volume.New(volume.Config{
-		Dir: config.PodsDir(), LocalDir: config.VolumesDir(), Client: config.Client, Watch: config.Client, Objects: a.objects, Clock: config.Clock, Logger: config.Logger,
+		Dir: config.PodsDir(), LocalDir: config.VolumesDir(), Client: config.Client, Watch: config.Client, NodeLabels: config.NodeLabels, Objects: a.objects, Clock: config.Clock, Logger: config.Logger,
 	})
 	return a, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/write"
+	"github.com/headway-sh/headway/internal/storageclass"
 )
 
 var (
@@ -22,9 +23,7 @@ var (
 // Annotations that mark a default class, and those that chose one before there
 // was a field for it.
 const (
-	defaultStorageClassAnnotation = "storageclass.kubernetes.io/is-default-class"
-	oldDefaultStorageClass        = "storageclass.beta.kubernetes.io/is-default-class"
-	oldIngressClass               = "kubernetes.io/ingress.class"
+	oldIngressClass = "kubernetes.io/ingress.class"
 )
 
 // defaultStorageClass gives new claims that name no class the default one. A
@@ -38,7 +37,7 @@ func defaultStorageClass() write.Step {
 		if _, old := claim.Annotations[corev1.BetaStorageClassAnnotation]; old || claim.Spec.StorageClassName != nil {
 			return nil
 		}
-		if name := defaultClass(view, r, storageClasses, defaultStorageClassAnnotation, oldDefaultStorageClass); name != "" {
+		if name := defaultClass(view, r, storageClasses, storageclass.DefaultAnnotation, storageclass.OldDefaultAnnotation); name != "" {
 			claim.Spec.StorageClassName = &name
 		}
 		return nil

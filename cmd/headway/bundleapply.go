@@ -106,8 +106,8 @@ func (o *bundleApply) run(cmd *cobra.Command, b *readBundle, progress *printer.P
 		}
 	}
 	// All is good: from here on things change. Images come first, so that pods
-	// find them; those of the past would take newer ones' names.
-	if t == nil || t.tip == "" || t.tip == b.Manifest.Commit {
+	// find them.
+	if t == nil || t.wantsImages(b) {
 		if err := loadInto(ctx, b, nodes, progress); err != nil {
 			return err
 		}
@@ -138,6 +138,12 @@ type bundleTarget struct {
 	path   string
 	repo   *repo.Repository // nil: it is to be made
 	tip    string           // where its branch is, when that is the commit or beyond it
+}
+
+// wantsImages tells whether the bundle is the newest that is known here: images
+// of the past would take newer ones' names.
+func (t *bundleTarget) wantsImages(b *readBundle) bool {
+	return t.tip == "" || t.tip == b.Manifest.Commit
 }
 
 func (t *bundleTarget) close() {

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
@@ -69,7 +70,7 @@ func emulateNode(t *testing.T, c client.WithWatch, name string) {
 				p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
 				err = c.Status().Update(ctx, p)
 			}
-			if client.IgnoreNotFound(err) != nil && !strings.Contains(err.Error(), "the object has been modified") && ctx.Err() == nil {
+			if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
 				t.Error(err)
 			}
 		}

@@ -82,6 +82,10 @@ func up(cmd *cobra.Command, o upOptions) error {
 		return err
 	}
 	defer func() { _ = b.close() }() // a scratch directory
+	fits, err := o.fits(ctx, b)
+	if err != nil {
+		return err
+	}
 	files := serviceFiles{o.server.dataDir}
 	if err := os.MkdirAll(files.data, 0o711); err != nil { //nolint:gosec // the repository in it is for others too
 		return err
@@ -103,7 +107,7 @@ func up(cmd *cobra.Command, o upOptions) error {
 		}
 	}
 	if o.server.enabled("agent") {
-		if err := o.loadImages(ctx, b, progress); err != nil {
+		if err := o.loadImages(ctx, b, fits, progress); err != nil {
 			return err
 		}
 	}
@@ -160,9 +164,9 @@ func (o *upOptions) followExample(progress *printer.Progress) error {
 
 // loadImages gives the node's containerd what lies in the images directory,
 // before the first pod asks for it.
-func (o *upOptions) loadImages(ctx context.Context, b *readBundle, progress *printer.Progress) error {
+func (o *upOptions) loadImages(ctx context.Context, b *readBundle, fits bool, progress *printer.Progress) error {
 	archives, err := filepath.Glob(filepath.Join(o.images, "*.tar*"))
-	if err != nil || len(archives) == 0 && b.without() {
+	if err != nil || len(archives) == 0 && (b.without() || !fits) {
 		return err
 	}
 	n, err := nodeTools(o.server.dataDir, o.server.runtimeEndpoint, o.server.cgroup).openRuntime(ctx, true)
@@ -179,7 +183,7 @@ func (o *upOptions) loadImages(ctx context.Context, b *readBundle, progress *pri
 			progress.Done("loaded image %s", name)
 		}
 	}
-	if b.without() {
+	if b.without() || !fits {
 		return nil
 	}
 	if err := hasNeeds(ctx, b, n); err != nil {

@@ -33,6 +33,24 @@ func (o *upOptions) readBundle(ctx context.Context, progress *printer.Progress) 
 	return b, nil
 }
 
+// fits looks whether a bundle's history goes on from what is here, before
+// anything begins. It tells whether the bundle's images are wanted, too.
+func (o *upOptions) fits(ctx context.Context, b *readBundle) (bool, error) {
+	if b == nil {
+		return false, nil
+	}
+	path, err := filepath.Abs(o.bundled())
+	if err != nil {
+		return false, err
+	}
+	t := &bundleTarget{path: path}
+	if err := t.look(ctx, b); err != nil {
+		return false, err
+	}
+	defer t.close()
+	return t.wantsImages(b), nil
+}
+
 // takeBundle has the cluster, whose images are loaded, follow what a bundle
 // brings. It waits for nothing but the API.
 func (o *upOptions) takeBundle(ctx context.Context, b *readBundle, progress *printer.Progress) error {

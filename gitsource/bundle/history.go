@@ -85,7 +85,11 @@ func (b *Bundle) TakeHistory(ctx context.Context, into *repo.Repository, history
 	commit := refs[b.branch()]
 	if !tip.IsZero() {
 		// It may have been pushed to since it was looked at.
-		if onward, err := into.IsAncestor(ctx, tip, commit); err != nil || !onward {
+		onward, err := into.IsAncestor(ctx, tip, commit)
+		if err != nil {
+			return err
+		}
+		if !onward {
 			return fmt.Errorf("branch %s has moved to %.12s meanwhile: %w", b.Manifest.Source.Branch, tip, repo.ErrRefMoved)
 		}
 	}

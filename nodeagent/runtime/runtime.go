@@ -57,8 +57,11 @@ type Interface interface {
 	Exec(ctx context.Context, id string, config ExecConfig) (exitCode int, err error)
 	// Attach connects to the running first process.
 	Attach(ctx context.Context, id string, streams Streams) error
-	// Stats reads the container's usage.
+	// Stats reads what the container's control group uses.
 	Stats(ctx context.Context, id string) (Stats, error)
+	// DiskUsage walks what the container has written to its root; a large one
+	// takes its time.
+	DiskUsage(ctx context.Context, id string) (DiskUsage, error)
 
 	Images
 }
@@ -225,14 +228,16 @@ type ExecConfig struct {
 
 // Stats is a container's usage at a time.
 type Stats struct {
-	Time                            time.Time
-	CPUUsageNanoseconds             uint64
-	MemoryWorkingSet, MemoryUsage   uint64
-	MemoryRSS                       uint64
-	PageFaults, MajorPageFaults     uint64
-	FilesystemUsedBytes, InodesUsed uint64
-	Pids                            uint64
+	Time                          time.Time
+	CPUUsageNanoseconds           uint64
+	MemoryWorkingSet, MemoryUsage uint64
+	MemoryRSS                     uint64
+	PageFaults, MajorPageFaults   uint64
+	Pids                          uint64
 }
+
+// DiskUsage is what a container has written to its root.
+type DiskUsage struct{ Bytes, Inodes uint64 }
 
 // Image is a present image.
 type Image struct {

@@ -61,5 +61,6 @@ func (l looked) Collect(metrics chan<- prometheus.Metric) {
 func (s *Server) resource(w http.ResponseWriter, r *http.Request) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(looked(s.measure(r.Context())))
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	// A pod made anew under its name for a moment stands twice.
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP(w, r)
 }

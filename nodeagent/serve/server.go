@@ -58,6 +58,7 @@ type Runtime interface {
 	Exec(ctx context.Context, id string, config runtime.ExecConfig) (exitCode int, err error)
 	Attach(ctx context.Context, id string, streams runtime.Streams) error
 	Stats(ctx context.Context, id string) (runtime.Stats, error)
+	DiskUsage(ctx context.Context, id string) (runtime.DiskUsage, error)
 }
 
 // Dial connects to a port on a pod's loopback.

@@ -123,7 +123,7 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 		for _, c := range p.containers {
 			out.Containers = append(out.Containers, stats.ContainerStats{
 				Name: c.name, StartTime: metav1.NewTime(c.started), CPU: cpuStats(c.used, rate(c.id)), Memory: memoryStats(c.used),
-				Rootfs: &stats.FsStats{Time: metav1.NewTime(c.Time), UsedBytes: ptr.To(c.FilesystemUsedBytes), InodesUsed: ptr.To(c.InodesUsed)},
+				Rootfs: s.rootStats(r.Context(), c),
 			})
 		}
 		answer.Pods = append(answer.Pods, out)
@@ -132,6 +132,15 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(&answer); err != nil {
 		s.Logger.Debug("usage not served", "err", err) // the client is gone
 	}
+}
+
+// rootStats is nil where a container's root cannot be measured: it has ended.
+func (s *Server) rootStats(ctx context.Context, c usedContainer) *stats.FsStats {
+	u, err := s.Runtime.DiskUsage(ctx, c.id)
+	if err != nil {
+		return nil
+	}
+	return &stats.FsStats{Time: metav1.NewTime(c.Time), UsedBytes: ptr.To(u.Bytes), InodesUsed: ptr.To(u.Inodes)}
 }
 
 func cpuStats(u used, rate func(used) *uint64) *stats.CPUStats {

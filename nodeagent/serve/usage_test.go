@@ -39,6 +39,10 @@ func (echo) Stats(_ context.Context, id string) (runtime.Stats, error) {
 	return runtime.Stats{Time: looked.Add(time.Duration(2*n) * time.Second), CPUUsageNanoseconds: uint64(n) * 1_000_000_000, MemoryWorkingSet: 100, MemoryUsage: 150, MemoryRSS: 50}, nil
 }
 
+func (echo) DiskUsage(context.Context, string) (runtime.DiskUsage, error) {
+	return runtime.DiskUsage{Bytes: 4096, Inodes: 3}, nil
+}
+
 func fetch(t *testing.T, url string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/internal/localvolume"
@@ -35,6 +36,11 @@ func (v *Volumes) claimed(ctx context.Context, pod *corev1.Pod, volume *corev1.V
 	}
 	if pv.Spec.ClaimRef == nil || pv.Spec.ClaimRef.UID != claim.UID {
 		return "", fmt.Errorf("persistentvolume %q is not bound to persistentvolumeclaim %q", pv.Name, claim.Name)
+	}
+	if v.NodeLabels != nil {
+		if err := volumehelpers.CheckNodeAffinity(pv, v.NodeLabels()); err != nil {
+			return "", fmt.Errorf("persistentvolume %q is not on this node: %w", pv.Name, err)
+		}
 	}
 	path, err := v.persistent(pv, pod)
 	if err != nil {

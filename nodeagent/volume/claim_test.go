@@ -67,7 +67,8 @@ func withAPI(t *testing.T, objects ...client.Object) (*volume.Volumes, *fakeclus
 	}
 	api := fakecluster.New(clock.RealClock{}, objects...)
 	return volume.New(volume.Config{Dir: t.TempDir(), LocalDir: filepath.Join(t.TempDir(), "volumes"), Client: api, Watch: api,
-		Clock: clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)}), api
+		NodeLabels: func() map[string]string { return map[string]string{corev1.LabelHostname: "host-1"} },
+		Clock:      clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)}), api
 }
 
 func TestClaims(t *testing.T) {
@@ -121,7 +122,10 @@ func TestClaimsThatCannotBeHad(t *testing.T) {
 		"of another claim": {boundClaim(), localVolume("x", func(pv *corev1.PersistentVolume) { pv.Spec.ClaimRef.UID = "c2" }), "not bound to"},
 		"leads out":        {boundClaim(), localVolume("../../etc"), "not supported"},
 		"hidden":           {boundClaim(), localVolume(".."), "not supported"},
-		"another driver":   {boundClaim(), localVolume("x", func(pv *corev1.PersistentVolume) { pv.Spec.CSI.Driver = "example.com" }), "not supported"},
+		"another node's": {boundClaim(), localVolume("x", func(pv *corev1.PersistentVolume) {
+			pv.Spec.NodeAffinity.Required.NodeSelectorTerms[0].MatchExpressions[0].Values[0] = "host-2"
+		}), "not on this node"},
+		"another driver": {boundClaim(), localVolume("x", func(pv *corev1.PersistentVolume) { pv.Spec.CSI.Driver = "example.com" }), "not supported"},
 		"a missing path": {boundClaim(), localVolume("x", func(pv *corev1.PersistentVolume) {
 			pv.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/nowhere/to/be/found"}}
 		}), "no such file"},

@@ -37,7 +37,7 @@ func (v *Volumes) RemoveReleased(ctx context.Context, host string) {
 		}
 		removals.Go(func() {
 			defer busy.Delete(pv.UID)
-			v.removeUntilDone(ctx, pv)
+			v.removeUntilDone(ctx, pv, host)
 		})
 	}
 	follow.List(ctx, v.Watch, v.Logger, &corev1.PersistentVolume{}, func() client.ObjectList { return &corev1.PersistentVolumeList{} },
@@ -59,9 +59,9 @@ func (v *Volumes) removable(pv *corev1.PersistentVolume, host string) bool {
 		pv.Status.Phase != corev1.VolumeBound && controllerutil.ContainsFinalizer(pv, localvolume.Finalizer)
 }
 
-func (v *Volumes) removeUntilDone(ctx context.Context, pv *corev1.PersistentVolume) {
+func (v *Volumes) removeUntilDone(ctx context.Context, pv *corev1.PersistentVolume, host string) {
 	for {
-		err := v.remove(ctx, pv)
+		err := v.remove(ctx, pv, host)
 		if err == nil {
 			return
 		}
@@ -76,25 +76,26 @@ func (v *Volumes) removeUntilDone(ctx context.Context, pv *corev1.PersistentVolu
 	}
 }
 
-func (v *Volumes) remove(ctx context.Context, pv *corev1.PersistentVolume) error {
-	if err := os.RemoveAll(v.localPath(pv)); err != nil {
-		return fmt.Errorf("remove directory: %w", err)
-	}
+// remove looks at the volume as it is now before anything goes.
+func (v *Volumes) remove(ctx context.Context, pv *corev1.PersistentVolume, host string) error {
 	// Others take their finalizers off at the same time.
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		fresh := &corev1.PersistentVolume{}
-		if err := v.Client.Get(ctx, client.ObjectKeyFromObject(pv), fresh); err != nil {
+		now := &corev1.PersistentVolume{}
+		if err := v.Client.Get(ctx, client.ObjectKeyFromObject(pv), now); err != nil {
 			return err
 		}
-		if fresh.UID != pv.UID {
-			return nil // another one of the same name
+		if now.UID != pv.UID || !v.removable(now, host) {
+			return nil
 		}
-		after := fresh.DeepCopy()
+		if err := os.RemoveAll(v.localPath(now)); err != nil {
+			return fmt.Errorf("remove directory: %w", err)
+		}
+		after := now.DeepCopy()
 		controllerutil.RemoveFinalizer(after, localvolume.Finalizer)
-		return v.Client.Patch(ctx, after, client.MergeFromWithOptions(fresh, client.MergeFromWithOptimisticLock{}))
+		return v.Client.Patch(ctx, after, client.MergeFromWithOptions(now, client.MergeFromWithOptimisticLock{}))
 	})
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("let it go: %w", err)
+		return fmt.Errorf("let volume %q go: %w", pv.Name, err)
 	}
 	return nil
 }

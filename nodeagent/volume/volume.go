@@ -31,6 +31,8 @@ type Config struct {
 	// volume of this node.
 	Dir, LocalDir string
 	Client        client.Client
+	// NodeLabels are the Node's; nil: where a volume can be used is not checked.
+	NodeLabels func() map[string]string
 	// Watch follows this node's persistent volumes; see RemoveReleased.
 	Watch   client.WithWatch
 	Objects Objects

@@ -67,7 +67,9 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	cj := &batchv1.CronJob{}
 	if err := r.Client.Get(ctx, req.NamespacedName, cj); err != nil {
-		r.forget(req.NamespacedName)
+		if apierrors.IsNotFound(err) {
+			r.forget(req.NamespacedName)
+		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	jobs, err := claim.Owned[*batchv1.Job](ctx, r.Client, cj, &batchv1.JobList{})

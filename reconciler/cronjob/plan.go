@@ -49,11 +49,11 @@ type Event struct {
 }
 
 func (p *Plan) note(at time.Time, reason, format string, args ...any) {
-	p.Tell = append(p.Tell, Event{corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...), at})
+	p.Tell = append(p.Tell, Event{corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...), at.UTC()})
 }
 
 func (p *Plan) warn(at time.Time, reason, format string, args ...any) {
-	p.Tell = append(p.Tell, Event{corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...), at})
+	p.Tell = append(p.Tell, Event{corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...), at.UTC()})
 }
 
 // Decide plans a pass. jobs are all that the CronJob controls.

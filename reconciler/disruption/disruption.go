@@ -118,7 +118,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req Request) (reconcile.Resu
 	}
 	b.Status = status
 	if writeErr := r.Client.Status().Update(ctx, b); writeErr != nil {
-		return reconcile.Result{}, fmt.Errorf("write status: %w", writeErr)
+		return reconcile.Result{}, errors.Join(err, fmt.Errorf("write status: %w", writeErr))
 	}
 	return result, err
 }

@@ -9,5 +9,5 @@
 //
 // Decide is all but the first and the last as a function. What was recommended
 // and done lately is kept in memory, as in Kubernetes: after a restart windows
-// begin anew, from what the status says was done last.
+// begin anew, with the replicas that there are.
 package horizontalpodautoscaler

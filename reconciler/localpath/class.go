@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/headway-sh/headway/internal/localvolume"
+	"github.com/headway-sh/headway/internal/storageclass"
 	"github.com/headway-sh/headway/reconciler/controller"
-	"github.com/headway-sh/headway/reconciler/volumebinder"
 )
 
 // ClassName is the storage class that every cluster begins with.
@@ -46,12 +46,12 @@ func (r *Class) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.R
 		switch {
 		case classes.Items[i].Provisioner == localvolume.Provisioner:
 			return reconcile.Result{}, nil
-		case classes.Items[i].Annotations[volumebinder.IsDefaultClass] == "true":
+		case storageclass.IsDefault(classes.Items[i].Annotations):
 			standard = "false"
 		}
 	}
 	err := r.Client.Create(ctx, &storagev1.StorageClass{
-		ObjectMeta:           metav1.ObjectMeta{Name: ClassName, Annotations: map[string]string{volumebinder.IsDefaultClass: standard}},
+		ObjectMeta:           metav1.ObjectMeta{Name: ClassName, Annotations: map[string]string{storageclass.DefaultAnnotation: standard}},
 		Provisioner:          localvolume.Provisioner,
 		ReclaimPolicy:        ptr.To(corev1.PersistentVolumeReclaimDelete),
 		VolumeBindingMode:    ptr.To(storagev1.VolumeBindingWaitForFirstConsumer),

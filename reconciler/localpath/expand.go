@@ -51,6 +51,9 @@ func (r *Expand) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		}
 	}
 	after := claim.DeepCopy()
+	if after.Status.Capacity == nil {
+		after.Status.Capacity = corev1.ResourceList{}
+	}
 	after.Status.Capacity[corev1.ResourceStorage] = wants
 	if err := r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(claim, client.MergeFromWithOptimisticLock{})); err != nil {
 		return reconcile.Result{}, fmt.Errorf("grow claim %q: %w", claim.Name, err)

@@ -70,10 +70,11 @@ func claimGone(_ context.Context, before, after *corev1.PersistentVolumeClaim) [
 	if after != nil || before == nil {
 		return nil
 	}
-	name, _, ok := cutLast(before.Name)
-	if !ok {
+	end := strings.LastIndexByte(before.Name, '-')
+	if end < 0 {
 		return nil
 	}
+	name, ok := before.Name[:end], false
 	var requests []reconcile.Request
 	for {
 		if _, name, ok = strings.Cut(name, "-"); !ok {
@@ -81,14 +82,6 @@ func claimGone(_ context.Context, before, after *corev1.PersistentVolumeClaim) [
 		}
 		requests = append(requests, controller.Named(before.Namespace, name))
 	}
-}
-
-func cutLast(name string) (front, back string, ok bool) {
-	i := strings.LastIndexByte(name, '-')
-	if i < 0 {
-		return "", "", false
-	}
-	return name[:i], name[i+1:], true
 }
 
 // Reconcile does one pass over one set.

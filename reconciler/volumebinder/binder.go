@@ -3,6 +3,7 @@ package volumebinder
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -16,9 +17,6 @@ import (
 
 // Name is the controllers', and their service account's in kube-system.
 const Name = "persistent-volume-binder"
-
-// IsDefaultClass is the annotation "true" of the default storage class.
-const IsDefaultClass = "storageclass.kubernetes.io/is-default-class"
 
 // NewClaims returns the controller of claims.
 func NewClaims(deps controller.Deps) (controller.Runnable, error) {
@@ -56,7 +54,7 @@ func (r *Claims) concerned(ctx context.Context, before, after *corev1.Persistent
 // pending are the claims without a volume of which f is true.
 func (r *Claims) pending(ctx context.Context, f func(*corev1.PersistentVolumeClaim) bool) []reconcile.Request {
 	var claims corev1.PersistentVolumeClaimList
-	if err := r.Client.List(ctx, &claims); err != nil {
+	if err := r.Client.List(ctx, &claims, client.UnsafeDisableDeepCopy); err != nil {
 		r.Logger.Error("list claims", "err", err)
 		return nil
 	}
@@ -118,10 +116,10 @@ func bind(ctx context.Context, c client.Client, v *corev1.PersistentVolume, clai
 func boundStatus(ctx context.Context, c client.Client, v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
 	after := claim.DeepCopy()
 	if claim.Status.Phase != corev1.ClaimBound || claim.Status.Capacity == nil {
-		after.Status.Capacity = v.Spec.Capacity
+		after.Status.Capacity = v.Spec.Capacity.DeepCopy() // the volume may be shared
 	}
 	after.Status.Phase = corev1.ClaimBound
-	after.Status.AccessModes = v.Spec.AccessModes
+	after.Status.AccessModes = slices.Clone(v.Spec.AccessModes)
 	after.Status.CurrentVolumeAttributesClassName = v.Spec.VolumeAttributesClassName
 	return updateStatus(ctx, c, claim, after, &claim.Status, &after.Status)
 }
@@ -140,8 +138,8 @@ func updateStatus(ctx context.Context, c client.Client, before, after client.Obj
 	if apiequality.Semantic.DeepEqual(old, status) {
 		return nil
 	}
-	if err := c.Status().Update(ctx, after); err != nil {
-		return fmt.Errorf("write status of %q: %w", before.GetName(), client.IgnoreNotFound(err))
+	if err := client.IgnoreNotFound(c.Status().Update(ctx, after)); err != nil {
+		return fmt.Errorf("write status of %q: %w", before.GetName(), err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/headway-sh/headway/internal/storageclass"
 	"github.com/headway-sh/headway/reconciler/controller"
 )
 
@@ -92,7 +93,7 @@ func (r *Claims) find(ctx context.Context, claim *corev1.PersistentVolumeClaim) 
 		return r.adoptClass(ctx, claim, class.Name) // what the admission of claims would have done
 	}
 	var list corev1.PersistentVolumeList
-	if err := r.Client.List(ctx, &list); err != nil {
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list volumes: %w", err)
 	}
 	// Among free volumes the scheduler chooses, who knows the node.
@@ -149,7 +150,7 @@ func (r *Claims) class(ctx context.Context, claim *corev1.PersistentVolumeClaim)
 	}
 	for i := range classes.Items {
 		c := &classes.Items[i]
-		if c.Annotations[IsDefaultClass] == "true" && (class == nil || newer(c, class)) {
+		if storageclass.IsDefault(c.Annotations) && (class == nil || newer(c, class)) {
 			class = c
 		}
 	}

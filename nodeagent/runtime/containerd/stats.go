@@ -23,10 +23,14 @@ func (r *Runtime) Stats(ctx context.Context, id string) (runtime.Stats, error) {
 	}
 	s := r.host.cgroups().Usage(m.Cgroup)
 	s.Time = r.clock.Now()
+	return s, nil
+}
+
+// DiskUsage implements runtime.Interface.
+func (r *Runtime) DiskUsage(ctx context.Context, id string) (runtime.DiskUsage, error) {
 	usage, err := r.snaps.Usage(r.in(ctx), id)
 	if err != nil {
-		return runtime.Stats{}, fmt.Errorf("stats of container %q: %w", id, err)
+		return runtime.DiskUsage{}, fmt.Errorf("disk usage of container %q: %w", id, err)
 	}
-	s.FilesystemUsedBytes, s.InodesUsed = uint64(usage.Size), uint64(usage.Inodes)
-	return s, nil
+	return runtime.DiskUsage{Bytes: uint64(usage.Size), Inodes: uint64(usage.Inodes)}, nil
 }

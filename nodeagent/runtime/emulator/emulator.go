@@ -198,6 +198,17 @@ func waitAll(ctx context.Context, ended []<-chan struct{}) error {
 	return nil
 }
 
+// DiskUsage implements runtime.Interface: nothing is written.
+func (r *Runtime) DiskUsage(ctx context.Context, id string) (runtime.DiskUsage, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.enter(ctx, "DiskUsage", id); err != nil {
+		return runtime.DiskUsage{}, err
+	}
+	_, err := r.container(id)
+	return runtime.DiskUsage{}, err
+}
+
 // Stats implements runtime.Interface: one millisecond of processor time per
 // second of life and the memory that the image's size says.
 func (r *Runtime) Stats(ctx context.Context, id string) (runtime.Stats, error) {
