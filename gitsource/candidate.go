@@ -145,7 +145,7 @@ func (s *source) begin(ctx context.Context, c *repo.Commit, current bool) error 
 	if o, ok := view.Get(txn.Ref{Resource: releases, Name: name}); ok {
 		s.takeUp(o.(*v1alpha1.Release))
 		if !current && !s.underWay() {
-			s.release.Status = v1alpha1.ReleaseStatus{Phase: phase, ObservedTime: s.release.Status.ObservedTime}
+			s.release.Status = v1alpha1.ReleaseStatus{Phase: phase, ObservedTime: s.release.Status.ObservedTime, PushedBy: s.release.Status.PushedBy}
 		}
 		return nil
 	}

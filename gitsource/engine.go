@@ -157,6 +157,9 @@ func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) er
 		switch {
 		case !ok && running == nil:
 		case !ok:
+			running.mu.Lock()
+			running.gone = true
+			running.mu.Unlock()
 			running.cancel()
 			e.ended[name] = running.done
 			delete(e.sources, name)
@@ -175,7 +178,7 @@ func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) er
 			e.workers.Add(1)
 			go func() {
 				defer e.workers.Done()
-				if err := s.run(workerCtx); err != nil {
+				if err := s.run(workerCtx, ctx); err != nil {
 					fail(err)
 				}
 			}()

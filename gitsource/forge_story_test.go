@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,6 +46,8 @@ func (s *story) failForge(_ *testscript.TestScript, args []string) error {
 	s.forge.Fail(map[string]forgetest.Fault{
 		"down":    {Status: http.StatusBadGateway},
 		"spent":   {Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "600"}},
+		"closed":  {Status: http.StatusUnauthorized, Body: `{"message":"Bad credentials"}`},
+		"missing": {Status: http.StatusNotFound, Body: `{"message":"Not Found"}`},
 		"refuses": {Status: http.StatusUnprocessableEntity},
 	}[args[0]])
 	s.forgeFailed = s.clock.Now()
@@ -104,6 +107,25 @@ func (s *story) wantComment(ts *testscript.TestScript, args []string) error {
 	})
 	fmt.Fprintln(ts.Stdout(), marks.ReplaceAllString(digest.ReplaceAllString(body, "Digest `...`"), " ... -->"))
 	return failure(last)
+}
+
+func (s *story) wantCalls(_ *testscript.TestScript, args []string) error {
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(s.metrics); err != nil {
+		return err
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		return err
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "headway_forge_requests_total" && m.GetLabel()[0].GetValue() == args[0] && m.GetCounter().GetValue() > 0 {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("no call was answered with %s", args[0])
 }
 
 // quietForge fails when the forge is called although nothing has happened.

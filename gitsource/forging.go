@@ -50,6 +50,7 @@ type forging struct {
 	said    said
 	open    map[string]bool   // commits that were the newest while this ran
 	refused map[string]string // what the forge does not take, by key
+	refusal error             // the newest of them
 	pause   time.Duration
 }
 
@@ -127,14 +128,18 @@ func (f *forging) run(ctx context.Context) {
 			continue
 		}
 		err := f.tell(ctx, &wish)
-		switch wait := f.wait(err); {
+		wait := f.wait(err)
+		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
 			f.source.log.Warn("the forge is not told", "error", err, "in", wait)
-			later = clock.After(wait)
 		case len(f.refused) > 0:
-			later = clock.After(lastCall)
+			err, wait = f.refusal, lastCall
+		}
+		told := &forged{err: err, next: clock.Now().Add(wait)}
+		if f.source.tell(func(p *pending) { p.forged = told }); err != nil {
+			later = clock.After(wait)
 		}
 	}
 }
@@ -195,7 +200,9 @@ func (f *forging) tell(ctx context.Context, wish *forgeWish) error {
 	if !ok {
 		return fmt.Errorf("the Secret %s/%s with the forge's token does not exist", at.Namespace, at.Name)
 	}
-	target.Token = strings.TrimSpace(string(secret.Data["token"]))
+	target.Token, target.Proxy = strings.TrimSpace(string(secret.Data["token"])), forgeProxy(view, wish.spec, secret)
+	host := strings.TrimPrefix(target.URL, "https://")
+	target.Called = func(status int, took time.Duration) { f.source.engine.cfg.Metrics.forgeCalled(host, status, took) }
 	client, err := forge.New(target)
 	if err != nil {
 		return err
@@ -313,7 +320,7 @@ func (f *forging) attempt(key, what string, call func() error) (bool, error) {
 	err := call()
 	var refused *forge.Error
 	if errors.As(err, &refused) && refused.Lasting() {
-		f.refused[key] = what
+		f.refused[key], f.refusal = what, err
 		f.source.log.Warn("the forge refuses", "what", key, "error", err)
 		return false, nil
 	}

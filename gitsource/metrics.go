@@ -1,6 +1,7 @@
 package gitsource
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,8 @@ type Metrics struct {
 	failures *prometheus.CounterVec
 	contact  *prometheus.GaugeVec
 	calls    *prometheus.CounterVec
+	forged   *prometheus.CounterVec
+	forging  *prometheus.HistogramVec
 	notices  *prometheus.CounterVec
 	phases   *prometheus.CounterVec
 	took     *prometheus.HistogramVec
@@ -58,6 +61,13 @@ func NewMetrics() *Metrics {
 		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "headway_gitsource_objects", Help: "Objects in the cluster that are a source's.",
 		}, label),
+		forged: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headway_forge_requests_total", Help: "Calls of forges by their hosts and the status of the answer; 0: there was none.",
+		}, []string{"forge", "code"}),
+		forging: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "headway_forge_request_duration_seconds", Help: "How long calls of forges took, failed ones included.",
+			Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10},
+		}, []string{"forge"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headway_gitsource_webhook_calls_total", Help: "Calls of webhooks, by what became of them.",
 		}, []string{"result"}),
@@ -65,7 +75,7 @@ func NewMetrics() *Metrics {
 }
 
 func (m *Metrics) vectors() []prometheus.Collector {
-	return []prometheus.Collector{m.duration, m.failures, m.contact, m.calls, m.notices, m.phases, m.took, m.drifts, m.state, m.objects}
+	return []prometheus.Collector{m.duration, m.failures, m.contact, m.calls, m.forged, m.forging, m.notices, m.phases, m.took, m.drifts, m.state, m.objects}
 }
 
 // Describe implements prometheus.Collector.
@@ -86,6 +96,12 @@ func (m *Metrics) notified(result string) { m.notices.WithLabelValues(result).In
 
 // Called counts a call of a webhook.
 func (m *Metrics) Called(result string) { m.calls.WithLabelValues(result).Inc() }
+
+// forgeCalled counts a call of a forge.
+func (m *Metrics) forgeCalled(host string, status int, took time.Duration) {
+	m.forged.WithLabelValues(host, strconv.Itoa(status)).Inc()
+	m.forging.WithLabelValues(host).Observe(took.Seconds())
+}
 
 func (m *Metrics) fetched(source string, now time.Time, took time.Duration, err error) {
 	m.duration.WithLabelValues(source).Observe(took.Seconds())

@@ -24,6 +24,7 @@ type pending struct {
 	forgiven []string
 	approved bool      // somebody has approved a plan, or taken that back
 	asked    *asked    // a commit in spite of windows
+	forged   *forged   // how telling the forge went
 	reverted *reverted // what has become of a revert
 	fetched  *request  // a fetch that was asked for has ended
 }

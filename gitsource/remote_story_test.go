@@ -11,7 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/internal/gittest"
 )
@@ -91,6 +93,14 @@ func (s *story) asked(*testscript.TestScript, []string) error {
 		}
 	}
 	return fmt.Errorf("nobody asks")
+}
+
+func (s *story) credit(_ *testscript.TestScript, args []string) error {
+	_, err := s.store.Do(s.t.Context(), admin, txn.Change{
+		Verb: txn.Patch, Ref: ref("gitsources.gitops.headway.sh", "main"), PatchType: types.MergePatchType,
+		Patch: fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationPushed, s.head()+" "+args[0]),
+	})
+	return err
 }
 
 func (s *story) wantEvent(_ *testscript.TestScript, args []string) error {

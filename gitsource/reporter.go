@@ -27,6 +27,7 @@ type reporter struct {
 	mu    sync.Mutex // guards all below
 	next  *outgoing
 	shown report.Source // the newest that was handed over
+	on    *report.Branch
 }
 
 // outgoing is a report to be written.
@@ -58,7 +59,12 @@ func (r *reporter) publish(s *source) {
 	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift) ||
 		!reflect.DeepEqual(state.Plans, r.shown.Plans) // somebody waits for it
 	r.shown = state
-	r.next = &outgoing{state: state, repo: s.follower.repo, branch: s.engine.branch(s.object.Spec.URL, name, s.follower.push), urgent: urgent}
+	branch := s.engine.branch(s.object.Spec.URL, name, s.follower.push)
+	if r.on != nil && r.on != branch {
+		r.on.Forget(s.name)
+	}
+	r.on = branch
+	r.next = &outgoing{state: state, repo: s.follower.repo, branch: branch, urgent: urgent}
 	poke(r.wake)
 }
 
@@ -149,16 +155,48 @@ func (r *reporter) run(ctx context.Context) {
 
 // write writes a report with what became of each commit, as the API has it.
 func (r *reporter) write(ctx context.Context, out *outgoing, now time.Time) error {
+	tried, err := r.tried(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = out.branch.Publish(ctx, out.repo, out.state, tried, now)
+	return err
+}
+
+func (r *reporter) tried(ctx context.Context) ([]*v1alpha1.Release, error) {
 	view, err := r.source.engine.cfg.Txn.View(ctx)
 	if err != nil {
-		return fmt.Errorf("view: %w", err)
+		return nil, fmt.Errorf("view: %w", err)
 	}
 	var tried []*v1alpha1.Release
 	for o := range view.Each(releases, "") {
 		tried = append(tried, o.(*v1alpha1.Release))
 	}
-	_, err = out.branch.Publish(ctx, out.repo, out.state, tried, now)
-	return err
+	return tried, nil
+}
+
+// lastWord is how long a remote may take to hear that a source is gone; who
+// makes the source anew waits for that.
+const lastWord = 10 * time.Second
+
+// retract takes a source that was deleted out of its report, once run has
+// returned.
+func (r *reporter) retract(ctx context.Context) {
+	r.mu.Lock()
+	branch := r.on
+	r.mu.Unlock()
+	if branch == nil || r.source.follower == nil || r.source.follower.repo == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lastWord)
+	defer cancel()
+	tried, err := r.tried(ctx)
+	if err == nil {
+		err = branch.Retract(ctx, r.source.follower.repo, r.source.name, tried, r.source.now())
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		r.source.log.Warn("the report still has the deleted source", "error", err)
+	}
 }
 
 // again keeps a report that could not be written, unless a newer one waits.

@@ -40,6 +40,7 @@ type source struct {
 
 	mu      sync.Mutex // guards all below
 	pending pending
+	gone    bool      // was deleted
 	given   []txn.Ref // of the inventory, that others have taken
 
 	// What follows belongs to the goroutine of run.
@@ -116,8 +117,9 @@ func newSource(e *Engine, name string, after <-chan struct{}) *source {
 
 func (s *source) now() time.Time { return s.engine.cfg.Clock.Now() }
 
-// run works until the context ends. The error, if any, ends the engine.
-func (s *source) run(ctx context.Context) error {
+// run works until the context ends; the engine's own ends with the engine. The
+// error, if any, ends the engine.
+func (s *source) run(ctx, engine context.Context) error {
 	defer close(s.done)
 	if s.after != nil {
 		<-s.after
@@ -131,7 +133,12 @@ func (s *source) run(ctx context.Context) error {
 	}
 	defer func() { s.follower.close() }()
 	var background sync.WaitGroup
-	defer background.Wait()
+	defer func() {
+		background.Wait()
+		if s.deleted() {
+			s.reporter.retract(engine)
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	background.Go(func() { s.reporter.run(ctx) })
@@ -166,6 +173,12 @@ func (s *source) run(ctx context.Context) error {
 			s.failed(err)
 		}
 	}
+}
+
+func (s *source) deleted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
 }
 
 // load reads what earlier runs have left.
@@ -251,6 +264,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	s.forgive(p.forgiven)
 	s.takeRevert(p.reverted)
 	s.takeAsked(p.asked)
+	s.takeForged(p.forged)
 	if !s.promoting.IsZero() && !now.Before(s.promoting) {
 		s.promoting, p.refs = time.Time{}, true
 	}
@@ -306,6 +320,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 		err = s.runHooks(ctx)
 	}
 	s.settle(ctx)
+	s.credit()
 	s.revert()
 	if err == nil && !s.retryAt.After(s.now()) {
 		s.retry = 0 // else another try is planned, and the next wait is longer

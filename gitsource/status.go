@@ -41,7 +41,7 @@ func (s *source) condition(kind string, ok bool, reason, message string) {
 		message = message[:1021] + "..."
 	}
 	old := meta.FindStatusCondition(s.status.Conditions, kind)
-	if worth := kind == v1alpha1.ConditionFetched || kind == v1alpha1.ConditionVerified || reason == reasonRewritten; worth && !ok && (old == nil || old.Reason != reason) {
+	if worth := kind == v1alpha1.ConditionFetched || kind == v1alpha1.ConditionVerified || kind == v1alpha1.ConditionForge || reason == reasonRewritten; worth && !ok && (old == nil || old.Reason != reason) {
 		s.engine.cfg.Events(s.object, corev1.EventTypeWarning, reason, message)
 	}
 	meta.SetStatusCondition(&s.status.Conditions, metav1.Condition{

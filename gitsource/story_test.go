@@ -26,64 +26,67 @@ import (
 // testscript's own, the commands are those of the table below.
 func TestStories(t *testing.T) {
 	commands := map[string]func(*story, *testscript.TestScript, []string) error{
-		"source":       (*story).makeSource, // NAME [SPEC-JSON]
-		"spec":         (*story).patchSpec,  // NAME PATCH-JSON
-		"run":          (*story).start,
-		"restart":      (*story).restart,
-		"halt":         (*story).halt,
-		"git":          (*story).runGit,        // ARGS... in work/
-		"push":         (*story).commit,        // [MESSAGE]; \n is a new line
-		"await":        (*story).awaitThe,      // PHASE [SOURCE], of work's HEAD
-		"hooks":        (*story).hooks,         // prints those of the Release of work's HEAD
-		"runs":         (*story).wantRuns,      // STAGE PHASE, of every hook of the stage
-		"replaced":     (*story).replaced,      // prints what work's HEAD has replaced
-		"planned":      (*story).planned,       // BRANCH: prints its plan
-		"keeps":        (*story).keeps,         // RESOURCE NAME [again]: it was never deleted
-		"owned":        (*story).owned,         // RESOURCE NAME SOURCE|nobody, by inventories and fields
-		"told":         (*story).told,          // SOURCE TEXT, in its problems
-		"quiet":        (*story).quiet,         // SOURCE, which has no problems
-		"begun":        (*story).begun,         // STAGE: none of its hooks is pending
-		"begun-at":     (*story).begunAt,       // REV STAGE, the same of another commit
-		"message":      (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
-		"condition":    (*story).wantState,     // TYPE STATUS REASON [SOURCE]
-		"as":           (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
-		"status":       (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
-		"unquarantine": (*story).deleteRelease, // of work's HEAD
-		"approve":      (*story).approve,       // USER awaited|REF [REASON]: consents to the plan of the commit that waits, or of a reference
-		"override":     (*story).override,      // USER: has work's HEAD applied in spite of windows
-		"overridden":   (*story).overridden,    // USER TEXT, says the release of work's HEAD
-		"plan":         (*story).plan,          // REF: prints what a Plan says of it
-		"may":          (*story).may,           // ACCOUNT NAMESPACE...: the only ones that it may write in
-		"phase":        (*story).wantPhase,     // PHASE REV [SOURCE]
-		"unplanned":    (*story).wantNoPlan,    // REF
-		"unseen":       (*story).unseen,        // REV: the source main has no Release of it
-		"create":       (*story).create,        // FILE of JSON
-		"image":        (*story).wantImage,     // RESOURCE NAME IMAGE of the first container
-		"pushed":       (*story).wantPushed,    // PREFIX; calls it FETCHED
-		"moved":        (*story).wantMoved,
-		"pin":          (*story).pin,          // SOURCE REV REASON
-		"observed":     (*story).wantObserved, // REV, as the newest commit that was seen
-		"field":        (*story).wantField,    // RESOURCE NAME PATH VALUE, waited for
-		"tick":         (*story).tick,         // DURATION
-		"objects":      (*story).objects,      // prints the inventory's objects
-		"problems":     (*story).printProblems,
-		"report":       (*story).report,      // FILE PATTERN: prints it once it has the pattern
-		"commitpage":   (*story).commitPage,  // PATTERN: prints the page of work's HEAD once it has the pattern
-		"forge":        (*story).startForge,  // KIND [SOURCE]: starts one and tells the source
-		"forgefails":   (*story).failForge,   // down, spent or refuses: at the next call
-		"wanted":       (*story).wantStatus,  // TEXT [AFTER] in the newest status of work's HEAD
-		"comment":      (*story).wantComment, // NUMBER TEXT
-		"uncalled":     (*story).quietForge,  // no call is made while the clock goes on
-		"settled":      (*story).settled,     // no transaction is made while the clock goes on
-		"serve":        (*story).serve,       // the repository, at $HTTPS and $SSH, with the Secret default/git
-		"break":        (*story).breakServer, // FAULT, or mend
-		"poll":         (*story).poll,        // until the server was asked once more
-		"event":        (*story).wantEvent,   // REASON [SOURCE]
-		"asked":        (*story).asked,       // within seconds, not at the interval
-		"signer":       (*story).makeSigner,  // NAME: makes a key
-		"sign":         (*story).signAs,      // NAME, or nobody: who signs from now on
-		"time-goes-on": (*story).goOn,        // while something is waited for
-		"allow":        (*story).allow,       // CONFIGMAP LINE...: PRINCIPAL OPTIONS... NAME
+		"source":         (*story).makeSource, // NAME [SPEC-JSON]
+		"spec":           (*story).patchSpec,  // NAME PATCH-JSON
+		"run":            (*story).start,
+		"restart":        (*story).restart,
+		"halt":           (*story).halt,
+		"git":            (*story).runGit,        // ARGS... in work/
+		"push":           (*story).commit,        // [MESSAGE]; \n is a new line
+		"await":          (*story).awaitThe,      // PHASE [SOURCE], of work's HEAD
+		"hooks":          (*story).hooks,         // prints those of the Release of work's HEAD
+		"runs":           (*story).wantRuns,      // STAGE PHASE, of every hook of the stage
+		"replaced":       (*story).replaced,      // prints what work's HEAD has replaced
+		"planned":        (*story).planned,       // BRANCH: prints its plan
+		"keeps":          (*story).keeps,         // RESOURCE NAME [again]: it was never deleted
+		"owned":          (*story).owned,         // RESOURCE NAME SOURCE|nobody, by inventories and fields
+		"told":           (*story).told,          // SOURCE TEXT, in its problems
+		"quiet":          (*story).quiet,         // SOURCE, which has no problems
+		"begun":          (*story).begun,         // STAGE: none of its hooks is pending
+		"begun-at":       (*story).begunAt,       // REV STAGE, the same of another commit
+		"message":        (*story).wantMessage,   // TEXT [SOURCE], within that of the Release of work's HEAD
+		"condition":      (*story).wantState,     // TYPE STATUS REASON [SOURCE]
+		"as":             (*story).act,           // USER delete|patch|create RESOURCE NAME [JSON]
+		"status":         (*story).setStatus,     // RESOURCE NAME JSON, as a controller writes it
+		"unquarantine":   (*story).deleteRelease, // of work's HEAD
+		"approve":        (*story).approve,       // USER awaited|REF [REASON]: consents to the plan of the commit that waits, or of a reference
+		"override":       (*story).override,      // USER: has work's HEAD applied in spite of windows
+		"overridden":     (*story).overridden,    // USER TEXT, says the release of work's HEAD
+		"plan":           (*story).plan,          // REF: prints what a Plan says of it
+		"may":            (*story).may,           // ACCOUNT NAMESPACE...: the only ones that it may write in
+		"phase":          (*story).wantPhase,     // PHASE REV [SOURCE]
+		"unplanned":      (*story).wantNoPlan,    // REF
+		"unseen":         (*story).unseen,        // REV: the source main has no Release of it
+		"create":         (*story).create,        // FILE of JSON
+		"image":          (*story).wantImage,     // RESOURCE NAME IMAGE of the first container
+		"pushed":         (*story).wantPushed,    // PREFIX; calls it FETCHED
+		"moved":          (*story).wantMoved,
+		"pin":            (*story).pin,          // SOURCE REV REASON
+		"observed":       (*story).wantObserved, // REV, as the newest commit that was seen
+		"field":          (*story).wantField,    // RESOURCE NAME PATH VALUE, waited for
+		"tick":           (*story).tick,         // DURATION
+		"objects":        (*story).objects,      // prints the inventory's objects
+		"problems":       (*story).printProblems,
+		"report":         (*story).report,        // FILE PATTERN: prints it once it has the pattern
+		"report-without": (*story).reportWithout, // FILE WORDS: waits until it does not have them
+		"credit":         (*story).credit,        // WHO has pushed work's HEAD, as a webhook says
+		"commitpage":     (*story).commitPage,    // PATTERN: prints the page of work's HEAD once it has the pattern
+		"forge":          (*story).startForge,    // KIND [SOURCE]: starts one and tells the source
+		"forgefails":     (*story).failForge,     // down, spent, closed, missing or refuses: at the next call
+		"wanted":         (*story).wantStatus,    // TEXT [AFTER] in the newest status of work's HEAD
+		"comment":        (*story).wantComment,   // NUMBER TEXT
+		"calls":          (*story).wantCalls,     // CODE: the metrics count calls with that answer
+		"uncalled":       (*story).quietForge,    // no call is made while the clock goes on
+		"settled":        (*story).settled,       // no transaction is made while the clock goes on
+		"serve":          (*story).serve,         // the repository, at $HTTPS and $SSH, with the Secret default/git
+		"break":          (*story).breakServer,   // FAULT, or mend
+		"poll":           (*story).poll,          // until the server was asked once more
+		"event":          (*story).wantEvent,     // REASON [SOURCE]
+		"asked":          (*story).asked,         // within seconds, not at the interval
+		"signer":         (*story).makeSigner,    // NAME: makes a key
+		"sign":           (*story).signAs,        // NAME, or nobody: who signs from now on
+		"time-goes-on":   (*story).goOn,          // while something is waited for
+		"allow":          (*story).allow,         // CONFIGMAP LINE...: PRINCIPAL OPTIONS... NAME
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, f := range commands {
@@ -465,6 +468,16 @@ func (s *story) report(ts *testscript.TestScript, args []string) error {
 	// Digests cover UIDs, which are new in every run.
 	fmt.Fprintln(ts.Stdout(), digest.ReplaceAllString(out, "Digest `...`"))
 	return err
+}
+
+func (s *story) reportWithout(_ *testscript.TestScript, args []string) error {
+	return failure(s.await(func() string {
+		out, err := s.tryGit(s.bare(), "show", "headway/test:"+args[0])
+		if err != nil || strings.Contains(out, args[1]) {
+			return out
+		}
+		return ""
+	}))
 }
 
 func (s *story) commitPage(ts *testscript.TestScript, args []string) error {

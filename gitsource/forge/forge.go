@@ -64,6 +64,11 @@ type Target struct {
 	Token      string
 	// CABundle, when not empty, replaces the system's certificates.
 	CABundle []byte
+	// Proxy is the URL of a proxy; empty: that of the environment.
+	Proxy string
+	// Called, when not nil, is told of each call: the answer's status, or 0 for
+	// none, and how long it took. It must not block.
+	Called func(status int, took time.Duration)
 }
 
 // Client talks to one repository's forge. It is safe for concurrent use.
@@ -72,6 +77,7 @@ type Client struct {
 	dialect *dialect
 	api     string // of the repository
 	token   string
+	called  func(status int, took time.Duration)
 }
 
 // New makes a Client. Nothing is sent.
@@ -95,10 +101,22 @@ func New(t Target) (*Client, error) {
 			return nil, errors.New("the certificate authority is not PEM")
 		}
 	}
+	proxy := http.ProxyFromEnvironment
+	if t.Proxy != "" {
+		at, err := url.Parse(t.Proxy)
+		if err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" && at.Scheme != "socks5" {
+			return nil, errors.New("the proxy is no http, https or socks5 URL")
+		}
+		proxy = http.ProxyURL(at)
+	}
+	called := t.Called
+	if called == nil {
+		called = func(int, time.Duration) {}
+	}
 	return &Client{
-		dialect: d, token: t.Token, api: d.root(base) + d.repository(t.Repository),
+		called: called, dialect: d, token: t.Token, api: d.root(base) + d.repository(t.Repository),
 		http: &http.Client{
-			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: true},
+			Transport: &http.Transport{Proxy: proxy, TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: true},
 			// A redirect would carry the token or lose the request's body.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -196,11 +214,14 @@ func (c *Client) call(ctx context.Context, method, path string, body, out any) e
 	c.dialect.authorize(req.Header, c.token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "headway")
+	begun := time.Now()
 	res, err := c.http.Do(req)
 	if err != nil {
+		c.called(0, time.Since(begun))
 		return fmt.Errorf("call the forge: %w", err)
 	}
 	defer res.Body.Close()
+	c.called(res.StatusCode, time.Since(begun))
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return c.refusal(res)
 	}

@@ -169,6 +169,7 @@ func releasePart(w *strings.Builder, r *v1alpha1.Release) {
 	if r.Spec.Parent != "" {
 		row(w, "after", code(r.Spec.Parent[:min(12, len(r.Spec.Parent))]))
 	}
+	row(w, "pushed by", text(st.PushedBy))
 	row(w, "seen at", moment(st.ObservedTime))
 	row(w, "begun at", moment(st.StartedTime))
 	row(w, "written at", moment(st.AppliedTime))

@@ -88,6 +88,9 @@ func Files(s State, tried *Commits) (map[string][]byte, error) {
 			maps.Copy(files, pages)
 		}
 	}
+	if len(s.Sources) == 0 {
+		page.WriteString("\nNo source of the cluster reports here.\n")
+	}
 	page.WriteString("\nThis branch is written by the cluster. Changes made here by hand are overwritten.\n")
 	files["STATUS.md"] = []byte(page.String())
 	for i := range s.Sources {

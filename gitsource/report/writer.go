@@ -45,7 +45,24 @@ func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, rele
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sources[s.Name] = s
+	return b.publish(ctx, r, subject(&s), releases, now)
+}
+
+// Retract takes a source out of the report and writes it, as Publish does.
+func (b *Branch) Retract(ctx context.Context, r *repo.Repository, source string, releases []*v1alpha1.Release, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.sources[source]; !ok {
+		return nil
+	}
+	delete(b.sources, source)
+	_, err := b.publish(ctx, r, source+": no longer followed", releases, now)
+	return err
+}
+
+func (b *Branch) publish(ctx context.Context, r *repo.Repository, subject string, releases []*v1alpha1.Release, now time.Time) (repo.ID, error) {
 	state := b.state
+	state.Sources = []Source{}
 	for _, s := range b.sources {
 		state.Sources = append(state.Sources, s)
 	}
@@ -56,7 +73,7 @@ func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, rele
 		return repo.ID{}, err
 	}
 	for range 3 {
-		err = b.write(ctx, r, files, tried, subject(&s), now)
+		err = b.write(ctx, r, files, tried, subject, now)
 		if !errors.Is(err, repo.ErrRefMoved) {
 			break
 		}
@@ -67,7 +84,8 @@ func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, rele
 	return b.tip, nil
 }
 
-// Forget takes a source out of the report; the next Publish shows it.
+// Forget takes a source out of the report; the next Publish or Retract shows
+// it.
 func (b *Branch) Forget(source string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

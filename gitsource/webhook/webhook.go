@@ -129,7 +129,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) outcome {
 	case !h.first(name, id, body):
 		return replayed
 	}
-	if err := h.tell(r.Context(), name); err != nil {
+	if err := h.tell(r.Context(), name, pushed(body)); err != nil {
 		h.forget(name, id, body)
 		h.cfg.Logger.Warn("webhook not served", "source", name, "error", err)
 		return failed
@@ -221,16 +221,19 @@ func (h *Handler) forget(name, id string, body []byte) {
 }
 
 // tell annotates the source, which the engine sees wherever it runs.
-func (h *Handler) tell(ctx context.Context, name string) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
-		v1alpha1.AnnotationFetch: h.cfg.Clock.Now().UTC().Format(time.RFC3339Nano),
-	}}})
-	if err != nil {
-		return err
-	}
-	_, _, err = txn.Run(ctx, h.cfg.Txn(), h.cfg.Identity, txn.CommitOptions{}, func(txn.View) ([]txn.Change, error) {
+func (h *Handler) tell(ctx context.Context, name, push string) error {
+	ref := txn.Ref{Resource: v1alpha1.Resource("gitsources"), Name: name}
+	_, _, err := txn.Run(ctx, h.cfg.Txn(), h.cfg.Identity, txn.CommitOptions{}, func(view txn.View) ([]txn.Change, error) {
+		annotations := map[string]string{v1alpha1.AnnotationFetch: h.cfg.Clock.Now().UTC().Format(time.RFC3339Nano)}
+		if o, ok := view.Get(ref); ok && push != "" {
+			annotations[v1alpha1.AnnotationPushed] = remember(o.GetAnnotations()[v1alpha1.AnnotationPushed], push)
+		}
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+		if err != nil {
+			return nil, err
+		}
 		return []txn.Change{{
-			Verb: txn.Patch, Ref: txn.Ref{Resource: v1alpha1.Resource("gitsources"), Name: name}, Version: v1alpha1.SchemeGroupVersion.Version,
+			Verb: txn.Patch, Ref: ref, Version: v1alpha1.SchemeGroupVersion.Version,
 			Patch: patch, PatchType: types.MergePatchType, FieldManager: "headway",
 		}}, nil
 	})

@@ -40,7 +40,8 @@ type ForgeSpec struct {
 	// +optional
 	Repository string `json:"repository,omitempty"`
 	// SecretRef names a Secret whose key "token" may write statuses of commits
-	// and comments of pull requests. The source's caBundle counts here too.
+	// and comments of pull requests, and whose key "proxy", if it has one, is the
+	// URL of a proxy; else that of spec.secretRef counts. The source's caBundle counts here too.
 	SecretRef SecretReference `json:"secretRef"`
 	// Statuses sets a status, headway/<name of the cluster>/<name of the
 	// source>, on each commit that is tried.

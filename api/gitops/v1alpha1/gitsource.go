@@ -462,6 +462,9 @@ const (
 	ConditionVerified = "Verified"
 	// ConditionHealthy says that every object of the applied commit is healthy.
 	ConditionHealthy = "Healthy"
+	// ConditionForge says that the forge of spec.forge takes what it is told.
+	// Absent where there is none.
+	ConditionForge = "Forge"
 	// ConditionStalled says that nothing will go on without a new commit or a
 	// change of the GitSource.
 	ConditionStalled = "Stalled"
@@ -475,6 +478,10 @@ const AnnotationAllowRewrite = GroupName + "/allow-rewrite"
 // value changes; a time is a good value. The status says in LastHandledFetch
 // when that is done.
 const AnnotationFetch = GroupName + "/fetch"
+
+// AnnotationPushed on a GitSource is what its webhook has told of the newest
+// pushes, the newest first: a line "<commit> <who>" for each.
+const AnnotationPushed = GroupName + "/pushed"
 
 // The health of the objects of an applied commit.
 const (
@@ -552,7 +559,7 @@ type GitSourceStatus struct {
 	// +optional
 	// +listType=atomic
 	Problems []Problem `json:"problems,omitempty"`
-	// Conditions are Fetched, Verified, Ready, Healthy and Stalled.
+	// Conditions are Fetched, Verified, Ready, Healthy, Forge and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -107,6 +107,10 @@ type ReleaseStatus struct {
 	// PlanDigest is the digest of the plan that was applied.
 	// +optional
 	PlanDigest string `json:"planDigest,omitempty"`
+	// PushedBy is who has pushed the commit, as the forge says by the source's
+	// webhook. Empty: nobody has told.
+	// +optional
+	PushedBy string `json:"pushedBy,omitempty"`
 	// ObservedTime is when the commit was first seen.
 	// +optional
 	ObservedTime *metav1.Time `json:"observedTime,omitempty"`
