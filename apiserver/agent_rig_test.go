@@ -44,28 +44,34 @@ func node(t *testing.T, server *apiserver.Server, name string, agent net.Addr) {
 // more: everything that it is asked for lasts until the other side ends it.
 func quietAgent(t *testing.T, server *apiserver.Server, name string) net.Addr {
 	t.Helper()
+	over := make(chan struct{})
+	at := agent(t, server, name, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/containerLogs/") {
+			_, _ = io.WriteString(w, "ready\n")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-over:
+			}
+			return
+		}
+		quietStreams(w, r, over)
+	})
+	t.Cleanup(func() { close(over) })
+	return at
+}
+
+// agent is what answers at a node's address.
+func agent(t *testing.T, server *apiserver.Server, name string, answer http.HandlerFunc) net.Addr {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	certificate, err := server.Authorities().NodeCertificate(name, netip.MustParseAddr("127.0.0.1"))
 	check(t, err)
-	over := make(chan struct{})
-	agent := &http.Server{TLSConfig: &tls.Config{GetCertificate: certificate.Server}, ReadHeaderTimeout: time.Minute,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasPrefix(r.URL.Path, "/containerLogs/") {
-				_, _ = io.WriteString(w, "ready\n")
-				_ = http.NewResponseController(w).Flush()
-				select {
-				case <-r.Context().Done():
-				case <-over:
-				}
-				return
-			}
-			quietStreams(w, r, over)
-		})}
+	agent := &http.Server{TLSConfig: &tls.Config{GetCertificate: certificate.Server}, ReadHeaderTimeout: time.Minute, Handler: answer}
 	done := make(chan error, 1)
 	go func() { done <- agent.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {
-		close(over)
 		check(t, agent.Close())
 		<-done
 	})

@@ -26,6 +26,7 @@ var groupPriority = map[string]int32{
 	"batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200, "policy": 17100, "rbac.authorization.k8s.io": 17000,
 	"storage.k8s.io": 16800, "apiextensions.k8s.io": 16700, "admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600,
 	"coordination.k8s.io": 16500, "node.k8s.io": 16300, "discovery.k8s.io": 16200, "resource.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100,
+	"metrics.k8s.io": 100, // whoever says "pods" does not mean what they use
 }
 
 // versionPriority has the versions that Kubernetes ranks otherwise than most.

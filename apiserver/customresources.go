@@ -53,12 +53,12 @@ func (s *Server) defined() (version int64, rows func() []*kind.Kind) {
 }
 
 // NamespacedKinds are the kinds that there are now whose objects live in
-// namespaces, each in a version that is served.
+// namespaces and are stored, each in a version that is served.
 func (s *Server) NamespacedKinds() []schema.GroupVersionKind {
 	_, custom := s.defined()
 	var out []schema.GroupVersionKind
 	for _, k := range append(s.served(), custom()...) {
-		if rows := k.Rows(); k.Namespaced && len(rows) > 0 {
+		if rows := k.Rows(); k.Namespaced && k.Computed == nil && len(rows) > 0 {
 			out = append(out, rows[0].GVK)
 		}
 	}

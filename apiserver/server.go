@@ -39,6 +39,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/apiserver/store"
 	"github.com/headway-sh/headway/apiserver/txnhttp"
+	"github.com/headway-sh/headway/apiserver/usage"
 	"github.com/headway-sh/headway/apiserver/write"
 	"github.com/headway-sh/headway/internal/dataformat"
 )
@@ -64,6 +65,7 @@ type Server struct {
 	peers       *inproc.Server
 	identify    *authn.Authenticator
 	connector   *connect.Connector
+	usage       *usage.Source
 	issuers     *oidc.Issuers // nil: there are none
 	listener    net.Listener
 	http        *http.Server
@@ -196,7 +198,8 @@ func (s *Server) openStore(ctx context.Context) error {
 	if s.member, err = etcd.Start(ctx, member); err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
-	rows := slices.Concat(kinds.All(), []*kind.Kind{admission.RangeKind()}, s.config.Kinds)
+	s.usage = usage.New(func(ctx context.Context, node string) ([]byte, error) { return s.connector.Usage(ctx, node) }, s.config.Clock, s.config.Logger)
+	rows := slices.Concat(kinds.All(), []*kind.Kind{admission.RangeKind()}, s.usage.Kinds(), s.config.Kinds)
 	withIndexes(rows)
 	if s.table, err = kinds.New(rows); err != nil {
 		return err

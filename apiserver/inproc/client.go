@@ -85,7 +85,11 @@ func (c peerClient) Get(ctx context.Context, key client.ObjectKey, o client.Obje
 	if err := c.may(view, k, "get", key.Namespace, key.Name); err != nil {
 		return err
 	}
-	return get(view, k, key, o)
+	shown, err := c.computed(ctx, view, k)
+	if err != nil {
+		return err
+	}
+	return get(shown, k, key, o)
 }
 
 func (c peerClient) List(ctx context.Context, out client.ObjectList, options ...client.ListOption) error {
@@ -105,7 +109,11 @@ func (c peerClient) List(ctx context.Context, out client.ObjectList, options ...
 	if from.After != (txn.Ref{}) {
 		after = &from.After
 	}
-	last, err := list(view, k, out, o, nil, after)
+	shown, err := c.computed(ctx, view, k)
+	if err != nil {
+		return err
+	}
+	last, err := list(shown, k, out, o, nil, after)
 	if err != nil {
 		return err
 	}
@@ -114,6 +122,22 @@ func (c peerClient) List(ctx context.Context, out client.ObjectList, options ...
 		out.SetContinue(paging.Encode(k, paging.Place{Revision: view.Revision(), After: *last, Begun: from.Begun}))
 	}
 	return nil
+}
+
+// computed is the View with the objects of a kind that is made when it is read.
+func (c peerClient) computed(ctx context.Context, view txn.View, k *kind.Kind) (txn.View, error) {
+	if k.Computed == nil {
+		return view, nil
+	}
+	all, err := k.Computed(ctx, view)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", k.Plural, err)
+	}
+	made := make(map[txn.Ref]txn.Object, len(all))
+	for _, o := range all {
+		made[k.Ref(o.GetNamespace(), o.GetName())] = o
+	}
+	return txn.Overlay(view, made, nil), nil
 }
 
 // page is the View of a list, and the place in it that a chunk begins at.

@@ -114,6 +114,9 @@ func New(c Config) (*Server, error) {
 		}
 		for _, row := range k.Rows() {
 			s.kinds[row.GVK] = row
+			if k.Computed != nil && k.GVK.Group != "" {
+				continue // "pods" without a group are no measurements
+			}
 			s.mapper.AddSpecific(row.GVK, row.GVR(), row.GVK.GroupVersion().WithResource(k.Singular), scope)
 		}
 	}

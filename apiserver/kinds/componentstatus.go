@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"context"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -45,7 +46,7 @@ func componentStatusKind() *kind.Kind {
 
 // componentStatuses tells of the singletons by the Leases that they hold, and
 // of the storage: whoever gets an answer at all reads from a storage that works.
-func componentStatuses(view txn.View) []txn.Object {
+func componentStatuses(_ context.Context, view txn.View) ([]txn.Object, error) {
 	led := func(name string) *corev1.ComponentStatus { //nolint:staticcheck // as above
 		o, ok := view.Get(txn.Ref{Resource: schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"}, Namespace: metav1.NamespaceSystem, Name: name})
 		if !ok || deref(o.(*coordinationv1.Lease).Spec.HolderIdentity, "") == "" {
@@ -55,7 +56,7 @@ func componentStatuses(view txn.View) []txn.Object {
 	}
 	manager, scheduler := led("kube-controller-manager"), led("kube-scheduler")
 	manager.Name, scheduler.Name = "controller-manager", "scheduler"
-	return []txn.Object{manager, componentStatus("etcd-0", corev1.ConditionTrue, "ok", ""), scheduler}
+	return []txn.Object{manager, componentStatus("etcd-0", corev1.ConditionTrue, "ok", ""), scheduler}, nil
 }
 
 func componentStatus(name string, healthy corev1.ConditionStatus, message, failure string) *corev1.ComponentStatus { //nolint:staticcheck // as above

@@ -25,7 +25,10 @@ func (h *Handler) find(r *http.Request, c *call) (*store.Entry, error) {
 	ref := c.kind.Ref(c.namespace(), c.info.Name)
 	e := snapshot.Entry(ref)
 	if c.kind.Computed != nil {
-		all := computed(c.kind, snapshot)
+		all, err := computed(r.Context(), c.kind, snapshot)
+		if err != nil {
+			return nil, err
+		}
 		if i := slices.IndexFunc(all, func(e *store.Entry) bool { return e.Ref == ref }); i >= 0 {
 			e = all[i]
 		}

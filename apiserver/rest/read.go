@@ -30,6 +30,9 @@ func (h *Handler) list(ctx context.Context, s *selector, options *metav1.ListOpt
 	if err != nil {
 		return nil, err
 	}
+	if s.kind.Computed != nil {
+		return h.compute(ctx, s, snapshot)
+	}
 	return h.collect(s, snapshot, options, nil), nil
 }
 
@@ -149,9 +152,6 @@ func (h *Handler) collect(s *selector, snapshot *store.Snapshot, options *metav1
 // candidates yields, in order, the entries after a reference that may match:
 // one by its name, a few by an index, or all of the namespace.
 func candidates(s *selector, snapshot *store.Snapshot, after *txn.Ref) iter.Seq[*store.Entry] {
-	if s.kind.Computed != nil {
-		return slices.Values(computed(s.kind, snapshot))
-	}
 	resource := s.kind.Resource()
 	var from iter.Seq[*store.Entry]
 	switch {
@@ -180,11 +180,26 @@ func candidates(s *selector, snapshot *store.Snapshot, after *txn.Ref) iter.Seq[
 	}
 }
 
+// compute makes the list of a kind that is not stored, which is never chunked:
+// there is no revision at which it could go on.
+func (h *Handler) compute(ctx context.Context, s *selector, snapshot *store.Snapshot) (*chunk, error) {
+	all, err := computed(ctx, s.kind, snapshot)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(e *store.Entry) bool { return !s.matches(e.Object) })
+	return &chunk{entries: all, meta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(snapshot.Revision(), 10)}}, nil
+}
+
 // computed are the entries of a kind that is not stored.
-func computed(k *kind.Kind, snapshot *store.Snapshot) []*store.Entry {
+func computed(ctx context.Context, k *kind.Kind, snapshot *store.Snapshot) ([]*store.Entry, error) {
+	objects, err := k.Computed(ctx, snapshot)
+	if err != nil {
+		return nil, err
+	}
 	var all []*store.Entry
-	for _, o := range k.Computed(snapshot) {
+	for _, o := range objects {
 		all = append(all, &store.Entry{Ref: k.Ref(o.GetNamespace(), o.GetName()), Object: o})
 	}
-	return all
+	return all, nil
 }

@@ -104,11 +104,11 @@ func (s *server) runReconciler(ctx context.Context) error {
 	})
 }
 
-// kinds are the kinds of the API server's table.
+// kinds are the kinds of the API server's table whose objects are stored.
 func (s *server) kinds() []schema.GroupVersionKind {
 	var all []schema.GroupVersionKind
 	for _, k := range s.api.Kinds().All() {
-		if !apiserver.Internal(k) {
+		if !apiserver.Internal(k) && k.Computed == nil {
 			all = append(all, k.GVK)
 		}
 	}

@@ -34,7 +34,7 @@ var passing = []schema.GroupResource{
 // scanPage is how many objects are read at once.
 const scanPage = 500
 
-// scan reads every object that can be listed, in a namespace or in all. The
+// scan reads every object that is stored and can be listed, in a namespace or in all. The
 // person has to be allowed to read them all: a list with holes would lie.
 func scan(ctx context.Context, c *cluster, namespace string) (*scanned, error) {
 	d, err := discovery.NewDiscoveryClientForConfig(c.config)
@@ -53,7 +53,7 @@ func scan(ctx context.Context, c *cluster, namespace string) (*scanned, error) {
 		}
 		for _, r := range list.APIResources {
 			resource := schema.GroupResource{Group: gv.Group, Resource: r.Name}
-			if !slices.Contains(r.Verbs, "list") || slices.Contains(passing, resource) || gv.Group == v1alpha1.GroupName || namespace != "" && !r.Namespaced {
+			if !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "watch") || slices.Contains(passing, resource) || gv.Group == v1alpha1.GroupName || namespace != "" && !r.Namespaced {
 				continue
 			}
 			if err := s.list(ctx, c, gv.WithKind(r.Kind), resource, namespace); err != nil {

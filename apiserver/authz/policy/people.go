@@ -44,6 +44,7 @@ func viewRules() []rbacv1.PolicyRule {
 		rule(read, discovery, "endpointslices"),
 		rule(read, apps, workloads+" "+workloadStatus),
 		rule(read, autoscale, "horizontalpodautoscalers horizontalpodautoscalers/status"),
+		rule(read, "metrics.k8s.io", "pods nodes"),
 		rule(read, batch, "cronjobs cronjobs/status jobs jobs/status"),
 		rule(read, policies, "poddisruptionbudgets poddisruptionbudgets/status"),
 		rule(read, network, "ingresses ingresses/status networkpolicies"),

@@ -35,7 +35,7 @@ var packages = []string{
 	"k8s.io/api/scheduling/v1", "k8s.io/api/scheduling/v1alpha3", "k8s.io/api/storage/v1",
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1",
 	"k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/api/resource", "k8s.io/apimachinery/pkg/runtime",
-	"k8s.io/apimachinery/pkg/util/intstr", "k8s.io/apimachinery/pkg/version",
+	"k8s.io/metrics/pkg/apis/metrics/v1beta1", "k8s.io/apimachinery/pkg/util/intstr", "k8s.io/apimachinery/pkg/version",
 }
 
 // printer is the main package that prints the schemas.
