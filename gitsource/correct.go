@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -26,6 +27,11 @@ const (
 	contestLimit  = 5
 	contestWindow = 10 * time.Minute
 )
+
+// contended begins what is said of a field that is fought over.
+const contended = "is contended"
+
+func isContended(p v1alpha1.Problem) bool { return strings.HasPrefix(p.Message, contended) }
 
 // contest counts corrections of the same fields against the same writer.
 type contest struct {
@@ -54,7 +60,7 @@ func (s *source) correct(ctx context.Context) error {
 		changes = slices.DeleteFunc(changes, func(c txn.Change) bool {
 			return slices.ContainsFunc(r.Problems, func(p v1alpha1.Problem) bool { return p.Object == c.Ref.String() })
 		})
-		s.fights = r.Problems[:min(len(r.Problems), maxProblems)]
+		s.fights = append(slices.DeleteFunc(s.fights, func(p v1alpha1.Problem) bool { return !isContended(p) }), r.Problems[:min(len(r.Problems), maxProblems)]...)
 		if len(changes) > 0 {
 			if err := s.repair(ctx, changes, notes); err != nil {
 				return fmt.Errorf("correct drift: %w", err)
@@ -64,7 +70,7 @@ func (s *source) correct(ctx context.Context) error {
 	if refused != nil {
 		return fmt.Errorf("correct drift: %w", refused)
 	}
-	s.fights = slices.DeleteFunc(s.fights, func(p v1alpha1.Problem) bool { return !strings.HasPrefix(p.Message, "is contended") })
+	s.fights = slices.DeleteFunc(s.fights, func(p v1alpha1.Problem) bool { return !isContended(p) })
 	s.log.Info("drift corrected", "objects", len(changes))
 	return nil
 }
@@ -219,9 +225,11 @@ func (s *source) contest(ref txn.Ref, r *drift.Record) bool {
 	if !c.told {
 		c.told = true
 		file, line := v1alpha1.ParseOrigin(s.inventory.Entries[ref].Origin)
-		s.fights = append(s.fights, v1alpha1.Problem{File: file, Line: line, Object: ref.String(), Message: fmt.Sprintf(
-			"is contended: %s and this source have overwritten each other's %s %d times within %s; it is left as it is until the next commit",
-			r.Who(), r.Fields[0].Path, contestLimit, contestWindow)})
+		fight := v1alpha1.Problem{File: file, Line: line, Object: ref.String(), Message: fmt.Sprintf(
+			contended+": %s and this source have overwritten each other's %s %d times within %s; it is left as it is until the next commit",
+			r.Who(), r.Fields[0].Path, contestLimit, contestWindow)}
+		s.fights = append(s.fights, fight)
+		s.engine.cfg.Events(s.object, corev1.EventTypeWarning, string(v1alpha1.NotifyContended), fight.String())
 	}
 	return true
 }

@@ -18,6 +18,9 @@ import (
 
 var definitions = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}
 
+// reasonCycle is why sources wait that depend on each other.
+const reasonCycle = "DependencyCycle"
+
 // dependents tells which sources wait for an object. It is read on every write
 // of the cluster, and empty while nobody waits.
 type dependents struct {
@@ -126,9 +129,9 @@ func (s *source) waits(ctx context.Context, id repo.ID, a aim) (bool, error) {
 		s.engine.dependents.wait(s.name, nil)
 		return false, nil
 	}
-	reason, message := "Waiting", "waits for "+strings.Join(missing, "; ")
+	reason, message := string(v1alpha1.NotifyWaiting), "waits for "+strings.Join(missing, "; ")
 	if circle != nil { // even while it happens to be satisfied
-		reason, message = "DependencyCycle", "the sources wait for each other: "+strings.Join(circle, " → ")
+		reason, message = reasonCycle, "the sources wait for each other: "+strings.Join(circle, " → ")
 	}
 	st := &s.release.Status
 	st.Phase, st.Message, st.Problems, st.FinishedTime = v1alpha1.ReleasePlanned, message, nil, nil

@@ -52,6 +52,8 @@ type cluster struct {
 
 	history     int // how many releases are kept; zero: the default
 	stopEngine  func()
+	endEngine   func()            // does not wait for its end
+	observing   chan struct{}     // closed when the engine sees every write
 	server      *gittest.Server   // nil until a story serves
 	forge       *forgetest.Server // nil until a story has one
 	forgeFailed time.Time         // when it was told to
@@ -132,6 +134,7 @@ func (c *cluster) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
+	c.endEngine = cancel
 	c.stopEngine = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -164,8 +167,11 @@ func (c *cluster) runUntilItEnds() <-chan error {
 
 func (c *cluster) engine() *gitsource.Engine {
 	c.t.Helper()
+	observing := make(chan struct{})
+	c.observing = observing
 	e, err := gitsource.New(gitsource.Config{
-		Txn: held{c.store, c.hold}, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
+		Observing: func() { close(observing) },
+		Txn:       held{c.store, c.hold}, Mapper: c.store.Mapper(), Identity: txn.Identity{Name: self}, DataDir: filepath.Join(c.dir, "data"),
 		ClusterName: "test", ClusterUID: "0f0e", Clock: c.clock, Logs: c.logs, Metrics: c.metrics, History: c.history,
 		Limits: repo.Limits{Stall: 4 * time.Second, RefBytes: 1 << 20},
 		Events: func(o *v1alpha1.GitSource, _, reason, message string) {

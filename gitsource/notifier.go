@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
@@ -25,6 +23,7 @@ const (
 	keptNotices   = 100
 	noticeTries   = 6
 	noticePause   = time.Second
+	noticeGrace   = 5 * time.Second // of a try that the source's end finds under way
 	notifiedNotes = "notified/"
 )
 
@@ -84,9 +83,13 @@ func (n *notifier) publish(s *source) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, to := range s.object.Spec.Notifications {
-		for key, m := range happened {
-			key = to.Name + " " + key
-			if !to.Tells(m.Event) || n.known[key] {
+		for _, h := range append(happened, s.driftFor(&to)...) {
+			key := to.Name + " " + string(h.event) + " " + h.key
+			if !to.Tells(h.event) || n.known[key] {
+				continue
+			}
+			m, concerns := s.message(&h).Narrow(h.about(), to.Objects)
+			if !concerns {
 				continue
 			}
 			n.known[key] = true
@@ -97,55 +100,6 @@ func (n *notifier) publish(s *source) {
 			poke(n.wake)
 		}
 	}
-}
-
-// happened is what there is to tell now, by what makes it one and the same.
-func (s *source) happened() map[string]notify.Message {
-	out := map[string]notify.Message{}
-	tell := func(event v1alpha1.NotificationEvent, key, commit, text string, problems []v1alpha1.Problem) {
-		m := notify.Message{Cluster: s.engine.cfg.ClusterName, Source: s.name, Event: event, Time: s.now().UTC(), Ref: s.status.ObservedRef,
-			Commit: commit, Text: text, Problems: problems}
-		if r := s.release; r != nil && r.Spec.Commit == commit {
-			m.Author = r.Spec.Author
-			m.Subject, _, _ = strings.Cut(r.Spec.Message, "\n")
-		}
-		out[string(event)+" "+key] = m
-	}
-	ready := meta.FindStatusCondition(s.status.Conditions, v1alpha1.ConditionReady)
-	if ready != nil {
-		switch event := v1alpha1.NotificationEvent(ready.Reason); event {
-		case v1alpha1.NotifyHeld, v1alpha1.NotifyFrozen:
-			tell(event, s.status.ObservedCommit, s.status.ObservedCommit, ready.Message, s.problems)
-		case v1alpha1.NotifyWaiting, reasonApproval, reasonPromotion:
-			key := s.status.ObservedCommit
-			if a := s.status.Awaits; a != nil {
-				key += " " + a.Digest
-			}
-			tell(v1alpha1.NotifyWaiting, key, s.status.ObservedCommit, ready.Message, nil)
-		case v1alpha1.NotifySuspended:
-			tell(event, ready.Message, "", ready.Message, nil)
-		}
-	}
-	if r := s.release; r != nil {
-		st := &r.Status
-		event := v1alpha1.NotificationEvent(st.Phase)
-		held := ready != nil && ready.Reason == string(v1alpha1.NotifyHeld)
-		switch st.Phase {
-		case v1alpha1.ReleaseHealthy, v1alpha1.ReleaseFailed, v1alpha1.ReleaseRolledBack, v1alpha1.ReleaseRefused:
-			if !held || st.Phase != v1alpha1.ReleaseRefused {
-				tell(event, r.Spec.Commit, r.Spec.Commit, st.Message, st.Problems)
-			}
-		}
-	}
-	if n := len(s.records); n > 0 {
-		r := &s.records[n-1]
-		what := "changed"
-		if r.Deleted {
-			what = "deleted"
-		}
-		tell(v1alpha1.NotifyDrift, r.Time.UTC().Format(time.RFC3339Nano)+" "+r.Object, s.status.AppliedCommit, r.Who()+" has "+what+" "+r.Object, nil)
-	}
-	return out
 }
 
 // run sends until the context ends, one after the other.
@@ -178,14 +132,20 @@ func (n *notifier) deliver(ctx context.Context, one notice) bool {
 	cfg := &n.source.engine.cfg
 	pause := noticePause
 	for try := 1; ; try++ {
-		err := n.try(ctx, one)
+		// What somebody may have heard already is waited for, and noted, also
+		// while the source is being stopped: else he would hear of it again.
+		begun, end := outliving(ctx, noticeGrace)
+		err := n.try(begun, one)
 		if err == nil {
 			cfg.Metrics.notified("sent")
-			if err := n.note(ctx, one.key); err != nil {
+			err := n.note(begun, one.key)
+			end()
+			if err != nil {
 				n.source.log.Warn("a notification may be sent again", "notification", one.to.Name, "error", err)
 			}
-			return true
+			return ctx.Err() == nil
 		}
+		end()
 		if ctx.Err() != nil {
 			return false
 		}
@@ -200,6 +160,24 @@ func (n *notifier) deliver(ctx context.Context, one notice) bool {
 		case <-cfg.Clock.After(pause):
 		}
 		pause *= 2
+	}
+}
+
+// outliving is a context that ends some time after another one.
+func outliving(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace) // of the network, whose time is not the clock's
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() {
+		stop()
+		cancel()
 	}
 }
 

@@ -33,14 +33,21 @@ type Message struct {
 	Cluster string                     `json:"cluster"`
 	Source  string                     `json:"source"`
 	Event   v1alpha1.NotificationEvent `json:"event"`
-	Time    time.Time                  `json:"time"`
-	Ref     string                     `json:"ref,omitempty"`
-	Commit  string                     `json:"commit,omitempty"`
-	Author  string                     `json:"author,omitempty"`
-	Subject string                     `json:"subject,omitempty"`
+	// Severity is info, warning or error.
+	Severity v1alpha1.NotificationSeverity `json:"severity"`
+	// Reason is why a commit waits: Dependency, Approval, Promotion or Window.
+	Reason  string    `json:"reason,omitempty"`
+	Time    time.Time `json:"time"`
+	Ref     string    `json:"ref,omitempty"`
+	Commit  string    `json:"commit,omitempty"`
+	Author  string    `json:"author,omitempty"`
+	Subject string    `json:"subject,omitempty"`
 	// Text is one line for people.
 	Text     string             `json:"text"`
 	Problems []v1alpha1.Problem `json:"problems,omitempty"`
+	// Objects that it is about, at most MaxObjects: of a commit those that it
+	// changed. Absent: all of the source, or so many that they are not known.
+	Objects []Object `json:"objects,omitempty"`
 }
 
 // line is a message as chats show it.
@@ -54,6 +61,9 @@ func (m *Message) line() string {
 	}
 	if m.Text != "" {
 		out += ": " + m.Text
+	}
+	if m.Event == v1alpha1.NotifyWaiting && m.Reason != "" {
+		out = strings.Replace(out, "Waiting", "Waiting ("+strings.ToLower(m.Reason)+")", 1)
 	}
 	// What chats take for markup.
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(out)

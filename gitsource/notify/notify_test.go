@@ -19,7 +19,7 @@ import (
 	"github.com/headway-sh/headway/gitsource/notify"
 )
 
-var message = notify.Message{Cluster: "prod", Source: "main", Event: v1alpha1.NotifyFailed, Time: time.Unix(0, 0).UTC(), Commit: "0123456789abcdef", Author: "Jane <jane@example.org>", Subject: "break it", Text: "a & b"}
+var message = notify.Message{Cluster: "prod", Source: "main", Event: v1alpha1.NotifyFailed, Severity: v1alpha1.SeverityError, Time: time.Unix(0, 0).UTC(), Commit: "0123456789abcdef", Author: "Jane <jane@example.org>", Subject: "break it", Text: "a & b"}
 
 func TestWhatIsSent(t *testing.T) {
 	t.Parallel()
@@ -27,7 +27,7 @@ func TestWhatIsSent(t *testing.T) {
 		target notify.Target
 		want   map[string]any
 	}{
-		"document": {notify.Target{Key: []byte("k")}, map[string]any{"cluster": "prod", "source": "main", "event": "Failed", "time": "1970-01-01T00:00:00Z",
+		"document": {notify.Target{Key: []byte("k")}, map[string]any{"cluster": "prod", "source": "main", "event": "Failed", "severity": "error", "time": "1970-01-01T00:00:00Z",
 			"commit": "0123456789abcdef", "author": "Jane <jane@example.org>", "subject": "break it", "text": "a & b"}},
 		"chat": {notify.Target{Type: v1alpha1.NotifySlack}, map[string]any{"text": `[prod/main] Failed 0123456789ab "break it" by Jane &lt;jane@example.org&gt;: a &amp; b`}},
 	} {

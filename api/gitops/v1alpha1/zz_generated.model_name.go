@@ -121,6 +121,11 @@ func (in Notification) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in NotificationObjects) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.NotificationObjects"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ObjectOutcome) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ObjectOutcome"
 }
