@@ -32,7 +32,13 @@ func (s *source) answer(ctx context.Context, name string) error {
 		if p.Labels[labelPreview] == s.name {
 			return nil, nil // which is kept elsewhere
 		}
-		status, _, err := s.preview(ctx, view, p.Spec.Ref, true)
+		var status *v1alpha1.PlanStatus
+		var err error
+		if p.Spec.Base != nil {
+			status, err = s.compare(ctx, view, *p.Spec.Base, p.Spec.Ref)
+		} else {
+			status, _, err = s.preview(ctx, view, p.Spec.Ref, true)
+		}
 		if err != nil {
 			return nil, err
 		}

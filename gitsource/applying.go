@@ -27,9 +27,13 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 	for ref := range s.broken {
 		dirty[ref] = true
 	}
+	from, err := s.cameOn(ctx, aim)
+	if err != nil {
+		return err
+	}
 	job := apply.Job{
 		Input: plan.Input{
-			Source: s.name, Spec: &s.object.Spec, Ref: s.status.ObservedRef, Set: set, Inventory: s.inventory, Mapper: s.engine.cfg.Mapper,
+			Source: s.name, Spec: &s.object.Spec, Ref: from, Set: set, Inventory: s.inventory, Mapper: s.engine.cfg.Mapper,
 			Consents: c.Trailers(TrailerAllowDelete), Owner: s.holder, All: all, Dirty: dirty,
 			Yields: s.yields, Wanted: s.wantedSince(s.seen),
 			Leave: s.leaving(!current), Back: aim.back(), InPlace: current,
@@ -43,7 +47,7 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 				}
 				return nil
 			}
-			return s.permit(ctx, view, candidate{commit: c, set: set, ref: s.status.ObservedRef})
+			return s.permit(ctx, view, candidate{commit: c, set: set, ref: from})
 		}
 	}
 	job.Release = s.engine.release
@@ -79,7 +83,6 @@ func (s *source) apply(ctx context.Context, c *repo.Commit, set *render.Set, aim
 		job.Along = s.along
 	}
 	s.hooks.pre, s.approving.granted = false, ""
-	var err error
 	switch {
 	case current:
 	case aim.back():

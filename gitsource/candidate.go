@@ -153,11 +153,15 @@ func (s *source) begin(ctx context.Context, c *repo.Commit, current bool) error 
 	if len(message) > 4096 {
 		message = strings.ToValidUTF8(message[:4096], "")
 	}
+	ref := s.status.ObservedRef
+	if p := s.object.Spec.Pin; p != nil && p.AsNew && p.Commit == c.ID.String() {
+		ref = p.Commit
+	}
 	s.release = &v1alpha1.Release{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Release"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.ReleaseSpec{
-			Source: s.name, Commit: c.ID.String(), Ref: s.status.ObservedRef, Author: c.Author, Committer: c.Committer,
+			Source: s.name, Commit: c.ID.String(), Ref: ref, Author: c.Author, Committer: c.Committer,
 			CommitTime: &metav1.Time{Time: c.Time.UTC().Truncate(time.Second)}, Message: strings.TrimSpace(message), Parent: s.inventory.Head.Commit,
 		},
 		Status: v1alpha1.ReleaseStatus{Phase: phase, ObservedTime: s.stamp()},

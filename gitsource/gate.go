@@ -15,9 +15,12 @@ import (
 //	pinned?                          ─► that commit
 //	newest commit quarantined?       ─► the last healthy one
 //	otherwise                        ─► the newest one
+//
+// A commit that is pinned as a new one stands for the newest one.
 type aim struct {
 	id     repo.ID
 	pinned bool
+	asNew  bool
 	// quarantined is the release of the newest commit when the aim stands in
 	// for it.
 	quarantined *v1alpha1.Release
@@ -25,53 +28,87 @@ type aim struct {
 
 // back tells whether exactly the set of a commit is asked for, wherever it
 // stands in history.
-func (a aim) back() bool { return a.pinned || a.quarantined != nil }
+func (a aim) back() bool { return a.pinned && !a.asNew || a.quarantined != nil }
+
+// aimed is the commit that is wanted, whether it can be had or not.
+func aimed(o *v1alpha1.GitSource, newest string) string {
+	if p := o.Spec.Pin; p != nil && p.AsNew {
+		return p.Commit
+	}
+	return newest
+}
 
 // aim decides for a commit.
 func (s *source) aim(ctx context.Context, observed repo.ID) (aim, error) {
+	a := aim{id: observed}
 	if p := s.object.Spec.Pin; p != nil {
 		id, err := repo.ParseID(p.Commit)
-		return aim{id: id, pinned: true}, err
+		if a = (aim{id: id, pinned: true, asNew: p.AsNew}); err != nil || !p.AsNew {
+			return a, err
+		}
 	}
 	r := s.release
-	if r == nil || r.Spec.Commit != observed.String() {
+	if r == nil || r.Spec.Commit != a.id.String() {
 		view, err := s.engine.cfg.Txn.View(ctx)
 		if err != nil {
 			return aim{}, fmt.Errorf("view: %w", err)
 		}
-		o, ok := view.Get(txn.Ref{Resource: releases, Name: v1alpha1.ReleaseName(s.name, observed.String())})
+		o, ok := view.Get(txn.Ref{Resource: releases, Name: v1alpha1.ReleaseName(s.name, a.id.String())})
 		if !ok {
-			return aim{id: observed}, nil
+			return a, nil
 		}
 		r = o.(*v1alpha1.Release)
 	}
 	if !quarantined(r) {
-		return aim{id: observed}, nil
+		return a, nil
 	}
 	// An interrupted way back goes on to where it was going.
 	to := r.Status.RolledBackTo
 	if to == "" {
-		to = s.fallback(observed.String())
+		to = s.fallback(a.id.String())
 	}
 	if to == "" {
-		return aim{id: observed}, nil
+		return a, nil
 	}
-	id, err := repo.ParseID(to)
-	return aim{id: id, quarantined: r}, err
+	var err error
+	a.id, err = repo.ParseID(to)
+	a.quarantined = r
+	return a, err
+}
+
+// cameOn is the reference whose commits descend from the one that is aimed at.
+// No reference need descend from what was pinned as new, also when the cluster
+// goes back there later.
+func (s *source) cameOn(ctx context.Context, a aim) (string, error) {
+	if a.asNew && !a.back() {
+		return a.id.String(), nil
+	}
+	if a.back() {
+		view, err := s.engine.cfg.Txn.View(ctx)
+		if err != nil {
+			return "", fmt.Errorf("view: %w", err)
+		}
+		o, ok := view.Get(txn.Ref{Resource: releases, Name: v1alpha1.ReleaseName(s.name, a.id.String())})
+		if r, is := o.(*v1alpha1.Release); ok && is && r.Spec.Ref == a.id.String() {
+			return r.Spec.Ref, nil
+		}
+	}
+	return s.status.ObservedRef, nil
 }
 
 func quarantined(r *v1alpha1.Release) bool {
 	return r.Status.Phase == v1alpha1.ReleaseQuarantined || r.Status.Phase == v1alpha1.ReleaseRolledBack
 }
 
-// rolledBack tells whether the newest commit is one that was taken back.
+// rolledBack tells whether the wanted commit is one that was taken back.
 func (s *source) rolledBack() bool {
-	return s.release != nil && quarantined(s.release) && s.release.Spec.Commit == s.status.ObservedCommit
+	return s.release != nil && quarantined(s.release) && s.release.Spec.Commit == aimed(s.object, s.status.ObservedCommit)
 }
 
 // fallback is the commit to go back to when one has failed, or nothing.
 func (s *source) fallback(failed string) string {
-	if s.object.Spec.Health.OnFailure != v1alpha1.FailureRollback || s.object.Spec.Pin != nil || s.status.HealthyCommit == failed {
+	restored := s.object.Spec.Pin != nil && !s.object.Spec.Pin.AsNew
+	if s.object.Spec.Health.OnFailure != v1alpha1.FailureRollback || restored || s.status.HealthyCommit == failed {
 		return ""
 	}
 	return s.status.HealthyCommit

@@ -44,6 +44,9 @@ type reverting struct {
 func (s *source) revert() {
 	r := s.release
 	mode := s.object.Spec.Health.Revert
+	if s.object.Spec.Pin != nil { // the branch is not to blame for it
+		return
+	}
 	if s.reverting.under || s.now().Before(s.reverting.at) || mode == v1alpha1.RevertNone || !s.rolledBack() || r.Status.Phase != v1alpha1.ReleaseRolledBack || r.Status.RevertCommit != "" {
 		return
 	}

@@ -61,7 +61,7 @@ func TestStories(t *testing.T) {
 		"image":          (*story).wantImage,     // RESOURCE NAME IMAGE of the first container
 		"pushed":         (*story).wantPushed,    // PREFIX; calls it FETCHED
 		"moved":          (*story).wantMoved,
-		"pin":            (*story).pin,          // SOURCE REV REASON
+		"pin":            (*story).pin,          // SOURCE REV REASON [as-new]
 		"observed":       (*story).wantObserved, // REV, as the newest commit that was seen
 		"field":          (*story).wantField,    // RESOURCE NAME PATH VALUE, waited for
 		"tick":           (*story).tick,         // DURATION
@@ -335,7 +335,7 @@ func (s *story) pin(_ *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"pin": v1alpha1.Pin{Commit: id, Reason: args[2], By: "jane"}}})
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"pin": v1alpha1.Pin{Commit: id, Reason: args[2], By: "jane", AsNew: len(args) > 3}}})
 	if err != nil {
 		return err
 	}

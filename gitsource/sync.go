@@ -52,7 +52,7 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	if err != nil {
 		return err
 	}
-	if !current && !aim.back() {
+	if !current && !aim.pinned && !aim.back() { // who pins says where to go
 		ok, err := s.descends(ctx, id)
 		if err != nil {
 			return err

@@ -29,6 +29,7 @@ func Verdict(o *v1alpha1.GitSource, releases []v1alpha1.Release, commit string, 
 	if after(o.Status.HealthyCommit) {
 		return Arrived, fmt.Sprintf("%.12s is applied and healthy", o.Status.HealthyCommit)
 	}
+	wanted := aimed(o, o.Status.ObservedCommit)
 	for i := range releases {
 		r := &releases[i]
 		if r.Spec.Source != o.Name || !after(r.Spec.Commit) {
@@ -37,7 +38,7 @@ func Verdict(o *v1alpha1.GitSource, releases []v1alpha1.Release, commit string, 
 		if r.Status.Phase == v1alpha1.ReleaseHealthy {
 			return Arrived, fmt.Sprintf("%.12s was applied and became healthy", r.Spec.Commit)
 		}
-		if r.Spec.Commit != o.Status.ObservedCommit {
+		if r.Spec.Commit != wanted {
 			continue // a newer one decides
 		}
 		switch r.Status.Phase {
@@ -48,7 +49,7 @@ func Verdict(o *v1alpha1.GitSource, releases []v1alpha1.Release, commit string, 
 		}
 	}
 	for _, c := range o.Status.Conditions {
-		if c.Type == v1alpha1.ConditionStalled && c.Status == "True" && after(o.Status.ObservedCommit) {
+		if c.Type == v1alpha1.ConditionStalled && c.Status == "True" && after(wanted) {
 			return Refused, c.Message
 		}
 	}

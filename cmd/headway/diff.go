@@ -24,10 +24,11 @@ func diffCommand() *cobra.Command {
 	cmd := planned("diff [REF [REF]]", "Show what differs between the applied commit (or REF) and the cluster, or between two commits",
 		`Show what differs between the applied commit and the cluster: what drift has
 changed and nobody has put back. With REF, a branch, tag or commit of the
-source's repository is compared instead. With two of them, in a clone of the
-repository, the objects that they render to are compared with each other, and no
-cluster is needed. Exit status: 0 nothing, 1 differences, 4 the commit could not
-be applied.`, cobra.MaximumNArgs(2))
+source's repository is compared instead. With two of them, the objects that they
+render to are compared with each other: in a clone of the repository by this
+command itself, with no need for a cluster; elsewhere, or with --source, by the
+cluster, with the objects that it has kept of commits that were applied. Exit
+status: 0 nothing, 1 differences, 4 the commit could not be applied.`, cobra.MaximumNArgs(2))
 	var ageKey string
 	cmd.Flags().StringVar(&ageKey, "age-key", "", "file with age keys that open encrypted files, to compare two commits")
 	withCluster := cmd.RunE
@@ -35,7 +36,15 @@ be applied.`, cobra.MaximumNArgs(2))
 		if len(args) < 2 {
 			return withCluster(cmd, args)
 		}
-		result, differences, err := diffCommits(cmd, cmd.Flag("source").Value.String(), ageKey, args[0], args[1])
+		compare := func() (printer.Result, int, error) {
+			return diffCommits(cmd, cmd.Flag("source").Value.String(), ageKey, args[0], args[1])
+		}
+		if ageKey == "" && (cmd.Flags().Changed("source") || !inClone()) {
+			compare = func() (printer.Result, int, error) {
+				return diffInCluster(cmd, cmd.Flag("source").Value.String(), args[0], args[1])
+			}
+		}
+		result, differences, err := compare()
 		if err != nil {
 			return err
 		}
@@ -72,7 +81,7 @@ func planned(use, short, long string, args cobra.PositionalArgs) *cobra.Command 
 			if err != nil {
 				return err
 			}
-			p, err := askPlan(cmd.Context(), c, source, ref)
+			p, err := askPlan(cmd.Context(), c, v1alpha1.PlanSpec{Source: source, Ref: ref})
 			if err != nil {
 				return err
 			}
@@ -118,8 +127,8 @@ func planRef(ctx context.Context, c *cluster, source string, args []string) (v1a
 }
 
 // askPlan makes a Plan, waits for the answer and removes it again.
-func askPlan(ctx context.Context, c *cluster, source string, ref v1alpha1.GitReference) (p *v1alpha1.Plan, err error) {
-	p = &v1alpha1.Plan{ObjectMeta: metav1.ObjectMeta{GenerateName: source + "-"}, Spec: v1alpha1.PlanSpec{Source: source, Ref: ref}}
+func askPlan(ctx context.Context, c *cluster, spec v1alpha1.PlanSpec) (p *v1alpha1.Plan, err error) {
+	p = &v1alpha1.Plan{ObjectMeta: metav1.ObjectMeta{GenerateName: spec.Source + "-"}, Spec: spec}
 	if err := c.Create(ctx, p); err != nil {
 		return nil, fmt.Errorf("ask for a plan: %w", err)
 	}
@@ -136,7 +145,7 @@ func askPlan(ctx context.Context, c *cluster, source string, ref v1alpha1.GitRef
 		return err == nil && len(p.Status.Conditions) > 0, client.IgnoreNotFound(err)
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return nil, exitCode{exitTimeout, fmt.Errorf("source %q has not answered within %s; does it exist, and is the gitsource component running?", source, planTimeout)}
+		return nil, exitCode{exitTimeout, fmt.Errorf("source %q has not answered within %s; does it exist, and is the gitsource component running?", spec.Source, planTimeout)}
 	}
 	return p, err
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	agekeys "filippo.io/age"
 	"github.com/spf13/cobra"
@@ -17,8 +14,6 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/offline"
 	"github.com/headway-sh/headway/gitsource"
-	"github.com/headway-sh/headway/gitsource/drift"
-	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/render/subst"
 	"github.com/headway-sh/headway/gitsource/repo"
@@ -44,29 +39,45 @@ func diffCommits(cmd *cobra.Command, source, ageKey, from, to string) (printer.R
 		return printer.Result{}, 0, err
 	}
 	renderer := render.New(cfg) // which renders only once what both have
-	var sets [2]map[txn.Ref]*render.Object
+	var sets [2]*render.Set
 	for i, name := range []string{from, to} {
 		if sets[i], err = renderedAt(ctx, renderer, name); err != nil {
 			return printer.Result{}, 0, err
 		}
 	}
-	outcomes, counts := compareSets(sets[0], sets[1])
-	result := planResult(&v1alpha1.Plan{Status: v1alpha1.PlanStatus{Outcomes: outcomes}})
-	result.Object = commitDiff{from, to, counts, outcomes}
-	result.Text = func(w io.Writer, _ bool) error {
-		outcomesText(w, outcomes)
-		_, err := fmt.Fprintf(w, "%s..%s: %s\n", from, to, counts)
-		return err
-	}
-	return result, int(counts.Created + counts.Changed + counts.Deleted), nil
+	d := commitDiff{From: from, To: to, FromCommit: sets[0].Commit.String(), ToCommit: sets[1].Commit.String()}
+	d.Outcomes, d.Summary = gitsource.Compare(sets[0], sets[1], nil)
+	return d.result()
 }
 
 // commitDiff is what `headway diff A B` shows.
 type commitDiff struct {
-	From     string                   `json:"from"`
-	To       string                   `json:"to"`
-	Summary  v1alpha1.OperationCounts `json:"summary"`
-	Outcomes []v1alpha1.ObjectOutcome `json:"outcomes"`
+	From       string                   `json:"from"`
+	To         string                   `json:"to"`
+	FromCommit string                   `json:"fromCommit"`
+	ToCommit   string                   `json:"toCommit"`
+	Summary    v1alpha1.OperationCounts `json:"summary"`
+	Outcomes   []v1alpha1.ObjectOutcome `json:"outcomes"`
+	Sealed     []v1alpha1.SealedFile    `json:"sealed,omitempty"`
+}
+
+// result is how it is printed, and how many objects differ.
+func (d commitDiff) result() (printer.Result, int, error) {
+	result := planResult(&v1alpha1.Plan{Status: v1alpha1.PlanStatus{Outcomes: d.Outcomes}})
+	result.Object = d
+	result.Text = func(w io.Writer, _ bool) error {
+		for _, f := range d.Sealed {
+			what := "the same in both"
+			if f.Changed {
+				what = "differs"
+			}
+			fmt.Fprintf(w, "! encrypted, not looked into: %s: %s\n", f.File, what)
+		}
+		outcomesText(w, d.Outcomes)
+		_, err := fmt.Fprintf(w, "%s..%s: %s\n", d.From, d.To, d.Summary)
+		return err
+	}
+	return result, int(d.Summary.Created + d.Summary.Changed + d.Summary.Deleted), nil
 }
 
 // specOf is the spec of the cluster's GitSource, or that of a source that says
@@ -102,7 +113,7 @@ func offlineRendering(spec *v1alpha1.GitSourceSpec, r *repo.Repository, source, 
 }
 
 // renderedAt are the objects of what a person calls a commit.
-func renderedAt(ctx context.Context, renderer *render.Renderer, name string) (map[txn.Ref]*render.Object, error) {
+func renderedAt(ctx context.Context, renderer *render.Renderer, name string) (*render.Set, error) {
 	full, err := resolveCommit(ctx, name, nil)
 	if err != nil {
 		return nil, err
@@ -118,49 +129,11 @@ func renderedAt(ctx context.Context, renderer *render.Renderer, name string) (ma
 	if len(problems) > 0 {
 		return nil, exitCode{exitRejected, fmt.Errorf("%s does not render: %s", name, problems[0])}
 	}
-	objects := make(map[txn.Ref]*render.Object, len(set.Objects))
-	for _, o := range set.Objects {
-		objects[refOf(o)] = o
-	}
-	return objects, nil
+	return set, nil
 }
 
 // refOf names an object by its kind: no cluster is asked for resources.
 func refOf(o *render.Object) txn.Ref {
 	gvk := o.Body.GroupVersionKind()
 	return txn.Ref{Resource: schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, Namespace: o.Body.GetNamespace(), Name: o.Body.GetName()}
-}
-
-// compareSets says what lies between two sets of objects.
-func compareSets(before, after map[txn.Ref]*render.Object) ([]v1alpha1.ObjectOutcome, v1alpha1.OperationCounts) {
-	all := maps.Clone(before)
-	maps.Copy(all, after)
-	var out []v1alpha1.ObjectOutcome
-	var counts v1alpha1.OperationCounts
-	for _, ref := range slices.SortedFunc(maps.Keys(all), txn.Ref.Compare) {
-		b, a := before[ref], after[ref]
-		one := v1alpha1.ObjectOutcome{Object: ref.String(), Origin: cmp.Or(a, b).Origin()}
-		switch {
-		case b == nil:
-			one.Operation = string(txn.Created)
-			counts.Created++
-		case a == nil:
-			one.Operation = string(txn.Deleted)
-			counts.Deleted++
-		case a.Digest == b.Digest:
-			counts.Unchanged++
-			if a.File == b.File {
-				continue
-			}
-			one.Operation, one.MovedFrom = string(txn.Unchanged), b.File
-			counts.Moved++
-		default:
-			one.Operation = string(txn.Updated)
-			counts.Changed++
-			e := plan.Entry{Group: ref.Resource.Group, Kind: ref.Resource.Resource}
-			one.Fields = drift.Diff(&e, b.Body, a.Body)
-		}
-		out = append(out, one)
-	}
-	return out, counts
 }

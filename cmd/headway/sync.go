@@ -18,12 +18,18 @@ import (
 func syncCommand() *cobra.Command {
 	var override bool
 	var wait time.Duration
+	var toRef toRef
 	cmd := &cobra.Command{
 		Use:   "sync [SOURCE]",
 		Short: "Ask the repository for new commits now, or apply the newest one in spite of windows",
 		Long: `Ask the repository for new commits now instead of at the next interval. With
 --override the newest commit that the cluster has seen is applied although
 windows hold it back; its Release says who has asked for it.
+
+With --ref the source goes to the newest commit of another branch, of refs/… or
+tags/…, or to a commit, once, and stays there until "headway resume": like any
+commit it is planned first, and has to pass verification, windows, guards,
+approvals and health. The spec says so in spec.pin, with who has asked for it.
 
 With --wait the result is waited for: that the repository was asked, and that
 the newest commit is applied and healthy. Exit status: 0 applied and healthy, 1
@@ -54,6 +60,13 @@ read, 3 not within the time, 4 refused.`,
 				return err
 			}
 			progress := progressOf(cmd)
+			if toRef.name != "" {
+				toRef.source, toRef.progress, toRef.asked = source, progress, o.ResourceVersion
+				if !cmd.Flags().Changed("wait") {
+					wait = 0
+				}
+				return toRef.run(cmd.Context(), c, wait)
+			}
 			if !cmd.Flags().Changed("wait") {
 				progress.Done("%s", message)
 				return nil
@@ -65,7 +78,10 @@ read, 3 not within the time, 4 refused.`,
 	}
 	cmd.Flags().DurationVar(&wait, "wait", syncPatience, "wait for the result, at most so long")
 	cmd.Flags().Lookup("wait").NoOptDefVal = syncPatience.String()
+	cmd.Flags().StringVar(&toRef.name, "ref", "", "go to this branch, tags/TAG, refs/… or commit, and stay there until resume")
+	cmd.Flags().StringVar(&toRef.reason, "reason", "", "why, for people, with --ref")
 	cmd.Flags().BoolVar(&override, "override", false, "apply the newest commit although windows hold it back")
+	cmd.MarkFlagsMutuallyExclusive("ref", "override")
 	return cmd
 }
 

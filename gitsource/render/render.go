@@ -67,6 +67,15 @@ type Set struct {
 	secrets []string
 }
 
+// Restored is a set that was kept, with what was encrypted in it. The lines of
+// single fields are not known of it any more.
+func Restored(commit repo.ID, objects []*Object, secrets []string) *Set {
+	return &Set{Commit: commit, Objects: objects, secrets: secrets}
+}
+
+// Secrets are what was encrypted in the commit, for who keeps the set sealed.
+func (s *Set) Secrets() []string { return s.secrets }
+
 // Config says what is rendered and how.
 type Config struct {
 	Repo  *repo.Repository

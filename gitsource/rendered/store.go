@@ -76,6 +76,8 @@ type Info struct {
 type set struct {
 	Kept    time.Time `json:"kept"`
 	Objects []entry   `json:"objects"`
+	// Secrets are what was encrypted in the commit, wherever it ended up.
+	Secrets []string `json:"secrets,omitempty"`
 }
 
 // entry is an object of a commit without its body.
@@ -97,7 +99,7 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := set{Kept: at.UTC(), Objects: make([]entry, len(rendered.Objects))}
+	kept := set{Kept: at.UTC(), Objects: make([]entry, len(rendered.Objects)), Secrets: rendered.Secrets()}
 	for i, o := range rendered.Objects {
 		if !isDigest(o.Digest) {
 			return fmt.Errorf("keep %s: %s has no digest", rendered.Commit, o.Origin())
@@ -112,7 +114,7 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 		there[o.Digest] = true
 	}
 	s.there = there
-	if old, err := s.read(source, rendered.Commit); err == nil && reflect.DeepEqual(old.Objects, kept.Objects) {
+	if old, err := s.read(source, rendered.Commit); err == nil && reflect.DeepEqual(old.Objects, kept.Objects) && slices.Equal(old.Secrets, kept.Secrets) {
 		return nil
 	}
 	if err := s.write(s.set(source, rendered.Commit), setName(source, rendered.Commit), kept); err != nil {
@@ -145,7 +147,7 @@ func (s *Store) Get(source string, commit repo.ID) (*render.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", commit, err)
 	}
-	return &render.Set{Commit: commit, Objects: objects}, nil
+	return render.Restored(commit, objects, kept.Secrets), nil
 }
 
 // objects reads what a commit names.

@@ -388,6 +388,13 @@ type HealthCheck struct {
 type Pin struct {
 	// Commit is the full id of a commit in the repository.
 	Commit string `json:"commit"`
+	// AsNew has the commit go through what one goes through that comes on the
+	// ref: it is rendered and verified, it waits for windows, dependencies and
+	// approvals, guards may hold it, and when it does not become healthy the
+	// cluster goes back to where it was. Otherwise the commit is restored as it
+	// was when it was applied, whatever those say.
+	// +optional
+	AsNew bool `json:"asNew,omitempty"`
 	// Reason for people.
 	// +optional
 	Reason string `json:"reason,omitempty"`

@@ -10,7 +10,8 @@ import (
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // Plan is what a branch, tag, pull request or commit would change if a
-// GitSource followed it. Nothing is written but the Plan itself.
+// GitSource followed it, or what lies between two of them. Nothing is written
+// but the Plan itself.
 type Plan struct {
 	metav1.TypeMeta `json:",inline"`
 	// Standard object metadata.
@@ -40,6 +41,11 @@ type PlanSpec struct {
 	Source string `json:"source"`
 	// Ref to plan in the source's repository.
 	Ref GitReference `json:"ref"`
+	// Base, when present, is what Ref is compared with instead of the cluster:
+	// the objects that both render to, as they were kept where they were applied.
+	// Nothing is judged, so that the plan has no digest, hooks or impact.
+	// +optional
+	Base *GitReference `json:"base,omitempty"`
 }
 
 // PlanStatus is what would be changed.
@@ -47,7 +53,7 @@ type PlanStatus struct {
 	// Commit that was planned.
 	// +optional
 	Commit string `json:"commit,omitempty"`
-	// Base is the applied commit at that time.
+	// Base is the applied commit at that time, or that of spec.base.
 	// +optional
 	Base string `json:"base,omitempty"`
 	// Revision of the store that it was planned on.

@@ -155,7 +155,14 @@ func ValidatePlan(o, _ *Plan) field.ErrorList {
 	if o.Spec.Ref == (GitReference{}) {
 		errs = append(errs, field.Required(at.Child("ref"), "set branch, tag, semver, commit or name"))
 	}
-	return append(errs, validateReference(&o.Spec.Ref, at.Child("ref"))...)
+	errs = append(errs, validateReference(&o.Spec.Ref, at.Child("ref"))...)
+	if b := o.Spec.Base; b != nil {
+		if *b == (GitReference{}) {
+			errs = append(errs, field.Required(at.Child("base"), "set branch, tag, semver, commit or name, or leave it out"))
+		}
+		errs = append(errs, validateReference(b, at.Child("base"))...)
+	}
+	return errs
 }
 
 // invalidRef says why a full reference name is not one by git's rules

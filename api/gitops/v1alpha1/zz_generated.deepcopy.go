@@ -778,7 +778,7 @@ func (in *Plan) DeepCopyInto(out *Plan) {
 	*out = *in
 	out.TypeMeta = in.TypeMeta
 	in.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
-	out.Spec = in.Spec
+	in.Spec.DeepCopyInto(&out.Spec)
 	in.Status.DeepCopyInto(&out.Status)
 	return
 }
@@ -881,6 +881,11 @@ func (in *PlanList) DeepCopyObject() runtime.Object {
 func (in *PlanSpec) DeepCopyInto(out *PlanSpec) {
 	*out = *in
 	out.Ref = in.Ref
+	if in.Base != nil {
+		in, out := &in.Base, &out.Base
+		*out = new(GitReference)
+		**out = **in
+	}
 	return
 }
 
