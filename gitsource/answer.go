@@ -29,7 +29,7 @@ func (s *source) answer(ctx context.Context, name string) error {
 		}
 		p := o.(*v1alpha1.Plan).DeepCopy()
 		p.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Plan"}
-		if p.Labels[labelPreview] == s.name {
+		if p.Labels[v1alpha1.LabelPreviewOf] == s.name {
 			return nil, nil // which is kept elsewhere
 		}
 		var status *v1alpha1.PlanStatus
@@ -87,7 +87,7 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 	}
 	// A renderer of its own: the source's remembers the applied commit.
 	renderer := s.planner(name, view)
-	set, problems, err := renderer.Render(ctx, id)
+	set, _, problems, err := s.rendered(ctx, renderer, id)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -91,7 +91,7 @@ func (s *source) descends(ctx context.Context, id repo.ID) (bool, error) {
 		believed = s.status.VerifiedCommit
 	}
 	switch {
-	case s.object.Annotations[v1alpha1.AnnotationAllowRewrite] == id.String():
+	case s.object.Annotations[v1alpha1.AnnotationAllowRewrite] == id.String(), s.object.Spec.Environment != nil:
 		return true, nil
 	case believed != "" && believed != id.String():
 		// Who has the host can move references, but not make an older signed

@@ -201,6 +201,7 @@ func (e *Engine) observe(w txn.Write) {
 	}
 	switch w.Ref.Resource {
 	case gitSources:
+		e.environment(w)
 		switch w.Subresource {
 		case "status":
 		case v1alpha1.SubresourceApproval:
@@ -230,6 +231,16 @@ func (e *Engine) observe(w txn.Write) {
 	}
 	for _, name := range e.owners.watchers(w.Ref) {
 		e.told(name, func(p *pending) { p.hooks = append(p.hooks, w) })
+	}
+}
+
+// environment tells a source how one of its environments is.
+func (e *Engine) environment(w txn.Write) {
+	for _, o := range []txn.Object{w.Before, w.After} {
+		if o, ok := o.(*v1alpha1.GitSource); ok && o.Spec.Environment != nil {
+			e.told(o.Spec.Environment.Source, func(p *pending) { p.environs = true })
+			return
+		}
 	}
 }
 

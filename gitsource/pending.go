@@ -22,6 +22,7 @@ type pending struct {
 	// forgiven are Releases that somebody has deleted: their commits are no
 	// longer quarantined.
 	forgiven []string
+	environs bool      // something has happened to an environment
 	approved bool      // somebody has approved a plan, or taken that back
 	asked    *asked    // a commit in spite of windows
 	forged   *forged   // how telling the forge went

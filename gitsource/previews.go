@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -19,9 +18,6 @@ import (
 	"github.com/headway-sh/headway/gitsource/repo"
 	"github.com/headway-sh/headway/gitsource/report"
 )
-
-// labelPreview on a Plan names the source that keeps it for a reference.
-const labelPreview = v1alpha1.GroupName + "/preview-of"
 
 // previewPause is the least time between two looks at all previews because of
 // what happens in the cluster; a reference that moves is looked at once.
@@ -115,12 +111,7 @@ func (s *source) previewed() (map[string]repo.ID, error) {
 		time time.Time
 	}
 	var heads []head
-	refs, err := s.follower.repo.Refs(func(name string) bool {
-		return name != s.status.ObservedRef && !strings.HasPrefix(name, repo.ReportPrefix) && slices.ContainsFunc(s.object.Spec.Previews.Refs, func(p string) bool {
-			ok, err := path.Match(p, name)
-			return err == nil && ok
-		})
-	})
+	refs, err := s.matching(s.object.Spec.Previews.Refs)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +139,7 @@ func (s *source) dropPreviews(ctx context.Context, view txn.View, tips map[strin
 	var drops []txn.Change
 	for o := range view.Each(plans, "") {
 		p, ok := o.(*v1alpha1.Plan)
-		if !ok || p.Labels[labelPreview] != s.name {
+		if !ok || p.Labels[v1alpha1.LabelPreviewOf] != s.name {
 			continue
 		}
 		if _, wanted := tips[p.Spec.Ref.Name]; !wanted {
@@ -180,7 +171,7 @@ func (s *source) keepPlan(ctx context.Context, ref string) (*v1alpha1.PlanStatus
 		at := txn.Ref{Resource: plans, Name: name}
 		o, ok := view.Get(at)
 		p := &v1alpha1.Plan{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{labelPreview: s.name}},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelPreviewOf: s.name}},
 			Spec:       v1alpha1.PlanSpec{Source: s.name, Ref: v1alpha1.GitReference{Name: ref}},
 		}
 		var changes []txn.Change
@@ -233,7 +224,7 @@ func (s *source) planReports() []report.Plan {
 		st := p.status
 		out = append(out, report.Plan{
 			Ref: ref, Commit: s.commitLine(st.Commit), Base: st.Base, Digest: st.Digest, Summary: st.Summary.String(), Hooks: st.Hooks,
-			Impact: st.Impact, Approval: st.Approval, Sealed: st.Sealed,
+			Impact: st.Impact, Approval: st.Approval, Sealed: st.Sealed, Environment: s.environmentLine(ref),
 			Outcomes: st.Outcomes, Problems: st.Problems,
 		})
 	}

@@ -45,6 +45,9 @@ func (s *source) rendering(r *repo.Repository, view func() (txn.View, error)) re
 		ids, err := ageKeys(v, secret.SecretRef)
 		return append(ids, s.engine.cfg.AgeKeys...), err
 	}
+	if s.object.Spec.Environment != nil { // of what anybody may have pushed
+		cfg.Decrypt, cfg.Sealed = nil, true
+	}
 	cfg.Charts.Cluster = func() (*render.Cluster, error) {
 		v, err := view()
 		if err != nil {

@@ -57,7 +57,7 @@ func (r *reporter) publish(s *source) {
 	final := state.Phase != string(v1alpha1.ReleaseProgressing) && state.Phase != string(v1alpha1.ReleaseApplying)
 	name := s.reportBranch()
 	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift) ||
-		!reflect.DeepEqual(state.Plans, r.shown.Plans) // somebody waits for it
+		!reflect.DeepEqual(state.Plans, r.shown.Plans) || !reflect.DeepEqual(state.Environments, r.shown.Environments) // somebody waits for it
 	r.shown = state
 	branch := s.engine.branch(s.object.Spec.URL, name, s.follower.push)
 	if r.on != nil && r.on != branch {
@@ -77,6 +77,7 @@ func (s *source) report() report.Source {
 		Observed: s.commitLine(s.status.ObservedCommit), Applied: s.commitLine(s.status.AppliedCommit),
 	}
 	out.Promotion = s.status.Promotion.DeepCopy()
+	out.Environments = s.status.DeepCopy().Environments
 	if s.status.ObservedCommit == s.status.AppliedCommit {
 		out.Sync = "Synced"
 	}

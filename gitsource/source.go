@@ -50,24 +50,25 @@ type source struct {
 	notifier *notifier
 	forging  *forging
 
-	inventory *plan.Inventory
-	desired   map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
-	previews  previews
-	tenancy   *plan.Tenancy
-	checks    *health.Judge
-	rules     *drift.Rules
-	ruled     time.Time   // when the rules were last looked at as a whole
-	unkept    *render.Set // applied, and not kept on disk yet
-	tracker   *health.Tracker
-	records   []drift.Record
-	broken    map[txn.Ref]breakage // drift to be corrected
-	contended map[string]*contest
-	problems  []v1alpha1.Problem // with the commit
-	fights    []v1alpha1.Problem // with drift
-	slept     bool               // was suspended when last looked at
-	reverting reverting
-	told      time.Time // when the status last said what is not healthy
-	untold    bool      // it has to be said anew
+	inventory  *plan.Inventory
+	desired    map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
+	previews   previews
+	environing environing
+	tenancy    *plan.Tenancy
+	checks     *health.Judge
+	rules      *drift.Rules
+	ruled      time.Time   // when the rules were last looked at as a whole
+	unkept     *render.Set // applied, and not kept on disk yet
+	tracker    *health.Tracker
+	records    []drift.Record
+	broken     map[txn.Ref]breakage // drift to be corrected
+	contended  map[string]*contest
+	problems   []v1alpha1.Problem // with the commit
+	fights     []v1alpha1.Problem // with drift
+	slept      bool               // was suspended when last looked at
+	reverting  reverting
+	told       time.Time // when the status last said what is not healthy
+	untold     bool      // it has to be said anew
 
 	requested request // what the remote was asked for last
 
@@ -248,6 +249,11 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if s.object == nil {
 		return nil
 	}
+	if leaves, err := s.leaves(ctx); err != nil {
+		return err
+	} else if leaves {
+		return s.leave(ctx)
+	}
 	if p.opened {
 		s.follow(ctx)
 	}
@@ -316,6 +322,9 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if err == nil && (p.refs || p.approved || p.opened || p.object != nil || p.all || due || s.previews.isDue(now)) {
 		err = s.lookAtPreviews(ctx)
 	}
+	if err == nil && (p.refs || p.opened || p.object != nil || p.all || p.environs || due || s.environing.isDue(now)) {
+		err = s.lookAtEnvironments(ctx)
+	}
 	if err == nil {
 		err = s.runHooks(ctx)
 	}
@@ -326,6 +335,9 @@ func (s *source) step(ctx context.Context, p pending) error {
 		s.retry = 0 // else another try is planned, and the next wait is longer
 	}
 	err = errors.Join(err, s.flush(ctx))
+	if err == nil {
+		err = s.endEnvironments(ctx)
+	}
 	s.keep() // last: nobody waits for it
 	return err
 }
@@ -380,6 +392,7 @@ func (s *source) next() time.Duration {
 	sooner(s.retryAt)
 	sooner(s.rules.Next(s.now()))
 	sooner(s.previews.due())
+	sooner(s.environing.due)
 	sooner(s.approving.due())
 	sooner(s.promoting)
 	sooner(s.reverting.at)

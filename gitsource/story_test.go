@@ -67,26 +67,28 @@ func TestStories(t *testing.T) {
 		"tick":           (*story).tick,         // DURATION
 		"objects":        (*story).objects,      // prints the inventory's objects
 		"problems":       (*story).printProblems,
-		"report":         (*story).report,        // FILE PATTERN: prints it once it has the pattern
-		"report-without": (*story).reportWithout, // FILE WORDS: waits until it does not have them
-		"credit":         (*story).credit,        // WHO has pushed work's HEAD, as a webhook says
-		"commitpage":     (*story).commitPage,    // PATTERN: prints the page of work's HEAD once it has the pattern
-		"forge":          (*story).startForge,    // KIND [SOURCE]: starts one and tells the source
-		"forgefails":     (*story).failForge,     // down, spent, closed, missing or refuses: at the next call
-		"wanted":         (*story).wantStatus,    // TEXT [AFTER] in the newest status of work's HEAD
-		"comment":        (*story).wantComment,   // NUMBER TEXT
-		"calls":          (*story).wantCalls,     // CODE: the metrics count calls with that answer
-		"uncalled":       (*story).quietForge,    // no call is made while the clock goes on
-		"settled":        (*story).settled,       // no transaction is made while the clock goes on
-		"serve":          (*story).serve,         // the repository, at $HTTPS and $SSH, with the Secret default/git
-		"break":          (*story).breakServer,   // FAULT, or mend
-		"poll":           (*story).poll,          // until the server was asked once more
-		"event":          (*story).wantEvent,     // REASON [SOURCE]
-		"asked":          (*story).asked,         // within seconds, not at the interval
-		"signer":         (*story).makeSigner,    // NAME: makes a key
-		"sign":           (*story).signAs,        // NAME, or nobody: who signs from now on
-		"time-goes-on":   (*story).goOn,          // while something is waited for
-		"allow":          (*story).allow,         // CONFIGMAP LINE...: PRINCIPAL OPTIONS... NAME
+		"report":         (*story).report,          // FILE PATTERN: prints it once it has the pattern
+		"report-without": (*story).reportWithout,   // FILE WORDS: waits until it does not have them
+		"credit":         (*story).credit,          // WHO has pushed work's HEAD, as a webhook says
+		"commitpage":     (*story).commitPage,      // PATTERN: prints the page of work's HEAD once it has the pattern
+		"forge":          (*story).startForge,      // KIND [SOURCE]: starts one and tells the source
+		"forgefails":     (*story).failForge,       // down, spent, closed, missing or refuses: at the next call
+		"wanted":         (*story).wantStatus,      // TEXT [AFTER] in the newest status of work's HEAD
+		"comment":        (*story).wantComment,     // NUMBER TEXT
+		"environment":    (*story).wantEnvironment, // REF PHASE|none: waits, prints it and calls its namespace $NS
+		"leftout":        (*story).leftOut,         // SOURCE: prints what an environment leaves out
+		"calls":          (*story).wantCalls,       // CODE: the metrics count calls with that answer
+		"uncalled":       (*story).quietForge,      // no call is made while the clock goes on
+		"settled":        (*story).settled,         // no transaction is made while the clock goes on
+		"serve":          (*story).serve,           // the repository, at $HTTPS and $SSH, with the Secret default/git
+		"break":          (*story).breakServer,     // FAULT, or mend
+		"poll":           (*story).poll,            // until the server was asked once more
+		"event":          (*story).wantEvent,       // REASON [SOURCE]
+		"asked":          (*story).asked,           // within seconds, not at the interval
+		"signer":         (*story).makeSigner,      // NAME: makes a key
+		"sign":           (*story).signAs,          // NAME, or nobody: who signs from now on
+		"time-goes-on":   (*story).goOn,            // while something is waited for
+		"allow":          (*story).allow,           // CONFIGMAP LINE...: PRINCIPAL OPTIONS... NAME
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, f := range commands {

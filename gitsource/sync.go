@@ -88,7 +88,7 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 	}
 	set, problems := kept, []v1alpha1.Problem(nil)
 	if set == nil {
-		if set, problems, err = s.follower.renderer.Render(ctx, id); err != nil {
+		if set, s.status.LeftOut, problems, err = s.rendered(ctx, s.follower.renderer, id); err != nil {
 			return fmt.Errorf("render %s: %w", id, err)
 		}
 	}

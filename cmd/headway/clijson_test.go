@@ -25,7 +25,7 @@ var shapes = []struct {
 	object any
 }{
 	{"status", clusterState{}}, {"plan, diff [REF]", v1alpha1.PlanStatus{}}, {"diff A B", commitDiff{}}, {"vet", verdicts{}},
-	{"blame", blamed{}}, {"adopt", adopted{}}, {"trace", traced{}}, {"tree", sourceTree{}}, {"get unmanaged", unmanagedList{}}, {"bundle inspect", bundleInfo{}},
+	{"blame", blamed{}}, {"adopt", adopted{}}, {"trace", traced{}}, {"tree", sourceTree{}}, {"get unmanaged", unmanagedList{}}, {"get previews", previewList{}}, {"bundle inspect", bundleInfo{}},
 }
 
 // TestJSONIsDocumented: what scripts read does not change unnoticed.

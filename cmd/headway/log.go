@@ -59,14 +59,14 @@ remembers the first 200 objects that it changes.`,
 
 // getCommand lists objects of the project's own kinds.
 func getCommand() *cobra.Command {
-	get := &cobra.Command{Use: "get", Short: "List sources, releases, or what is in no repository"}
+	get := &cobra.Command{Use: "get", Short: "List sources, releases, previews, or what is in no repository"}
 	sourceList := listing("gitsources", "List the sources", sources)
 	sourceList.Aliases = []string{"gitsource", "sources", "source"}
 	releaseList := listing("releases", "List the releases", func(ctx context.Context, c *cluster) (printer.Result, error) {
 		return releases(ctx, c, func(*v1alpha1.Release) bool { return true })
 	})
 	releaseList.Aliases = []string{"release"}
-	get.AddCommand(sourceList, releaseList, unmanagedCommand())
+	get.AddCommand(sourceList, releaseList, unmanagedCommand(), previewsCommand())
 	return get
 }
 

@@ -74,6 +74,8 @@ func byCluster(ref txn.Ref, o *unstructured.Unstructured) bool {
 	switch {
 	case o.GetAnnotations()[v1alpha1.AnnotationHookOf] != "":
 		return true // comes and goes with a commit
+	case o.GetLabels()[v1alpha1.LabelEnvironmentOf] != "":
+		return true // of an environment, and gone with it
 	case o.GetLabels()["kubernetes.io/bootstrapping"] != "" || o.GetAnnotations()["apf.kubernetes.io/autoupdate-spec"] != "":
 		return true
 	case ref.Resource.Resource == "namespaces" && (ref.Name == "default" || strings.HasPrefix(ref.Name, "kube-")):

@@ -22,6 +22,9 @@ func Comment(p *Plan, cluster, source string, longest int) string {
 	if p.Approval != "" {
 		fmt.Fprintf(w, "\n%s\n", code(clip(p.Approval)))
 	}
+	if p.Environment != "" {
+		fmt.Fprintf(w, "\nEnvironment: %s\n", code(clip(p.Environment)))
+	}
 	if i := p.Impact; i != nil {
 		w.WriteString("\n")
 		for _, r := range i.Rollouts[:min(len(i.Rollouts), 20)] {

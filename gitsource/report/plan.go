@@ -10,17 +10,19 @@ import (
 
 // Plan is what a reference would change; it is the schema of plans/<ref>.json.
 type Plan struct {
-	Ref      string                   `json:"ref"`
-	Commit   *Commit                  `json:"commit,omitempty"`
-	Base     string                   `json:"base,omitempty"`
-	Digest   string                   `json:"digest,omitempty"`
-	Summary  string                   `json:"summary"`
-	Approval string                   `json:"approval,omitempty"`
-	Hooks    []v1alpha1.PlannedHook   `json:"hooks,omitempty"`
-	Impact   *v1alpha1.PlanImpact     `json:"impact,omitempty"`
-	Sealed   []v1alpha1.SealedFile    `json:"sealed,omitempty"`
-	Outcomes []v1alpha1.ObjectOutcome `json:"outcomes,omitempty"`
-	Problems []v1alpha1.Problem       `json:"problems,omitempty"`
+	Ref      string  `json:"ref"`
+	Commit   *Commit `json:"commit,omitempty"`
+	Base     string  `json:"base,omitempty"`
+	Digest   string  `json:"digest,omitempty"`
+	Summary  string  `json:"summary"`
+	Approval string  `json:"approval,omitempty"`
+	// Environment says how the reference runs in the cluster.
+	Environment string                   `json:"environment,omitempty"`
+	Hooks       []v1alpha1.PlannedHook   `json:"hooks,omitempty"`
+	Impact      *v1alpha1.PlanImpact     `json:"impact,omitempty"`
+	Sealed      []v1alpha1.SealedFile    `json:"sealed,omitempty"`
+	Outcomes    []v1alpha1.ObjectOutcome `json:"outcomes,omitempty"`
+	Problems    []v1alpha1.Problem       `json:"problems,omitempty"`
 }
 
 // file is the name of a plan's pages, without their ending.
@@ -54,6 +56,9 @@ func (p *Plan) pages(source string) (map[string][]byte, error) {
 	fmt.Fprintf(w, "%s, compared with %s. Digest %s.\n", p.Summary, code(p.Base[:min(12, len(p.Base))]), code(p.Digest))
 	if p.Approval != "" {
 		fmt.Fprintf(w, "\n**%s**\n", text(capital(p.Approval)))
+	}
+	if p.Environment != "" {
+		fmt.Fprintf(w, "\nEnvironment: %s\n", text(p.Environment))
 	}
 	if len(p.Hooks) > 0 {
 		w.WriteString("\n## Hooks\n\n| stage | object | written in |\n|---|---|---|\n")

@@ -54,6 +54,8 @@ type Source struct {
 	Evidence []v1alpha1.Evidence `json:"evidence,omitempty"`
 	Drift    []drift.Record      `json:"drift,omitempty"` // the newest last
 	Plans    []Plan              `json:"-"`               // in files of their own
+	// Environments are references that run in the cluster, each in a namespace.
+	Environments []v1alpha1.EnvironmentStatus `json:"environments,omitempty"`
 	// Tried is how the newest commit that was tried fared; its page and those of
 	// the ones before are made of the releases that Publish is given.
 	Tried v1alpha1.ReleaseStatus `json:"-"`
@@ -150,6 +152,13 @@ func (s *Source) page(w *strings.Builder, tried *Commits) {
 			verdict = fmt.Sprintf("could not be applied (%d problems)", n)
 		}
 		fmt.Fprintf(w, "- [%s](%s.md): %s\n", text(p.Ref), p.file(s.Name), verdict)
+	}
+	if len(s.Environments) > 0 {
+		w.WriteString("\n### Environments\n\n")
+	}
+	for i := range s.Environments {
+		e := &s.Environments[i]
+		fmt.Fprintf(w, "- %s %s: %s\n", code(e.Ref), code(e.Commit[:min(12, len(e.Commit))]), text(e.String()))
 	}
 	if len(s.Drift) > 0 {
 		w.WriteString("\n### Drift\n\n")

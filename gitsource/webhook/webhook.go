@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -159,7 +160,7 @@ func (h *Handler) lookUp(ctx context.Context, name string) (*v1alpha1.GitSource,
 }
 
 // concerns tells whether a call can mean something new for a source: a push to
-// another branch than the one that it follows does not.
+// another branch than the one that it follows or previews does not.
 func concerns(source *v1alpha1.GitSource, h http.Header, body []byte) bool {
 	for _, header := range []string{"X-Github-Event", "X-Gitea-Event", "X-Forgejo-Event"} {
 		if event := h.Get(header); event == "ping" {
@@ -173,6 +174,13 @@ func concerns(source *v1alpha1.GitSource, h http.Header, body []byte) bool {
 	if json.Unmarshal(body, &push) != nil || !strings.HasPrefix(push.Ref, "refs/") {
 		return true
 	}
+	for _, patterns := range previewed(source) {
+		for _, p := range patterns {
+			if ok, err := path.Match(p, push.Ref); ok && err == nil {
+				return true
+			}
+		}
+	}
 	switch ref := source.Spec.Ref; {
 	case ref.Branch != "":
 		return push.Ref == "refs/heads/"+ref.Branch
@@ -184,6 +192,14 @@ func concerns(source *v1alpha1.GitSource, h http.Header, body []byte) bool {
 		return push.Ref == ref.Name
 	}
 	return true
+}
+
+func previewed(source *v1alpha1.GitSource) [][]string {
+	out := [][]string{source.Spec.Previews.Refs}
+	if e := source.Spec.Previews.Environments; e != nil {
+		out = append(out, e.Refs)
+	}
+	return out
 }
 
 func digest(name, id string, body []byte) [sha256.Size]byte {

@@ -43,8 +43,9 @@ func newRig(t *testing.T, kind v1alpha1.WebhookType) *rig {
 			Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "hook"}, Data: map[string][]byte{"token": []byte("sesame\n")}}},
 		{Verb: txn.Create, Ref: txn.Ref{Resource: v1alpha1.Resource("gitsources"), Name: "main"},
 			Object: &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}, Spec: v1alpha1.GitSourceSpec{URL: "https://example.org/x",
-				Ref:     v1alpha1.GitReference{Branch: "main"},
-				Webhook: &v1alpha1.WebhookSpec{Type: kind, SecretRef: v1alpha1.SecretReference{Namespace: "default", Name: "hook"}}}}},
+				Ref:      v1alpha1.GitReference{Branch: "main"},
+				Previews: v1alpha1.PreviewsSpec{Refs: []string{"refs/heads/plan-*"}, Environments: &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/try-*"}}},
+				Webhook:  &v1alpha1.WebhookSpec{Type: kind, SecretRef: v1alpha1.SecretReference{Namespace: "default", Name: "hook"}}}}},
 		{Verb: txn.Create, Ref: txn.Ref{Resource: v1alpha1.Resource("gitsources"), Name: "deaf"},
 			Object: &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "deaf"}, Spec: v1alpha1.GitSourceSpec{URL: "https://example.org/x"}}},
 	} {
@@ -148,6 +149,15 @@ func TestCalls(t *testing.T) {
 			other := strings.Replace(push, "main", "feature", 1)
 			if status := r.call("main", other, sign("sesame", other, now)); status != http.StatusAccepted || r.asked() != asked {
 				t.Errorf("another branch: %d, asked %q", status, r.asked())
+			}
+			for _, branch := range []string{"plan-x", "try-x"} {
+				preview := strings.Replace(push, "main", branch, 1)
+				if status := r.call("main", preview, sign("sesame", preview, now)); status != http.StatusAccepted || r.asked() == asked {
+					t.Errorf("a preview's branch: %d, asked %q", status, r.asked())
+				}
+				asked = r.asked()
+				r.clock.Step(time.Second)
+				now = r.clock.Now()
 			}
 			next := strings.Replace(push, "111", "222", 1)
 			if status := r.call("main", next, sign("sesame", next, now)); status != http.StatusAccepted || r.asked() == asked {

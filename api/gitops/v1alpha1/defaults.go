@@ -36,6 +36,7 @@ func SetDefaultsGitSource(o *GitSource) {
 	if s.TargetNamespace == "" {
 		s.TargetNamespace = DefaultTargetNamespace
 	}
+	setDefaultsEnvironments(s)
 	if s.Prune == nil {
 		s.Prune = ptr.To(true)
 	}

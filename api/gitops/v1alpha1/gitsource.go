@@ -181,6 +181,12 @@ type GitSourceSpec struct {
 	// pull requests would change.
 	// +optional
 	Forge *ForgeSpec `json:"forge,omitempty"`
+	// Environment, when present, says that the source is the environment of a
+	// reference of another one: no key opens its files, what has no place in its
+	// target namespace is left out, rewritten history is followed, and with the
+	// GitSource its objects and the namespace are deleted.
+	// +optional
+	Environment *EnvironmentSource `json:"environment,omitempty"`
 }
 
 // GitReference names what to follow. At most one field may be set.
@@ -432,32 +438,6 @@ type GuardsSpec struct {
 	MinDeletes *int32 `json:"minDeletes,omitempty"`
 }
 
-// PreviewsSpec says which references are planned: what each would change is
-// kept in a Plan and in the report, anew whenever its head or the cluster has
-// changed.
-type PreviewsSpec struct {
-	// Refs are patterns of full reference names, as "refs/pull/*/head",
-	// "refs/merge-requests/*/head" or "refs/heads/feature-*"; * does not span
-	// slashes. Secrets in them are not decrypted.
-	// +optional
-	// +listType=atomic
-	Refs []string `json:"refs,omitempty"`
-	// Max is how many are planned, those with the newest commits first.
-	// Default 20.
-	// +optional
-	Max *int32 `json:"max,omitempty"`
-}
-
-// ReportsSpec says where the state of the cluster is written back to.
-type ReportsSpec struct {
-	// Disabled switches reports off.
-	// +optional
-	Disabled bool `json:"disabled,omitempty"`
-	// Branch to write to. Default "headway/<name of the cluster>".
-	// +optional
-	Branch string `json:"branch,omitempty"`
-}
-
 // The condition types of a GitSource.
 const (
 	// ConditionFetched says that the ref could be read.
@@ -561,6 +541,16 @@ type GitSourceStatus struct {
 	// +listType=map
 	// +listMapKey=digest
 	Approvals []Approval `json:"approvals,omitempty"`
+	// Environments are those of spec.previews.environments, the newest first.
+	// +optional
+	// +listType=map
+	// +listMapKey=ref
+	Environments []EnvironmentStatus `json:"environments,omitempty"`
+	// LeftOut is what an environment's commit has and the environment does not;
+	// at most 20.
+	// +optional
+	// +listType=atomic
+	LeftOut []Problem `json:"leftOut,omitempty"`
 	// Problems are what keeps the observed commit from being applied or
 	// healthy; at most 20.
 	// +optional

@@ -50,6 +50,7 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 	errs = append(errs, ValidateWindows(s.Windows, at.Child("windows"))...)
 	errs = append(errs, validateForge(s, at.Child("forge"))...)
 	errs = append(errs, validatePromotion(o, at.Child("promotion"))...)
+	errs = append(errs, validateEnvironments(o, at)...)
 	errs = append(errs, validateApproval(&s.Approval, at.Child("approval"))...)
 	errs = append(errs, validateDrift(&s.Drift, at.Child("drift"))...)
 	errs = append(errs, validateHealth(&s.Health, at.Child("health"))...)

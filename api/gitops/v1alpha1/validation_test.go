@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
@@ -74,6 +75,32 @@ func TestValidateGitSource(t *testing.T) {
 		"promotion before the fact": {func(s *spec) {
 			s.Promotion = &v1alpha1.PromotionSpec{From: v1alpha1.PromotionOrigin{Source: "staging"}, After: &metav1.Duration{Duration: -1}}
 		}, "spec.promotion.after"},
+		"environments": {func(s *spec) {
+			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/try-*"}, Quota: map[string]resource.Quantity{"pods": resource.MustParse("5"), "limits.memory": resource.MustParse("4Gi")}}
+		}, ""},
+		"environments of everything": {func(s *spec) { s.Previews.Environments = &v1alpha1.EnvironmentsSpec{} }, "spec.previews.environments.refs: Required"},
+		"environments of short names": {func(s *spec) {
+			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"try-*"}}
+		}, "begins with refs/"},
+		"environments with a long prefix": {func(s *spec) {
+			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/*"}, Prefix: strings.Repeat("x", 31)}
+		}, "spec.previews.environments.prefix"},
+		"environments for a second": {func(s *spec) {
+			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/*"}, TTL: &metav1.Duration{Duration: time.Second}}
+		}, "must be at least 1m0s"},
+		"environments with a negative quota": {func(s *spec) {
+			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/*"}, Quota: map[string]resource.Quantity{"pods": resource.MustParse("-1")}}
+		}, "must not be negative"},
+		"environments without security": {func(s *spec) {
+			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/*"}, PodSecurity: "none"}
+		}, "spec.previews.environments.podSecurity: Unsupported"},
+		"an environment without an account": {func(s *spec) { s.Environment = &v1alpha1.EnvironmentSource{Source: "other"} }, "spec.serviceAccountName: Required"},
+		"an environment with keys": {func(s *spec) {
+			s.Environment, s.ServiceAccountName, s.Decryption = &v1alpha1.EnvironmentSource{Source: "other"}, "x", &v1alpha1.DecryptionSpec{}
+		}, "spec.environment: Forbidden"},
+		"an environment of itself": {func(s *spec) {
+			s.Environment, s.ServiceAccountName = &v1alpha1.EnvironmentSource{Source: "main"}, "x"
+		}, "must be the name of another GitSource"},
 		"forge":                             {func(s *spec) { s.URL, s.Forge = "https://github.com/a/b.git", forge(nil) }, ""},
 		"forge of a name that says nothing": {func(s *spec) { s.URL, s.Forge = "https://example.org/a/b", forge(nil) }, "spec.forge.type: Required"},
 		"forge of a path":                   {func(s *spec) { s.Forge = forge(nil) }, "spec.forge.url: Required"},

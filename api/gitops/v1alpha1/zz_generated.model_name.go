@@ -46,6 +46,21 @@ func (in DriftSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in EnvironmentSource) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.EnvironmentSource"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in EnvironmentStatus) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.EnvironmentStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in EnvironmentsSpec) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.EnvironmentsSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Evidence) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.Evidence"
 }
