@@ -121,7 +121,7 @@ func (p *Proxy) watch(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("watch %T: %w", w.kind, err)
 		}
-		if !toolscache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		if !toolscache.WaitFor(ctx, "", registration.HasSyncedChecker()) {
 			return nil
 		}
 	}

@@ -42,7 +42,13 @@ func (s *Scheduler) bind(ctx context.Context) error {
 			var singles []bind
 			for _, t := range taken {
 				if !t.gang {
-					singles = append(singles, t.binds...)
+					for _, b := range t.binds {
+						if len(s.extensionsOf(b.pod).Bind) > 0 {
+							s.ownBinds.add(b)
+							continue
+						}
+						singles = append(singles, b)
+					}
 					continue
 				}
 				if err := s.flush(ctx, t.binds, true); err != nil || ctx.Err() != nil {

@@ -88,29 +88,30 @@ func (s *Scheduler) decideGang(key string, size int, item *queue.Item) (binds []
 		return strings.Compare(a.Pod.Object.Name, b.Pod.Object.Name)
 	})
 	clear(g.held)
-	claims := map[types.UID][]core.ClaimBinding{}
+	ways := make([]*awaited, len(members))
 	for i, member := range members {
 		d := s.state.Decide(member.Pod)
 		if d.Node == "" {
-			s.refusedGang(members, members[:i], member, d)
+			s.refusedGang(members, members[:i], member, d.Message(), d.Helps)
 			return nil
 		}
 		s.state.Place(member.Pod, d.Node)
-		if claims[member.Pod.UID] = d.Claims; len(d.Claims) > 0 {
-			s.state.Reserve(member.Pod.UID, d.Node, d.Claims)
+		b := bind{pod: member.Pod.Object, node: d.Node}
+		way, err := s.prepare(b, d.Claims)
+		if err != nil {
+			s.refusedGang(members, members[:i+1], member, err.Error(), core.AnyChange)
+			return nil
 		}
-		binds = append(binds, bind{pod: member.Pod.Object, node: d.Node})
+		ways[i], binds = way, append(binds, b)
 	}
 	var now []bind
-	for _, b := range binds {
+	for i, b := range binds {
 		g.placed[b.pod.UID] = true
 		s.state.Unnominate(b.pod.UID)
 		s.reports.forget(b.pod.UID)
-		if c := claims[b.pod.UID]; len(c) > 0 {
-			s.awaitVolumes(b, c)
-			continue
+		if s.depart(ways[i]) {
+			now = append(now, b)
 		}
-		now = append(now, b)
 	}
 	s.queue.Wake(core.PodPlaced, s.clock.Now())
 	return now
@@ -118,14 +119,18 @@ func (s *Scheduler) decideGang(key string, size int, item *queue.Item) (binds []
 
 // refusedGang takes back what was placed and lets all members wait for what
 // would help the one that did not fit.
-func (s *Scheduler) refusedGang(members, placed []*queue.Item, refused *queue.Item, d core.Decision) {
+func (s *Scheduler) refusedGang(members, placed []*queue.Item, refused *queue.Item, why string, helps core.Change) {
 	for _, member := range placed {
 		s.state.Remove(member.Pod.UID)
-		s.state.Unreserve(member.Pod.UID)
+		s.release(member.Pod.UID)
 	}
 	for _, member := range members {
-		s.queue.Park(member, d.Helps, s.clock.Now())
-		message := d.Message()
+		if helps == core.AnyChange { // nobody knows what would help
+			s.queue.Retry(member.Pod.UID, s.clock.Now())
+		} else {
+			s.queue.Park(member, helps, s.clock.Now())
+		}
+		message := why
 		if member != refused {
 			message = fmt.Sprintf("gang %q does not fit as a whole: pod %s: %s", member.Pod.Object.Labels[GangLabel], refused.Pod.Object.Name, message)
 		}

@@ -86,7 +86,7 @@ func (s *Scheduler) watch(ctx context.Context) (stop func(), err error) {
 				s.log.Debug("remove event handler", "err", err)
 			}
 		})
-		if !toolscache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		if !toolscache.WaitFor(ctx, "", registration.HasSyncedChecker()) {
 			stop()
 			return nil, fmt.Errorf("sync %T: %w", kind.object, ctx.Err())
 		}
@@ -154,6 +154,7 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	}
 	if o.Spec.NodeName == "" && !s.mine(o) {
 		s.queue.Remove(o.UID)
+		delete(s.asking, o.UID)
 		s.unnominate(o.UID)
 		s.leaveGang(o)
 		return
@@ -167,6 +168,7 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	if o.Spec.NodeName != "" {
 		s.queue.Remove(o.UID)
 		s.state.Unnominate(o.UID)
+		s.settle(o.UID)
 		s.joinGang(o)
 		if s.state.Place(p, o.Spec.NodeName) {
 			s.queue.Wake(core.PodPlaced, now)
@@ -193,7 +195,11 @@ func (s *Scheduler) removePod(o *corev1.Pod) {
 	s.queue.Remove(o.UID)
 	s.reports.forget(o.UID)
 	s.unnominate(o.UID)
-	s.forgetVolumes(o.UID)
+	if s.confirmed(o.UID) {
+		s.settle(o.UID)
+	} else {
+		s.release(o.UID)
+	}
 	s.leaveGang(o)
 	if s.state.Remove(o.UID) {
 		s.queue.Wake(core.PodGone, s.clock.Now())

@@ -5,6 +5,7 @@
 //	     bind results ──▶ inbox│ Queue, Decide, assume     │◀──────────────┘
 //	                           └───────────────────────────┘ ──reports─▶ reporter ──▶ status, events
 //	                                        ├──victims──▶ preemptor ──▶ deletes, inbox
+//	                                        ├──questions▶ extenders ──▶ inbox
 //	                                        └──claims───▶ volume binder ──▶ claims bound ──▶ binder
 //
 // One goroutine owns State and Queue. A decided pod is assumed to be on its
@@ -57,6 +58,8 @@ type Config struct {
 	// Profiles are the spec.schedulerNames served, and how; none means the
 	// default one.
 	Profiles []core.Profile
+	// Extensions are what others add, by spec.schedulerName.
+	Extensions map[string]Extensions
 	// InitialBackoff and MaxBackoff bound the wait of a pod that was refused; 0
 	// means the queue's own.
 	InitialBackoff, MaxBackoff time.Duration
@@ -84,8 +87,14 @@ type Scheduler struct {
 
 	preemptions *outbox[preemption]
 	volumes     *outbox[*awaited]
-	awaiting    map[types.UID]*awaited
+	questions   *outbox[*question]
+	ownBinds    *outbox[bind]
 	gangs       map[string]*gang
+	// kept are decided pods with what is kept for them until they are bound,
+	// awaiting those of them that cannot be bound yet, and asking the pods that
+	// extenders are being asked about.
+	kept, awaiting map[types.UID]*awaited
+	asking         map[types.UID]*question
 	// preempting are the pods whose victims are being deleted.
 	preempting map[types.UID]bool
 }
@@ -108,7 +117,8 @@ func New(config Config) (*Scheduler, error) {
 		config: config, log: config.Logger, clock: config.Clock, inbox: newInbox(),
 		state: core.NewState(config.Seed), queue: queue.New(), binds: newOutbox[together](), reports: newReports(),
 		preemptions: newOutbox[preemption](), preempting: map[types.UID]bool{},
-		volumes: newOutbox[*awaited](), awaiting: map[types.UID]*awaited{}, gangs: map[string]*gang{},
+		volumes: newOutbox[*awaited](), questions: newOutbox[*question](), ownBinds: newOutbox[bind](), gangs: map[string]*gang{},
+		kept: map[types.UID]*awaited{}, awaiting: map[types.UID]*awaited{}, asking: map[types.UID]*question{},
 	}
 	s.state.SetProfiles(config.Profiles...)
 	s.queue.SetBackoff(config.InitialBackoff, config.MaxBackoff)
@@ -138,6 +148,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	group.Go(func() error { return s.report(ctx) })
 	group.Go(func() error { return s.preempt(ctx) })
 	group.Go(func() error { return s.bindVolumes(ctx) })
+	group.Go(func() error { return s.consult(ctx) })
+	group.Go(func() error { return s.bindOwn(ctx) })
 	group.Go(func() error { return s.loop(ctx) })
 	return group.Wait()
 }
@@ -177,7 +189,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 
 // next is when something is to be done though nothing happens; zero for never.
 func (s *Scheduler) next() time.Time {
-	next := s.expireVolumes(s.clock.Now())
+	next := s.expire(s.clock.Now())
 	if queued := s.queue.Next(); next.IsZero() || !queued.IsZero() && queued.Before(next) {
 		return queued
 	}
@@ -201,21 +213,17 @@ func (s *Scheduler) decideSome() bool {
 			}
 			continue
 		}
+		if s.ask(item) {
+			continue
+		}
 		d := s.state.Decide(item.Pod)
 		if d.Node == "" {
 			s.refused(item, d)
 			continue
 		}
-		s.state.Unnominate(item.Pod.UID)
-		s.reports.forget(item.Pod.UID) // or it might be written after the bind
-		s.state.Place(item.Pod, d.Node)
-		s.queue.Wake(core.PodPlaced, now)
-		b := bind{pod: item.Pod.Object, node: d.Node}
-		if len(d.Claims) > 0 {
-			s.awaitVolumes(b, d.Claims)
-			continue
+		if b, ready := s.decided(item, d); ready {
+			binds = append(binds, b)
 		}
-		binds = append(binds, b)
 	}
 	if len(binds) > 0 {
 		s.binds.add(together{binds: binds})
@@ -227,23 +235,30 @@ func (s *Scheduler) decideSome() bool {
 // assumed on, unless the watch has meanwhile said otherwise.
 func (s *Scheduler) bound(b bind, err error) {
 	uid := b.pod.UID
-	s.forgetVolumes(uid)
 	if err == nil {
+		s.settle(uid)
 		s.queue.Remove(uid)
 		s.events.Eventf(b.pod, "Normal", "Scheduled", "Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
 		return
 	}
-	if !s.confirmed(uid) {
+	if s.confirmed(uid) {
+		s.settle(uid)
+	} else {
+		s.release(uid)
 		s.leaveGang(b.pod)
-	}
-	if !s.confirmed(uid) && s.state.Remove(uid) {
-		s.queue.Wake(core.PodGone, s.clock.Now())
+		if s.state.Remove(uid) {
+			s.queue.Wake(core.PodGone, s.clock.Now())
+		}
 	}
 	if gone(err) {
 		s.queue.Remove(uid)
 		return
 	}
 	s.queue.Retry(uid, s.clock.Now())
+	if objected(err) {
+		s.reports.unschedulable(b.pod, err.Error(), "")
+		return
+	}
 	s.events.Eventf(b.pod, "Warning", "FailedScheduling", "%v", fmt.Errorf("bind to node %q: %w", b.node, err))
 }
 

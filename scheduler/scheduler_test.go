@@ -107,13 +107,20 @@ type run struct {
 	txn   *binder
 	done  chan error
 	stop  func() error
+
+	scheduler *scheduler.Scheduler
 }
 
 func start(t *testing.T, withTxn bool, objects ...client.Object) *run {
+	return startWith(t, withTxn, scheduler.Extensions{}, objects...)
+}
+
+func startWith(t *testing.T, withTxn bool, own scheduler.Extensions, objects ...client.Object) *run {
 	clk := clocktesting.NewFakeClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 	api := fakecluster.New(clk, objects...)
 	r := &run{T: t, api: api, clock: clk, txn: &binder{api: api}, done: make(chan error, 1)}
-	config := scheduler.Config{Client: api, Clock: clk, Seed: 1, Identity: txn.Identity{Name: "system:kube-scheduler"}, Epoch: txn.Epoch{Name: "kube-scheduler", Number: 7}}
+	config := scheduler.Config{Client: api, Clock: clk, Seed: 1, Identity: txn.Identity{Name: "system:kube-scheduler"}, Epoch: txn.Epoch{Name: "kube-scheduler", Number: 7},
+		Extensions: map[string]scheduler.Extensions{scheduler.DefaultName: own}}
 	ctx, cancel := context.WithCancel(context.Background())
 	cache := api.NewCache(ctx)
 	config.Cache = cache
@@ -124,6 +131,7 @@ func start(t *testing.T, withTxn bool, objects ...client.Object) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.scheduler = s
 	go func() { r.done <- s.Run(ctx) }()
 	r.stop = sync.OnceValue(func() error {
 		cancel()

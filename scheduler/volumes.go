@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	volumehelpers "k8s.io/component-helpers/storage/volume"
 
 	"github.com/headway-sh/headway/scheduler/core"
@@ -17,21 +16,9 @@ import (
 // VolumeTimeout is how long a decided pod waits for its volumes.
 const VolumeTimeout = 10 * time.Minute
 
-// awaited is a decided pod whose claims are being bound on its node.
-type awaited struct {
-	bind
-	until time.Time
-	// claims are what was written; the last known state is the State's.
-	claims []core.ClaimBinding
-	// written says that the API has what was decided.
-	written bool
-}
-
-// awaitVolumes keeps what the pod's claims get and has it written.
-func (s *Scheduler) awaitVolumes(b bind, claims []core.ClaimBinding) {
-	s.state.Reserve(b.pod.UID, b.node, claims)
-	a := &awaited{bind: b, claims: claims, until: s.clock.Now().Add(VolumeTimeout)}
-	s.awaiting[b.pod.UID] = a
+// awaitVolumes has written what was decided about the pod's claims.
+func (s *Scheduler) awaitVolumes(a *awaited) {
+	a.until = s.clock.Now().Add(VolumeTimeout)
 	s.volumes.add(a)
 }
 
@@ -111,8 +98,7 @@ func (s *Scheduler) lookAtVolumes(a *awaited) {
 		}
 		return
 	}
-	delete(s.awaiting, a.pod.UID)
-	s.binds.add(together{binds: []bind{a.bind}})
+	s.arrived(a)
 }
 
 // newer tells whether the watch has seen the claim since it was decided about.
@@ -121,28 +107,7 @@ func newer(now, then *corev1.PersistentVolumeClaim) bool {
 }
 
 func (s *Scheduler) volumesFailed(a *awaited, err error) {
-	delete(s.awaiting, a.pod.UID)
-	s.bound(a.bind, fmt.Errorf("bind volumes: %w", err))
-}
-
-// expireVolumes gives up on pods that have waited for too long, and tells when
-// the next will have.
-func (s *Scheduler) expireVolumes(now time.Time) (next time.Time) {
-	for _, a := range s.awaiting {
-		switch {
-		case !a.until.After(now):
-			s.volumesFailed(a, fmt.Errorf("timed out after %s", VolumeTimeout))
-		case next.IsZero() || a.until.Before(next):
-			next = a.until
-		}
-	}
-	return next
-}
-
-// forgetVolumes ends the wait of a pod that has gone or is decided anew.
-func (s *Scheduler) forgetVolumes(uid types.UID) {
-	delete(s.awaiting, uid)
-	s.state.Unreserve(uid)
+	s.failed(a, fmt.Errorf("bind volumes: %w", err))
 }
 
 func (s *Scheduler) storageChanged() { s.queue.Wake(core.StorageChanged, s.clock.Now()) }

@@ -75,7 +75,7 @@ func (s *server) runScheduler(ctx context.Context) error {
 		peer := s.api.Peer(identity).Bound(epoch)
 		cache := peer.Cache()
 		sched, err := scheduler.New(scheduler.Config{Client: peer.LocalClient(), Cache: cache, Txn: peer.Txn(), Identity: identity, Epoch: epoch, Clock: s.clock, Logger: s.log,
-			Profiles: s.options.scheduler.Profiles, InitialBackoff: s.options.scheduler.InitialBackoff, MaxBackoff: s.options.scheduler.MaxBackoff,
+			Profiles: s.options.scheduler.Profiles, Extensions: s.options.scheduler.Extensions, InitialBackoff: s.options.scheduler.InitialBackoff, MaxBackoff: s.options.scheduler.MaxBackoff,
 			Seed: uint64(s.clock.Now().UnixNano())})
 		if err != nil {
 			return err

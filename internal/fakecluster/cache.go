@@ -61,7 +61,7 @@ func (c *Cache) GetInformerForKind(ctx context.Context, gvk schema.GroupVersionK
 		c.informers[gvk] = informer
 	}
 	c.mu.Unlock()
-	if !toolscache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+	if !toolscache.WaitFor(ctx, "", informer.HasSyncedChecker()) {
 		return nil, fmt.Errorf("sync %s: %w", gvk, ctx.Err())
 	}
 	return informer, nil

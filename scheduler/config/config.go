@@ -12,7 +12,9 @@ import (
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headway-sh/headway/scheduler"
 	"github.com/headway-sh/headway/scheduler/core"
+	"github.com/headway-sh/headway/scheduler/extender"
 	"github.com/headway-sh/headway/scheduler/queue"
 )
 
@@ -21,6 +23,8 @@ var errAllAreScored = errors.New("percentageOfNodesToScore is not supported: eve
 // Settings are what a file says.
 type Settings struct {
 	Profiles []core.Profile
+	// Extensions are, for each profile, the extenders.
+	Extensions map[string]scheduler.Extensions
 	// InitialBackoff and MaxBackoff are 0 when the file does not say.
 	InitialBackoff, MaxBackoff time.Duration
 }
@@ -48,9 +52,6 @@ func Parse(text []byte) (Settings, error) {
 		return Settings{}, fmt.Errorf("a KubeSchedulerConfiguration of %s is wanted, not a %q of %q", want, c.Kind, c.APIVersion)
 	}
 	var out Settings
-	if len(c.Extenders) > 0 {
-		return Settings{}, errors.New("extenders are not supported")
-	}
 	for given, to := range map[*int64]*time.Duration{c.PodInitialBackoffSeconds: &out.InitialBackoff, c.PodMaxBackoffSeconds: &out.MaxBackoff} {
 		if given != nil && *given < 1 {
 			return Settings{}, errors.New("podInitialBackoffSeconds and podMaxBackoffSeconds must be at least 1")
@@ -77,7 +78,44 @@ func Parse(text []byte) (Settings, error) {
 		seen[p.Name] = true
 		out.Profiles = append(out.Profiles, p)
 	}
+	if err := extenders(c.Extenders, &out); err != nil {
+		return Settings{}, err
+	}
 	return out, nil
+}
+
+// extenders are asked about the pods of every profile.
+func extenders(in []configv1.Extender, out *Settings) error {
+	if len(in) == 0 {
+		return nil
+	}
+	var all scheduler.Extensions
+	ignored := map[corev1.ResourceName]bool{}
+	for i, c := range in {
+		e, err := extender.New(c)
+		if err != nil {
+			return fmt.Errorf("extenders[%d]: %w", i, err)
+		}
+		if e.Binds() {
+			if len(all.Bind) > 0 {
+				return fmt.Errorf("extenders[%d]: only one may have a bindVerb", i)
+			}
+			all.Bind = append(all.Bind, e)
+		}
+		all.Extenders = append(all.Extenders, e)
+		for _, name := range e.Ignored() {
+			ignored[name] = true
+		}
+	}
+	if len(out.Profiles) == 0 {
+		out.Profiles = []core.Profile{{Name: core.DefaultProfile}}
+	}
+	out.Extensions = map[string]scheduler.Extensions{}
+	for i := range out.Profiles {
+		out.Profiles[i].Ignored = ignored
+		out.Extensions[out.Profiles[i].Name] = all
+	}
+	return nil
 }
 
 func profile(in *configv1.KubeSchedulerProfile) (core.Profile, error) {

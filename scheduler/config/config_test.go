@@ -54,12 +54,30 @@ profiles:
 	}
 }
 
+func TestExtenders(t *testing.T) {
+	t.Parallel()
+	got, err := config.Parse([]byte(head + `extenders:
+- urlPrefix: http://127.0.0.1:9999/x
+  filterVerb: filter
+  bindVerb: bind
+  managedResources: [{name: example.com/fpga, ignoredByScheduler: true}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := got.Extensions[core.DefaultProfile]
+	if len(own.Extenders) != 1 || len(own.Bind) != 1 || len(got.Profiles) != 1 || !got.Profiles[0].Ignored["example.com/fpga"] {
+		t.Errorf("settings: %+v", got)
+	}
+}
+
 func TestWhatIsNotDoneIsRefused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"apiVersion: v1\nkind: Pod\n":                                                                           "KubeSchedulerConfiguration",
-		head + "profile: []\n":                                                                                  "unknown field",
-		head + "extenders: [{urlPrefix: 'http://x'}]\n":                                                         "extenders",
+		"apiVersion: v1\nkind: Pod\n":                   "KubeSchedulerConfiguration",
+		head + "profile: []\n":                          "unknown field",
+		head + "extenders: [{urlPrefix: 'http://x'}]\n": "extenders[0]: one of filterVerb",
+		head + "extenders: [{urlPrefix: 'http://x', bindVerb: b}, {urlPrefix: 'http://y', bindVerb: b}]\n": "extenders[1]: only one may have a bindVerb",
 		head + "podMaxBackoffSeconds: 0\n":                                                                      "at least 1",
 		head + "podInitialBackoffSeconds: 9\npodMaxBackoffSeconds: 2\n":                                         "below",
 		head + "profiles: [{schedulerName: a}, {schedulerName: a}]\n":                                           `profiles[1]: there is a profile "a" already`,

@@ -44,12 +44,16 @@ func (d Decision) Message() string {
 // Decide chooses a node for the pod: the one that it has been promised if it
 // fits there, else one of those with the best score. The State stays as it is;
 // whoever acts on the decision calls Place.
-func (s *State) Decide(p *Pod) Decision {
+func (s *State) Decide(p *Pod) Decision { return s.DecideWith(p, nil) }
+
+// DecideWith is Decide with an opinion of the nodes from outside; nil: there is
+// none.
+func (s *State) DecideWith(p *Pod, opinion *Opinion) Decision {
 	v := s.volumesOf(p)
 	if v != nil && v.reason != "" {
 		return Decision{Nodes: s.count, Reason: v.reason, Helps: StorageChanged}
 	}
-	d := s.choose(p, v)
+	d := s.choose(p, v, opinion)
 	if d.Node == "" || v == nil {
 		return d
 	}
@@ -63,8 +67,8 @@ func (s *State) Decide(p *Pod) Decision {
 
 // choose takes the promised node, or the best of the best of each bucket that
 // passes.
-func (s *State) choose(p *Pod, v *volumes) Decision {
-	if _, node, ok := s.Nominated(p.UID); ok {
+func (s *State) choose(p *Pod, v *volumes, opinion *Opinion) Decision {
+	if _, node, ok := s.Nominated(p.UID); ok && opinion.allows(node) {
 		if place, ok := s.places[node]; ok && s.nodes[place].Object != nil {
 			if refused, _ := s.fits(p, place); len(refused) == 0 {
 				return Decision{Node: node, Nodes: s.count}
@@ -73,30 +77,20 @@ func (s *State) choose(p *Pod, v *volumes) Decision {
 	}
 	r := s.rankingFor(p, v)
 	j := s.judgeOf(p, &r.around)
-	all := r.opinions[:0]
-	for _, b := range r.buckets {
-		place := int(b.heap[0].place)
-		n := s.nodes[place]
-		if reason, _ := j.refuse(n, place); reason != "" {
-			continue
-		}
-		crowd, ok := j.crowd(n, place)
-		all = append(all, opinion{bucket: b, crowd: crowd, ignored: !ok, attraction: j.attraction(place)})
-	}
-	r.opinions = all
-	j.weigh(all)
 	chosen := Decision{Nodes: s.count}
 	refused := Decision{Nodes: s.count, Reasons: map[string]int{}, Helps: NodeAdded}
-	walk(all, func(c candidate) bool {
-		n := s.nodes[c.place]
-		if len(s.guests[n.Name]) > 0 {
-			if reasons, helps := s.besideGuests(p, int(c.place)); len(reasons) > 0 {
-				refused.refuse(reasons, helps, 1)
-				return true
-			}
+	s.visit(p, r, &j, &refused, func(c candidate) bool {
+		name := s.nodes[c.place].Name
+		if opinion == nil {
+			chosen.Node, chosen.Score = name, c.score
+			return false
 		}
-		chosen.Node, chosen.Score = n.Name, c.score
-		return false
+		if why := opinion.Refused[name]; why != "" {
+			refused.refuse([]string{why}, AnyChange, 1)
+		} else if score, ok := opinion.Scores[name]; ok && (chosen.Node == "" || c.score+score > chosen.Score) {
+			chosen.Node, chosen.Score = name, c.score+score
+		}
+		return true
 	})
 	if chosen.Node != "" {
 		return chosen
@@ -111,6 +105,32 @@ func (s *State) choose(p *Pod, v *volumes) Decision {
 		refused.refuse(set.reasons, set.helps, set.nodes)
 	}
 	return refused
+}
+
+// visit shows f the nodes that pass, the best first, until it has enough. Those
+// that have no room beside the pods that they are promised to are refused.
+func (s *State) visit(p *Pod, r *ranking, j *judge, refused *Decision, f func(candidate) (more bool)) {
+	all := r.verdicts[:0]
+	for _, b := range r.buckets {
+		place := int(b.heap[0].place)
+		n := s.nodes[place]
+		if reason, _ := j.refuse(n, place); reason != "" {
+			continue
+		}
+		crowd, ok := j.crowd(n, place)
+		all = append(all, verdict{bucket: b, crowd: crowd, ignored: !ok, attraction: j.attraction(place)})
+	}
+	r.verdicts = all
+	j.weigh(all)
+	walk(all, func(c candidate) bool {
+		if len(s.guests[s.nodes[c.place].Name]) > 0 {
+			if reasons, helps := s.besideGuests(p, int(c.place)); len(reasons) > 0 {
+				refused.refuse(reasons, helps, 1)
+				return true
+			}
+		}
+		return f(c)
+	})
 }
 
 func (d *Decision) refuse(reasons []string, helps Change, nodes int) {

@@ -112,7 +112,14 @@ func (n *Node) portTaken(want HostPort) bool {
 	return false
 }
 
-func fit(p *Pod, n *Node, reasons []string) []string {
+func fit(p *Pod, n *Node, reasons []string) []string { return fitOf(p, n, nil, reasons) }
+
+// fitBut is fit without some extended resources.
+func fitBut(ignored map[corev1.ResourceName]bool) func(p *Pod, n *Node, reasons []string) []string {
+	return func(p *Pod, n *Node, reasons []string) []string { return fitOf(p, n, ignored, reasons) }
+}
+
+func fitOf(p *Pod, n *Node, ignored map[corev1.ResourceName]bool, reasons []string) []string {
 	if int64(len(n.Pods))+1 > n.AllowedPods {
 		reasons = append(reasons, "Too many pods")
 	}
@@ -127,7 +134,7 @@ func fit(p *Pod, n *Node, reasons []string) []string {
 		reasons = append(reasons, "Insufficient ephemeral-storage")
 	}
 	for _, name := range p.scalars {
-		if lacks(p.Requests.Scalar[name], n.Used.Scalar[name], n.Allocatable.Scalar[name]) {
+		if !ignored[name] && lacks(p.Requests.Scalar[name], n.Used.Scalar[name], n.Allocatable.Scalar[name]) {
 			reasons = append(reasons, "Insufficient "+string(name))
 		}
 	}

@@ -21,6 +21,9 @@ type Profile struct {
 	Without map[string]bool
 	// Weights replace those of scores, by plug-in name; 0: not asked.
 	Weights map[string]int64
+	// Ignored are extended resources that somebody else looks after: nodes need
+	// not have them.
+	Ignored map[corev1.ResourceName]bool
 	// Scoring is how NodeResourcesFit compares nodes.
 	Scoring Scoring
 	// Filters and Scores are asked after Headway's own.
@@ -143,6 +146,9 @@ func ready(p Profile) *profile {
 	}
 	r.spread, r.affinity = weight("PodTopologySpread", spreadWeight), weight("InterPodAffinity", affinityWeight)
 	for _, f := range filters {
+		if f.name == "NodeResourcesFit" && len(p.Ignored) > 0 {
+			f.check = fitBut(p.Ignored)
+		}
 		if !p.Without[f.name] {
 			r.filters = append(r.filters, f)
 		}

@@ -43,7 +43,7 @@ type ranking struct {
 	setsBy   map[string]uint32
 	reasons  []string
 	text     []byte
-	opinions []opinion
+	verdicts []verdict
 }
 
 // bucket is a heap of nodes, the best first.

@@ -165,8 +165,8 @@ func (j *judge) attraction(place int) int64 {
 	return sum
 }
 
-// opinion is what a judge says about the nodes of a bucket that pass.
-type opinion struct {
+// verdict is what a judge says about the nodes of a bucket that pass.
+type verdict struct {
 	bucket            *bucket
 	crowd, attraction int64
 	ignored           bool
@@ -174,7 +174,7 @@ type opinion struct {
 }
 
 // weigh gives each its bonus: the raw scores in relation to each other.
-func (j *judge) weigh(all []opinion) {
+func (j *judge) weigh(all []verdict) {
 	spread, crowds := false, bounds{}
 	for i := range j.pod.spread {
 		spread = spread || !j.pod.spread[i].hard

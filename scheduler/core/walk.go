@@ -13,7 +13,7 @@ type candidate struct {
 // walk visits the nodes of buckets that pass, the best first, until f has
 // enough. Usually that is one step, which costs nothing but a look at the
 // first of every bucket.
-func walk(all []opinion, f func(candidate) (more bool)) {
+func walk(all []verdict, f func(candidate) (more bool)) {
 	if len(all) == 0 {
 		return
 	}
@@ -40,22 +40,22 @@ func walk(all []opinion, f func(candidate) (more bool)) {
 		if !f(c) {
 			return
 		}
-		for _, child := range (&opinion{bucket: c.bucket, bonus: c.bonus}).below(nil, c.index) {
+		for _, child := range (&verdict{bucket: c.bucket, bonus: c.bonus}).below(nil, c.index) {
 			heap.Push(&next, child)
 		}
 	}
 }
 
-func (o *opinion) top() candidate { return o.at(0) }
+func (o *verdict) top() candidate { return o.at(0) }
 
-func (o *opinion) at(index int) candidate {
+func (o *verdict) at(index int) candidate {
 	entry := o.bucket.heap[index]
 	entry.score += o.bonus
 	return candidate{entry, o.bucket, index, o.bonus}
 }
 
 // below appends the two that come after one in a bucket's heap.
-func (o *opinion) below(list frontier, index int) frontier {
+func (o *verdict) below(list frontier, index int) frontier {
 	for child := 2*index + 1; child <= 2*index+2 && child < len(o.bucket.heap); child++ {
 		list = append(list, o.at(child))
 	}
