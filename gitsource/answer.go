@@ -147,10 +147,13 @@ func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v
 	if len(out.Problems) > 0 {
 		return nil, nil
 	}
-	asked := consent{why: wanting(&s.object.Spec.Approval, p, out, result.Outcomes)}
-	if asked.why != "" {
-		asked.given = s.approvalOf(view, out.Digest)
-		out.Approval = asked.String()
+	if out.AsksApproval = wanting(&s.object.Spec.Approval, p, out, result.Outcomes); out.AsksApproval != "" {
+		given, err := s.consents(ctx, view, out.Digest, c.commit.ID)
+		if err != nil {
+			return nil, err
+		}
+		given.why = out.AsksApproval
+		out.Approval = given.String()
 	}
 	return p, nil
 }

@@ -46,6 +46,7 @@ type approving struct {
 	granted string
 	stale   bool      // the cluster has changed since the plan
 	at      time.Time // of the plan
+	until   time.Time // when a consent that counts does so no more; zero: never
 }
 
 // grounds are what an approval was given on.
@@ -53,22 +54,6 @@ type grounds struct {
 	Commit  string                 `json:"commit"`
 	Digest  string                 `json:"digest"`
 	Objects map[string]plan.Ground `json:"objects"`
-}
-
-// consent is why a plan has to be consented to, and who has done so.
-type consent struct {
-	why   string // empty: it does not have to
-	given *v1alpha1.Approval
-}
-
-func (c consent) String() string {
-	switch {
-	case c.why == "":
-		return ""
-	case c.given != nil:
-		return fmt.Sprintf("approved by %s: %s", c.given.By, c.why)
-	}
-	return "has to be approved: " + c.why
 }
 
 // precious are resources that take more with them than their own objects.
@@ -100,16 +85,6 @@ func wanting(spec *v1alpha1.ApprovalSpec, p *plan.Plan, out *v1alpha1.PlanStatus
 	return ""
 }
 
-// approvalOf is the consent to a digest that a View has, or nil.
-func (s *source) approvalOf(view txn.View, digest string) *v1alpha1.Approval {
-	for _, a := range s.approvals(view) {
-		if a.Digest == digest {
-			return a.DeepCopy()
-		}
-	}
-	return nil
-}
-
 func (s *source) approvals(view txn.View) []v1alpha1.Approval {
 	o, _ := view.Get(txn.Ref{Resource: gitSources, Name: s.name})
 	if g, ok := o.(*v1alpha1.GitSource); ok {
@@ -122,10 +97,25 @@ func (s *source) approvals(view txn.View) []v1alpha1.Approval {
 type unapproved struct {
 	awaits  v1alpha1.AwaitedApproval
 	grounds *grounds
+	changes []txn.Change
+	until   time.Time // when a consent that counts does so no more; zero: never
 }
 
 func (u *unapproved) Error() string {
 	out := fmt.Sprintf("waits for approval (%s): %s", u.awaits.Reason, u.awaits.Summary)
+	var by []string
+	for _, a := range u.awaits.Given {
+		by = append(by, a.By)
+	}
+	switch {
+	case len(by) > 0:
+		out += fmt.Sprintf("; %d of %d have approved: %s", len(by), u.awaits.Count, strings.Join(by, ", "))
+	case u.awaits.Count > 1:
+		out += fmt.Sprintf("; %d have to approve", u.awaits.Count)
+	}
+	for _, void := range u.awaits.Void {
+		out += "; " + void
+	}
 	if u.awaits.Outdated != "" {
 		out += "; " + u.awaits.Outdated
 	}
@@ -148,18 +138,35 @@ func (s *source) permit(ctx context.Context, view txn.View, c candidate) error {
 		return err
 	}
 	s.approving.granted = out.Digest
+	st := &s.release.Status
+	st.Approval, st.Approvals = nil, nil
 	if out.Approval == "" {
-		s.release.Status.Approval = nil
 		return nil
 	}
-	if s.release.Status.Approval = s.approvalOf(view, out.Digest); s.release.Status.Approval != nil {
+	given, err := s.consents(ctx, view, out.Digest, c.commit.ID)
+	if err != nil {
+		return err
+	}
+	if given.enough() {
+		st.Approval = given.given[len(given.given)-1].DeepCopy()
+		if given.wanted > 1 {
+			st.Approvals = given.given
+		}
 		return nil
 	}
 	u := &unapproved{
 		awaits: v1alpha1.AwaitedApproval{
-			Commit: c.commit.ID.String(), Digest: out.Digest, Summary: out.Summary, Reason: strings.TrimPrefix(out.Approval, "has to be approved: "),
+			Commit: c.commit.ID.String(), Digest: out.Digest, Summary: out.Summary, Reason: out.AsksApproval,
+			Given: given.given, Void: given.void, Authors: given.authors[:min(len(given.authors), maxAuthors)],
 		},
 		grounds: &grounds{Commit: c.commit.ID.String(), Digest: out.Digest, Objects: trim(p.Grounds(s.engine.cfg.Key, view), c.set.Redact)},
+		until:   given.until,
+	}
+	if given.wanted > 1 {
+		u.awaits.Count = given.wanted
+	}
+	for _, stage := range p.Stages {
+		u.changes = append(u.changes, stage.Changes...)
 	}
 	u.awaits.Outdated = s.outdated(view, u.grounds, c.set.Redact)
 	return u
@@ -187,6 +194,9 @@ func trim(all map[string]plan.Ground, redact func(string) string) map[string]pla
 func (s *source) outdated(view txn.View, now *grounds, redact func(string) string) string {
 	for _, a := range slices.Backward(s.approvals(view)) {
 		then := s.approving.kept[a.Digest]
+		if _, counts := s.object.Spec.Approval.Counts(&a, s.now()); !counts || a.Digest == now.Digest {
+			continue
+		}
 		if then == nil || then.Commit != now.Commit && !slices.Equal(slices.Sorted(maps.Keys(then.Objects)), slices.Sorted(maps.Keys(now.Objects))) {
 			continue
 		}
@@ -229,7 +239,8 @@ func (g *grounds) changed(now *grounds, redact func(string) string) []string {
 
 // awaitApproval notes that the commit waits for consent.
 func (s *source) awaitApproval(u *unapproved) {
-	s.approving.awaited, s.approving.stale, s.approving.at = u.grounds, false, s.now()
+	s.approving.awaited, s.approving.stale, s.approving.at, s.approving.until = u.grounds, false, s.now(), u.until
+	s.engine.owners.expect(s.name, u.changes) // what others do to them is looked at
 	s.tried = trial{}
 	message := u.Error() + fmt.Sprintf(". To consent: headway approve %s --digest %s", s.name, u.awaits.Digest)
 	st := &s.release.Status
@@ -242,10 +253,13 @@ func (s *source) awaitApproval(u *unapproved) {
 // due is when the waiting plan is to be made anew because of the cluster; zero
 // for never.
 func (a *approving) due() time.Time {
-	if a.awaited == nil || !a.stale {
+	switch again := a.at.Add(previewPause); {
+	case a.awaited == nil:
 		return time.Time{}
+	case a.stale && (a.until.IsZero() || again.Before(a.until)):
+		return again
 	}
-	return a.at.Add(previewPause)
+	return a.until
 }
 
 func (a *approving) isDue(now time.Time) bool {
@@ -257,19 +271,31 @@ func (a *approving) isDue(now time.Time) bool {
 func (s *source) permitted() {
 	s.approving.awaited = nil
 	if a := s.release.Status.Approval; a != nil && s.approving.granted == a.Digest {
-		s.engine.cfg.Events(s.object, corev1.EventTypeNormal, "Approved", fmt.Sprintf("%.12s is applied as %s has approved %s", s.release.Spec.Commit, a.By, a.Digest))
+		s.engine.cfg.Events(s.object, corev1.EventTypeNormal, "Approved", fmt.Sprintf("%.12s is applied as %s approved %s", s.release.Spec.Commit, approvers(&s.release.Status), a.Digest))
 	}
 }
 
-// spent is the change that takes the approval which a commit is applied with
-// out of those that can be used; nil when there is none.
+// approvers are those whose consent a commit is applied with.
+func approvers(st *v1alpha1.ReleaseStatus) string {
+	if len(st.Approvals) < 2 {
+		return st.Approval.By + " has"
+	}
+	names := make([]string, len(st.Approvals))
+	for i, a := range st.Approvals {
+		names[i] = a.By
+	}
+	return strings.Join(names, ", ") + " have"
+}
+
+// spent is the change that takes the approvals of the plan which a commit is
+// applied with out of those that can be used; nil when there are none.
 func (s *source) spent(view txn.View, o *v1alpha1.GitSource) *txn.Change {
 	if s.release == nil || s.release.Status.Approval == nil || s.release.Status.Phase == v1alpha1.ReleasePlanned || s.status.Awaits != nil {
 		return nil
 	}
 	used := s.release.Status.Approval
 	after := slices.DeleteFunc(slices.Clone(s.approvals(view)), func(a v1alpha1.Approval) bool {
-		return a.Digest == used.Digest && a.By == used.By && a.Time.Equal(used.Time)
+		return a.Digest == used.Digest
 	})
 	if len(after) == len(s.approvals(view)) {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -39,7 +40,7 @@ func TestEncryptedRepository(t *testing.T) {
 	c.follow("main", func(o *v1alpha1.GitSource) { o.Spec.Decryption = &v1alpha1.DecryptionSpec{SecretRef: &key} })
 	c.run()
 	c.phase("main", first, v1alpha1.ReleaseRefused)
-	if got := c.release("main", first).Status.Message; !strings.Contains(got, "secret.yaml: is encrypted with SOPS, and the source's age keys cannot be read: the Secret default/age does not exist") {
+	if got := c.release("main", first).Status.Message; !strings.Contains(got, "secret.yaml:9: is encrypted with SOPS, and the source's age keys cannot be read: the Secret default/age does not exist") {
 		t.Errorf("the message is %q", got)
 	}
 	c.do(admin, txn.Change{Verb: txn.Create, Ref: txn.Ref{Resource: corev1.Resource("secrets"), Namespace: key.Namespace, Name: key.Name},
@@ -133,6 +134,68 @@ func TestEncryptedRepository(t *testing.T) {
 	for _, file := range []string{"STATUS.md", "status.json"} {
 		hides(t, file, []byte(c.git(c.bare(), "show", "headway/test:"+file)), plain)
 	}
+}
+
+// TestTenantsHaveTheirKeys: a tenant's keys open his files; the source's and
+// another's do not, whoever copies the file or builds with it.
+func TestTenantsHaveTheirKeys(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t.TempDir())
+	defer c.stop()
+	read := func(name string) string {
+		content, err := os.ReadFile(filepath.Join("render/testdata/sops", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := func(name string) {
+		c.do(admin, txn.Change{Verb: txn.Create, Ref: ref("namespaces", name), Object: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}})
+	}
+	keys := func(namespace, name, content string) *v1alpha1.DecryptionSpec {
+		c.do(admin, txn.Change{Verb: txn.Create, Ref: ref("secrets", namespace+"/"+name), Object: &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{"age.agekey": []byte(content)}}})
+		return &v1alpha1.DecryptionSpec{SecretRef: &v1alpha1.SecretReference{Namespace: namespace, Name: name}}
+	}
+	namespace("a")
+	namespace("b")
+	good := read("age.key")
+	c.follow("main", func(o *v1alpha1.GitSource) {
+		o.Spec.Decryption = keys("default", "platform", good) // which opens all that there is, and yet nothing of b
+		o.Spec.Tenants = []v1alpha1.Tenant{
+			{Name: "a", Paths: []string{"a"}, Namespaces: []string{"a"}, Decryption: keys("a", "age", good)},
+			{Name: "b", Paths: []string{"b"}, Namespaces: []string{"b"}, Decryption: keys("default", "of-b", other.String())},
+		}
+	})
+	c.run()
+	c.write("a/secret.yaml", read("secret.yaml"))
+	first := c.push("first")
+	c.phase("main", first, v1alpha1.ReleaseHealthy)
+	if got := c.get(ref("secrets", "a/db")).(*corev1.Secret).Data["password"]; string(got) != "hunter2-plain" {
+		t.Errorf("the Secret has %q", got)
+	}
+	refused := func(message, want string) {
+		t.Helper()
+		commit := c.push(message)
+		c.phase("main", commit, v1alpha1.ReleaseRefused)
+		if got := c.release("main", commit).Status.Message; !strings.Contains(got, want) || strings.Contains(got, "plain") {
+			t.Errorf("%s: the message is %q", message, got)
+		}
+	}
+	c.write("b/secret.yaml", read("secret.yaml"))
+	refused("b copies", "b/secret.yaml:9: is encrypted with SOPS, and cannot be decrypted: none of the age keys opens it")
+	c.git(c.work(), "rm", "-q", "b/secret.yaml")
+	c.write("platform/kustomization.yaml", "resources: [secret.yaml]\n")
+	c.write("platform/secret.yaml", strings.ReplaceAll(read("secret.yaml"), "\r", ""))
+	c.write("b/kustomization.yaml", "resources: [../platform]\n")
+	refused("b borrows", "reads encrypted files that are not of the tenant b")
+	c.git(c.work(), "rm", "-q", "-r", "b", "platform")
+	c.write("b/web.yaml", strings.Replace(configMap("web", "b"), "  name:", "  namespace: b\n  name:", 1))
+	c.phase("main", c.push("fine"), v1alpha1.ReleaseHealthy)
 }
 
 func hides(t *testing.T, where string, content []byte, plain string) {

@@ -34,16 +34,20 @@ func (s *source) rendering(r *repo.Repository, view func() (txn.View, error)) re
 	cfg.Variables["cluster_name"] = subst.Variable{Value: s.engine.cfg.ClusterName, Tag: "!!str"}
 	cfg.Variables["source_name"] = subst.Variable{Value: s.name, Tag: "!!str"}
 	secret := s.object.Spec.Decryption
-	cfg.Decrypt = func() ([]age.Identity, error) {
-		if secret == nil || secret.SecretRef == nil {
-			return s.engine.cfg.AgeKeys, nil
+	cfg.Decrypt = func(owner string) ([]age.Identity, error) {
+		of, more := secret, s.engine.cfg.AgeKeys
+		if owner != "" {
+			of, more = tenancy.Decryption(owner), nil
+		}
+		if of == nil || of.SecretRef == nil {
+			return more, nil
 		}
 		v, err := view()
 		if err != nil {
 			return nil, fmt.Errorf("view: %w", err)
 		}
-		ids, err := ageKeys(v, secret.SecretRef)
-		return append(ids, s.engine.cfg.AgeKeys...), err
+		ids, err := ageKeys(v, of.SecretRef)
+		return append(ids, more...), err
 	}
 	if s.object.Spec.Environment != nil { // of what anybody may have pushed
 		cfg.Decrypt, cfg.Sealed = nil, true

@@ -303,7 +303,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	}
 	replan := s.approving.isDue(now)
 	if replan { // should it not come to that now, it is not due all the time
-		s.approving.stale, s.approving.at = false, now
+		s.approving.stale, s.approving.at, s.approving.until = false, now, time.Time{}
 	}
 	if err == nil && (p.object != nil || p.opened || p.refs || p.approved || replan || p.all || p.forgiven != nil || due || woken || thawed || s.passable(ctx) || s.hooksDue(p.hooks) || moved) {
 		// Comparing everything would also correct, where only reports are asked for.

@@ -34,18 +34,7 @@ func approvals() write.Step {
 			if !ok {
 				return nil
 			}
-			given := map[string]v1alpha1.Approval{}
-			for _, a := range old.Status.Approvals {
-				given[a.Digest] = a
-			}
-			for i := range o.Status.Approvals {
-				a := &o.Status.Approvals[i]
-				if before, ok := given[a.Digest]; ok {
-					*a = *before.DeepCopy()
-					continue
-				}
-				a.By, a.Time = r.Identity.Name, &metav1.Time{Time: r.Now.UTC().Truncate(time.Second)}
-			}
+			o.Status.Approvals = stamped(o.Status.Approvals, old.Status.Approvals, r.Identity.Name, r.Now)
 			return nil
 		},
 		Validate: func(_ context.Context, view txn.View, r *write.Request) error {
@@ -56,4 +45,36 @@ func approvals() write.Step {
 			return forbidden(r, "user not permitted to approve commits of the source %q", old.Name)
 		},
 	}
+}
+
+// stamped are written approvals with who and when: those that were there before
+// are as they were, all others are of who writes now, and take the place of his
+// earlier ones to the same plans.
+func stamped(written, before []v1alpha1.Approval, by string, now time.Time) []v1alpha1.Approval {
+	type key struct{ digest, by string }
+	given, renewed := map[key]v1alpha1.Approval{}, map[string]bool{}
+	for _, a := range before {
+		given[key{a.Digest, a.By}] = a
+	}
+	fresh := func(a v1alpha1.Approval) bool {
+		_, ok := given[key{a.Digest, a.By}]
+		return !ok
+	}
+	for _, a := range written {
+		renewed[a.Digest] = renewed[a.Digest] || fresh(a)
+	}
+	out, done := make([]v1alpha1.Approval, 0, len(written)), map[string]bool{}
+	for _, a := range written {
+		switch isFresh := fresh(a); {
+		case !isFresh && a.By == by && renewed[a.Digest], isFresh && done[a.Digest]:
+		case !isFresh:
+			had := given[key{a.Digest, a.By}]
+			out = append(out, *had.DeepCopy())
+		default:
+			done[a.Digest] = true
+			a.By, a.Time = by, &metav1.Time{Time: now.UTC().Truncate(time.Second)}
+			out = append(out, a)
+		}
+	}
+	return out
 }

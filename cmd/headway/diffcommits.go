@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	agekeys "filippo.io/age"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -104,7 +103,7 @@ func offlineRendering(spec *v1alpha1.GitSourceSpec, r *repo.Repository, source, 
 	gitsource.Tenants(&cfg, spec)
 	cfg.Repo, cfg.Key = r, []byte("headway diff")
 	cfg.Variables["source_name"] = subst.Variable{Value: source, Tag: "!!str"}
-	cfg.Decrypt = func() ([]agekeys.Identity, error) { return ageKeys(ageKey) }
+	cfg.Decrypt = offlineKeys(spec, ageKey)
 	cfg.Charts.Cluster = func() (*render.Cluster, error) {
 		version, apis := api.Capabilities()
 		return &render.Cluster{KubeVersion: version, APIVersions: apis}, nil

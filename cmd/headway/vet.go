@@ -19,6 +19,7 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/apiserver/offline"
 	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/render/subst"
 	"github.com/headway-sh/headway/gitsource/repo"
@@ -121,7 +122,7 @@ func (o *vetOptions) vet(ctx context.Context, dir string) (*vetted, error) {
 	cfg.Repo, cfg.Paths, cfg.Key = r, []string{within}, []byte("headway vet")
 	cfg.Variables["cluster_name"] = subst.Variable{Value: o.cluster, Tag: "!!str"}
 	cfg.Variables["source_name"] = subst.Variable{Value: mainSourceName, Tag: "!!str"}
-	cfg.Decrypt = func() ([]agekeys.Identity, error) { return ageKeys(o.ageKey) }
+	cfg.Decrypt = offlineKeys(&spec, o.ageKey)
 	cfg.Charts.Cluster = func() (*render.Cluster, error) {
 		version, apis := api.Capabilities()
 		return &render.Cluster{KubeVersion: version, APIVersions: apis}, nil
@@ -129,6 +130,17 @@ func (o *vetOptions) vet(ctx context.Context, dir string) (*vetted, error) {
 	v := &vetted{}
 	v.set, v.problems, err = gitsource.Vet(ctx, cfg, &spec, commit, api, api)
 	return v, err
+}
+
+// offlineKeys are those of a file, for everybody who has keys in the cluster.
+func offlineKeys(spec *v1alpha1.GitSourceSpec, file string) func(string) ([]agekeys.Identity, error) {
+	tenancy := plan.NewTenancy(spec)
+	return func(owner string) ([]agekeys.Identity, error) {
+		if d := tenancy.Decryption(owner); owner != "" && (d == nil || d.SecretRef == nil) {
+			return nil, nil
+		}
+		return ageKeys(file)
+	}
 }
 
 // spec is the GitSource's, with what the flags say on top.

@@ -117,7 +117,7 @@ func TestVet(t *testing.T) {
 		"chart": {map[string]string{"Chart.yaml": "apiVersion: v2\nname: c\nversion: 1.0.0\n", "values.yaml": "port: 1\n", "prod.yaml": "port: 0\n",
 			"templates/s.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports: [{port: {{ .Values.port }}}]\n"},
 			"", []string{"--values", "prod.yaml"}, exitRejected, []string{"templates/s.yaml:1: services default/s: ", "templates/s.yaml:1: services default/s: ", "1 objects, 2 problems"}},
-		"encrypted": {map[string]string{"s.yaml": "sops: {mac: 'ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]'}\n" + vetGood}, "", nil, exitRejected, []string{"s.yaml: is encrypted with SOPS, and the source has no age key", "0 objects, 1 problems"}},
+		"encrypted": {map[string]string{"s.yaml": "sops: {mac: 'ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]'}\n" + vetGood}, "", nil, exitRejected, []string{"s.yaml:1: is encrypted with SOPS, and the source has no age key", "0 objects, 1 problems"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

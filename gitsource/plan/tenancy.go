@@ -72,6 +72,14 @@ func (t *Tenancy) Namespace(tenant string) string {
 	return t.spec.TargetNamespace
 }
 
+// Decryption is where a tenant's keys are; nil: he has none.
+func (t *Tenancy) Decryption(tenant string) *v1alpha1.DecryptionSpec {
+	if o, ok := t.tenants[tenant]; ok {
+		return o.Decryption
+	}
+	return nil
+}
+
 // As is who the objects of a tenant, or of the source itself, are written as;
 // nil: the engine.
 func (t *Tenancy) As(tenant string) *txn.Identity {

@@ -103,6 +103,7 @@ func (b *chartBuild) note(r *result) {
 	b.built.secrets = append(b.built.secrets, r.secrets...)
 	b.built.keyless = b.built.keyless || r.keyless
 	b.built.sealed = append(b.built.sealed, r.sealed...)
+	b.built.lent = b.built.lent || r.lent
 }
 
 func (c *Cluster) same(o *Cluster) bool {
@@ -142,7 +143,7 @@ func (b *chartBuild) build(e repo.Entry) error {
 		KubeVersion: b.run.cluster.KubeVersion, APIVersions: b.run.cluster.APIVersions, Lookup: b.run.cluster.Lookup,
 	}
 	b.built.owners = b.looks.owners
-	if err := b.looks.owners.check(b.built.secrets); err != nil {
+	if err := b.looks.owners.check(b.built.lent); err != nil {
 		return err
 	}
 	if who := b.looks.owners.one(); who != "" {

@@ -29,6 +29,7 @@ type gitFS struct {
 	secrets []string
 	keyless bool
 	sealed  []string
+	lent    bool
 }
 
 var _ filesys.FileSystem = (*gitFS)(nil)
@@ -98,7 +99,7 @@ func (g *gitFS) ReadFile(name string) ([]byte, error) {
 	}
 	content, r := g.run.plain(resolved, content, true)
 	g.secrets, g.keyless = append(g.secrets, r.secrets...), g.keyless || r.keyless
-	g.sealed = append(g.sealed, r.sealed...)
+	g.sealed, g.lent = append(g.sealed, r.sealed...), g.lent || r.lent
 	if len(r.problems) > 0 {
 		g.refused = append(g.refused, r.problems...)
 		return nil, fmt.Errorf("%s: refused", resolved)

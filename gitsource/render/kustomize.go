@@ -57,7 +57,7 @@ func (u *run) kustomize(dir string) *result {
 		b.problems = fs.refused
 		return &b.result
 	}
-	if shared := fs.owners.check(fs.secrets); shared != nil {
+	if shared := fs.owners.check(fs.lent); shared != nil {
 		err = shared
 	}
 	if err != nil {

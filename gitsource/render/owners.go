@@ -32,13 +32,13 @@ func (o owners) one() string {
 }
 
 // check says what may not be built of the files: what several have a hand in,
-// and what takes secrets that are not its owner's. What would come of it may
+// and what takes secrets that are not its owner's (lent). What would come of it may
 // not be looked at either, messages included.
-func (o owners) check(secrets []string) error {
+func (o owners) check(lent bool) error {
 	switch {
 	case len(o) > 1:
 		return fmt.Errorf("is made of files of several tenants (%s): nobody's rights would be right for it", strings.Join(o, ", "))
-	case len(o) == 1 && len(secrets) > 0:
+	case len(o) == 1 && lent:
 		return errors.New("reads encrypted files that are not of the tenant " + o[0])
 	}
 	return nil

@@ -33,9 +33,10 @@ func (u *run) read(file string, content []byte) ([]*yaml.Node, *result) {
 			r.secrets, err = sops.Documents(documents, ids)
 		}
 		if err != nil {
-			r.encrypted(file, err)
+			r.encrypted(file, content, err)
 			return nil, r
 		}
+		r.lent = u.ownerOf(file) == "" && len(r.secrets) > 0
 	}
 	if subst.Wanted(content) {
 		for _, d := range documents {
@@ -48,38 +49,75 @@ func (u *run) read(file string, content []byte) ([]*yaml.Node, *result) {
 }
 
 // encrypted notes that a file cannot be decrypted. Another key may open it.
-func (r *result) encrypted(file string, err error) {
+func (r *result) encrypted(file string, content []byte, err error) {
 	var at *sops.Error
 	p := v1alpha1.Problem{File: file, Message: err.Error()}
 	if errors.As(err, &at) {
 		p.Line = int32(at.Line)
 		r.keyless = at.NoKey
 	}
+	if p.Line == 0 {
+		p.Line = lineOfSOPS(content)
+	}
 	r.problems, r.sealed = append(r.problems, p), append(r.sealed, file)
 }
 
-// identities are the age keys for a file; they are asked for once a render.
+// lineOfSOPS is where a file says that it is encrypted.
+func lineOfSOPS(content []byte) int32 {
+	line := int32(1)
+	for text := range bytes.Lines(content) {
+		if text = bytes.TrimLeft(text, " \t\""); bytes.HasPrefix(text, []byte("sops:")) || bytes.HasPrefix(text, []byte("sops\"")) || bytes.HasPrefix(text, []byte("sops_")) {
+			return line
+		}
+		line++
+	}
+	return 1
+}
+
+// ownerOf is whose a file is; empty: nobody's in particular.
+func (u *run) ownerOf(file string) string {
+	if u.cfg.Owner == nil {
+		return ""
+	}
+	return u.cfg.Owner(file)
+}
+
+// identities are the age keys for a file: of the tenant whom it belongs to his
+// own and no others, so that nobody can have another's secrets opened. They are
+// asked for once a render.
 func (u *run) identities(file string) ([]age.Identity, error) {
 	if u.cfg.Sealed {
 		return nil, &sops.Error{Message: "is encrypted, and not looked into"}
 	}
-	if owner := u.cfg.Owner; owner != nil && owner(file) != "" {
-		return nil, &sops.Error{Message: fmt.Sprintf("is encrypted, and belongs to %q: with the source's keys anybody's secrets could be opened, so they open none of a tenant's files", owner(file))}
-	}
-	if u.ids == nil {
-		var ids []age.Identity
+	owner := u.ownerOf(file)
+	ids, asked := u.ids[owner]
+	if !asked {
 		if u.cfg.Decrypt != nil {
 			var err error
-			if ids, err = u.cfg.Decrypt(); err != nil {
-				return nil, &sops.Error{Message: "is encrypted with SOPS, and the source's age keys cannot be read: " + err.Error(), NoKey: true}
+			if ids, err = u.cfg.Decrypt(owner); err != nil {
+				return nil, &sops.Error{Message: fmt.Sprintf("is encrypted with SOPS, and %s age keys cannot be read: %v", whose(owner), err), NoKey: true}
 			}
 		}
-		u.ids = &ids
+		if u.ids == nil {
+			u.ids = map[string][]age.Identity{}
+		}
+		u.ids[owner] = ids
 	}
-	if len(*u.ids) == 0 {
-		return nil, &sops.Error{Message: "is encrypted with SOPS, and the source has no age key: name a Secret in spec.decryption.secretRef, or start the server with --age-key", NoKey: true}
+	switch {
+	case len(ids) > 0:
+		return ids, nil
+	case owner != "":
+		return nil, &sops.Error{Message: fmt.Sprintf("is encrypted, and belongs to the tenant %q, who has no age key: the source's keys open none of a tenant's files; "+
+			"name a Secret with his in decryption.secretRef of the tenant", owner)}
 	}
-	return *u.ids, nil
+	return nil, &sops.Error{Message: "is encrypted with SOPS, and the source has no age key: name a Secret in spec.decryption.secretRef, or start the server with --age-key", NoKey: true}
+}
+
+func whose(owner string) string {
+	if owner == "" {
+		return "the source's"
+	}
+	return fmt.Sprintf("the tenant %q's", owner)
 }
 
 // plain is a file's content for who reads it whole (kustomize, charts). What is
@@ -94,11 +132,15 @@ func (u *run) plain(file string, content []byte, variables bool) ([]byte, *resul
 			r := &result{}
 			ids, err := u.identities(file)
 			if err == nil {
-				content, r.secrets, err = open(content, ids)
+				encrypted := content
+				if content, r.secrets, err = open(encrypted, ids); err != nil {
+					content = encrypted
+				}
 			}
 			if err != nil {
-				r.encrypted(file, err)
+				r.encrypted(file, content, err)
 			}
+			r.lent = u.ownerOf(file) == "" && len(r.secrets) > 0
 			return content, r
 		}
 	}

@@ -84,9 +84,10 @@ type Config struct {
 	Ignore []string
 	Mode   v1alpha1.RenderMode
 	Charts Charts
-	// Decrypt gives the age keys for encrypted files; it is asked once a render,
-	// and not at all without such files. Nil: there is no key.
-	Decrypt func() ([]age.Identity, error)
+	// Decrypt gives the age keys for the encrypted files of an owner, or of
+	// nobody in particular; it is asked once a render for each, and not at all
+	// without such files. Nil: there is no key.
+	Decrypt func(owner string) ([]age.Identity, error)
 	// Sealed leaves out what is encrypted, and asks for no key: Set.Sealed names
 	// the files.
 	Sealed bool
@@ -133,6 +134,7 @@ type result struct {
 	secrets  []string // must not be seen in messages
 	keyless  bool     // another key may make it well
 	sealed   []string // encrypted files that were not opened
+	lent     bool     // some of the secrets are the source's own
 }
 
 // New makes a Renderer.
@@ -154,7 +156,7 @@ type run struct {
 	root    repo.ID
 	time    time.Time // of the commit
 	cluster *Cluster  // nil until it is asked for
-	ids     *[]age.Identity
+	ids     map[string][]age.Identity
 	files   int
 	unsure  bool
 	result

@@ -3,6 +3,7 @@ package render_test
 import (
 	"encoding/base64"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func withKey(t *testing.T) func(*config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(c *config) { c.Decrypt = func() ([]age.Identity, error) { return ids, nil } }
+	return func(c *config) { c.Decrypt = func(string) ([]age.Identity, error) { return ids, nil } }
 }
 
 func secretData(t *testing.T, o *render.Object) map[string]string {
@@ -45,6 +46,62 @@ func secretData(t *testing.T, o *render.Object) map[string]string {
 		out[key] = string(text)
 	}
 	return out
+}
+
+// TestKeysOfOwners: whose a file is decides which keys open it, and what is
+// built of it is his.
+func TestKeysOfOwners(t *testing.T) {
+	t.Parallel()
+	good, err := sops.Identities(fixture(t, "age.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string][]age.Identity{"": good, "a": good, "b": {other}}
+	secret, kustomized := fixture(t, "secret.yaml"), strings.ReplaceAll(fixture(t, "secret.yaml"), "\r", "")
+	chart := func(at string) map[string]string {
+		return map[string]string{at + "/Chart.yaml": "apiVersion: v2\nname: chart\nversion: 1.0.0\n", at + "/values.yaml": fixture(t, "values.yaml"),
+			at + "/templates/all.yaml": object + "data: {all: {{ omit .Values \"global\" | toJson | quote }}}\n"}
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string // empty: it is well
+		whose string
+	}{
+		"his own":              {map[string]string{"a/secret.yaml": secret}, "", ""},
+		"his own, kustomized":  {map[string]string{"a/kustomization.yaml": "resources: [secret.yaml]\n", "a/secret.yaml": kustomized}, "", "a"},
+		"his own chart":        {chart("a"), "", "a"},
+		"another's keys":       {map[string]string{"b/secret.yaml": secret}, "b/secret.yaml:9: is encrypted with SOPS, and cannot be decrypted: none of the age keys opens it", ""},
+		"another's chart":      {chart("b"), "none of the age keys opens it", ""},
+		"none":                 {map[string]string{"c/secret.yaml": secret}, `c/secret.yaml:9: is encrypted, and belongs to the tenant "c", who has no age key`, ""},
+		"the platform's, read": {map[string]string{"a/kustomization.yaml": "resources: [../p]\n", "p/kustomization.yaml": "resources: [secret.yaml]\n", "p/secret.yaml": kustomized}, "reads encrypted files that are not of the tenant a", ""},
+		"read by the platform": {map[string]string{"p/kustomization.yaml": "resources: [../a]\n", "a/kustomization.yaml": "resources: [secret.yaml]\n", "a/secret.yaml": kustomized}, "", "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set, problems := renderWith(t, c.files, func(cfg *config) {
+				cfg.Owner = func(file string) string {
+					if dir, _, _ := strings.Cut(file, "/"); dir != "p" {
+						return dir
+					}
+					return ""
+				}
+				cfg.Decrypt = func(owner string) ([]age.Identity, error) { return keys[owner], nil }
+			})
+			if c.want == "" && len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			if c.want != "" && (len(problems) == 0 || !strings.Contains(problems[0].String(), c.want)) {
+				t.Fatalf("%v, want %q", problems, c.want)
+			}
+			if c.whose != "" && !slices.Equal(set.Objects[0].Owners, []string{c.whose}) {
+				t.Errorf("owners: %q", set.Objects[0].Owners)
+			}
+		})
+	}
 }
 
 func TestEncryptedFiles(t *testing.T) {
@@ -117,8 +174,10 @@ func TestEncryptedFilesRefused(t *testing.T) {
 		key     func(*config)
 		want    string
 	}{
-		"no key":         {good, none, "x.yaml: is encrypted with SOPS, and the source has no age key"},
-		"wrong key":      {good, func(c *config) { c.Decrypt = func() ([]age.Identity, error) { return []age.Identity{other}, nil } }, "none of the age keys opens it: it is encrypted for age1"},
+		"no key": {good, none, ": is encrypted with SOPS, and the source has no age key"},
+		"wrong key": {good, func(c *config) {
+			c.Decrypt = func(string) ([]age.Identity, error) { return []age.Identity{other}, nil }
+		}, "none of the age keys opens it: it is encrypted for age1"},
 		"plain changed":  {strings.Replace(good, "name: db", "name: evil", 1), withKey(t), "its values do not match its authentication code"},
 		"key added":      {strings.Replace(good, "kind: Secret", "kind: Secret\ntype: Opaque", 1), withKey(t), "its values do not match its authentication code"},
 		"value changed":  {strings.Replace(good, "password: ENC[AES256_GCM,data:", "password: ENC[AES256_GCM,data:AAAA", 1), withKey(t), "x.yaml:7: stringData.password cannot be decrypted"},

@@ -177,7 +177,11 @@ func releasePart(w *strings.Builder, r *v1alpha1.Release) {
 	if st.StartedTime != nil || st.AppliedTime != nil {
 		row(w, "changed", st.Summary.String())
 	}
-	if a := st.Approval; a != nil {
+	approvals := st.Approvals
+	if len(approvals) == 0 && st.Approval != nil {
+		approvals = append(approvals, *st.Approval)
+	}
+	for _, a := range approvals {
 		row(w, "approved by", text(strings.TrimSuffix(a.By+": "+a.Reason, ": "))+" at "+moment(a.Time))
 	}
 	if st.RolledBackTo != "" {

@@ -1,7 +1,10 @@
 package v1alpha1
 
 import (
+	"fmt"
 	"regexp"
+	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -33,6 +36,40 @@ type ApprovalSpec struct {
 	// counts as destructive. Default 0.
 	// +optional
 	MaxDeletes int32 `json:"maxDeletes,omitempty"`
+	// Count is how many different people have to consent. Default 1.
+	// +optional
+	Count int32 `json:"count,omitempty"`
+	// NotAuthor says that the consent of those who have written, committed,
+	// signed or pushed what is new does not count, as far as that is known.
+	// +optional
+	NotAuthor bool `json:"notAuthor,omitempty"`
+	// Expires is how long a consent counts, as "24h". Default: until it is used.
+	// +optional
+	Expires *metav1.Duration `json:"expires,omitempty"`
+}
+
+// Counts tells until when a consent counts, and whether it still does; nil:
+// without an end.
+func (s *ApprovalSpec) Counts(a *Approval, now time.Time) (until *metav1.Time, still bool) {
+	if s.Expires == nil || a.Time == nil {
+		return nil, true
+	}
+	until = &metav1.Time{Time: a.Time.Add(s.Expires.Duration)}
+	return until, now.Before(until.Time)
+}
+
+// SamePerson tells whether a user of the cluster may be somebody whom git names,
+// as "Jane Doe <jane@example.org>": by the name, the address, or the address's
+// part before the @.
+func SamePerson(user, named string) bool {
+	name, address, _ := strings.Cut(strings.TrimSuffix(strings.TrimSpace(named), ">"), "<")
+	local, _, _ := strings.Cut(address, "@")
+	for _, one := range []string{name, address, local} {
+		if one = strings.TrimSpace(one); one != "" && strings.EqualFold(one, user) {
+			return true
+		}
+	}
+	return false
 }
 
 // Approval is somebody's consent to exactly one plan. It is written through the
@@ -63,6 +100,22 @@ type AwaitedApproval struct {
 	Summary OperationCounts `json:"summary,omitempty"`
 	// Reason is why it has to be consented to.
 	Reason string `json:"reason"`
+	// Count is how many people have to consent, when more than one.
+	// +optional
+	Count int32 `json:"count,omitempty"`
+	// Given are the consents that count so far.
+	// +optional
+	// +listType=atomic
+	Given []Approval `json:"given,omitempty"`
+	// Void says of other consents to the same plan why they do not count.
+	// +optional
+	// +listType=atomic
+	Void []string `json:"void,omitempty"`
+	// Authors are those whose consent does not count, as git names them; at most
+	// 20.
+	// +optional
+	// +listType=atomic
+	Authors []string `json:"authors,omitempty"`
 	// Outdated says which consent was given before and what has changed since,
 	// so that it no longer counts.
 	// +optional
@@ -89,26 +142,38 @@ func validateApproval(a *ApprovalSpec, at *field.Path) field.ErrorList {
 	case a.MaxDeletes > 0 && a.Required != ApprovalDestructive:
 		errs = append(errs, field.Forbidden(at.Child("maxDeletes"), `counts only where required is "destructive"`))
 	}
+	if a.Count < 0 || a.Count > maxApprovers {
+		errs = append(errs, field.Invalid(at.Child("count"), a.Count, fmt.Sprintf("must be between 1 and %d", maxApprovers)))
+	}
+	if a.Expires != nil && a.Expires.Duration < time.Minute {
+		errs = append(errs, field.Invalid(at.Child("expires"), a.Expires.Duration.String(), "must be a minute at least"))
+	}
+	if (a.Count > 0 || a.NotAuthor || a.Expires != nil) && (a.Required == "" || a.Required == ApprovalNever) {
+		errs = append(errs, field.Forbidden(at, `count, notAuthor and expires count only where required is "destructive" or "always"`))
+	}
 	return errs
 }
+
+// maxApprovers is how many people may be asked at most.
+const maxApprovers = 10
 
 // ValidateApprovals says what is wrong with what was written through the
 // subresource "approval".
 func ValidateApprovals(o, _ *GitSource) field.ErrorList {
 	var errs field.ErrorList
-	seen := map[string]bool{}
+	seen := map[[2]string]bool{}
 	for i, a := range o.Status.Approvals {
 		at := field.NewPath("status", "approvals").Index(i)
 		if !planDigest.MatchString(a.Digest) {
 			errs = append(errs, field.Invalid(at.Child("digest"), a.Digest, "must be the digest of a plan, 32 hexadecimal digits"))
 		}
-		if seen[a.Digest] {
+		if seen[[2]string{a.Digest, a.By}] {
 			errs = append(errs, field.Duplicate(at.Child("digest"), a.Digest))
 		}
 		if len(a.Reason) > 1024 {
 			errs = append(errs, field.TooLong(at.Child("reason"), "", 1024))
 		}
-		seen[a.Digest] = true
+		seen[[2]string{a.Digest, a.By}] = true
 	}
 	return errs
 }

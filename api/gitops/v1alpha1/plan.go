@@ -85,6 +85,9 @@ type PlanStatus struct {
 	// Approval says why the commit has to be consented to, or by whom it was.
 	// +optional
 	Approval string `json:"approval,omitempty"`
+	// AsksApproval is why alone; empty where nobody has to consent.
+	// +optional
+	AsksApproval string `json:"asksApproval,omitempty"`
 	// Impact is what the changes set in motion.
 	// +optional
 	Impact *PlanImpact `json:"impact,omitempty"`

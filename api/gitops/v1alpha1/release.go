@@ -138,10 +138,14 @@ type ReleaseStatus struct {
 	// Override is present when somebody has had it applied in spite of windows.
 	// +optional
 	Override *Override `json:"override,omitempty"`
-	// Approval is the consent that it was applied with; absent where none was
-	// needed.
+	// Approval is the consent that it was applied with, the newest one of
+	// several; absent where none was needed.
 	// +optional
 	Approval *Approval `json:"approval,omitempty"`
+	// Approvals are all of them, when several people had to consent.
+	// +optional
+	// +listType=atomic
+	Approvals []Approval `json:"approvals,omitempty"`
 	// Message is one line about the phase.
 	// +optional
 	Message string `json:"message,omitempty"`

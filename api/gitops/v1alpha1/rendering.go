@@ -1,8 +1,8 @@
 package v1alpha1
 
 // DecryptionSpec says which keys open files that were encrypted with SOPS for
-// age keys. Files are decrypted in memory; besides, the server's own key
-// (--age-key) is tried.
+// age keys. Files are decrypted in memory; for the source itself the server's
+// own key (--age-key) is tried besides.
 type DecryptionSpec struct {
 	// SecretRef names a Secret whose values are files of age keys.
 	// +optional

@@ -30,6 +30,10 @@ type Tenant struct {
 	// account's rights reach. Namespaces that match may always be his.
 	// +optional
 	ClusterResources bool `json:"clusterResources,omitempty"`
+	// Decryption says which keys open his encrypted files. The source's own keys
+	// never do; without keys of his own, his encrypted files are refused.
+	// +optional
+	Decryption *DecryptionSpec `json:"decryption,omitempty"`
 }
 
 // Account is the namespace and name of the account that a tenant's objects are

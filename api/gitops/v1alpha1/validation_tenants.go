@@ -1,7 +1,9 @@
 package v1alpha1
 
 import (
+	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -43,8 +45,42 @@ func validateTenants(s *GitSourceSpec, at *field.Path) field.ErrorList {
 		if namespace, name := t.Account(); name != "" && namespace == "" {
 			errs = append(errs, field.Required(at.Child("serviceAccountNamespace"), "none of the namespaces is written in full: say where the account is"))
 		}
+		errs = append(errs, validateTenantKeys(s, t, at.Child("decryption", "secretRef"))...)
 	}
 	return errs
+}
+
+// validateTenantKeys sees to it that no tenant has what another's keys open: his
+// are in a Secret of his own, in a namespace that is his or no tenant's.
+func validateTenantKeys(s *GitSourceSpec, t *Tenant, at *field.Path) field.ErrorList {
+	if t.Decryption == nil || t.Decryption.SecretRef == nil {
+		return nil
+	}
+	ref := *t.Decryption.SecretRef
+	errs := validateObject(ref.Namespace, ref.Name, at)
+	if d := s.Decryption; d != nil && d.SecretRef != nil && *d.SecretRef == ref {
+		errs = append(errs, field.Invalid(at, ref.Namespace+"/"+ref.Name, "has the source's own keys, which open no tenant's files"))
+	}
+	his := t.has(ref.Namespace)
+	for i := range s.Tenants {
+		other := &s.Tenants[i]
+		switch {
+		case other.Name == t.Name:
+		case other.Decryption != nil && other.Decryption.SecretRef != nil && *other.Decryption.SecretRef == ref:
+			errs = append(errs, field.Invalid(at, ref.Namespace+"/"+ref.Name, fmt.Sprintf("has the keys of the tenant %q", other.Name)))
+		case !his && other.has(ref.Namespace):
+			errs = append(errs, field.Invalid(at.Child("namespace"), ref.Namespace, fmt.Sprintf("is a namespace of the tenant %q", other.Name)))
+		}
+	}
+	return errs
+}
+
+// has tells whether a namespace is one of the tenant's.
+func (t *Tenant) has(namespace string) bool {
+	return slices.ContainsFunc(t.Namespaces, func(p string) bool {
+		ok, err := path.Match(p, namespace)
+		return ok && err == nil
+	})
 }
 
 func validateAccount(name, namespace string, at *field.Path) field.ErrorList {

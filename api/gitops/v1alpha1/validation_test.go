@@ -51,15 +51,42 @@ func TestValidateGitSource(t *testing.T) {
 		change func(*spec)
 		want   string // part of the message; empty: valid
 	}{
-		"local path":                    {nil, ""},
-		"https":                         {func(s *spec) { s.URL = "https://example.org/a.git" }, ""},
-		"file":                          {func(s *spec) { s.URL = "file:///srv/a.git" }, ""},
-		"no url":                        {func(s *spec) { s.URL = "" }, "spec.url: Required"},
-		"http":                          {func(s *spec) { s.URL = "http://example.org/a" }, "must use https"},
-		"ext transport":                 {func(s *spec) { s.URL = "ext::sh -c id" }, "spec.url"},
-		"credentials in url":            {func(s *spec) { s.URL = "https://jane:secret@example.org/a" }, "secretRef"},
-		"dots in local path":            {func(s *spec) { s.URL = "/srv/../etc" }, "clean path"},
-		"approval":                      {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "destructive", MaxDeletes: 3} }, ""},
+		"local path":         {nil, ""},
+		"https":              {func(s *spec) { s.URL = "https://example.org/a.git" }, ""},
+		"file":               {func(s *spec) { s.URL = "file:///srv/a.git" }, ""},
+		"no url":             {func(s *spec) { s.URL = "" }, "spec.url: Required"},
+		"http":               {func(s *spec) { s.URL = "http://example.org/a" }, "must use https"},
+		"ext transport":      {func(s *spec) { s.URL = "ext::sh -c id" }, "spec.url"},
+		"credentials in url": {func(s *spec) { s.URL = "https://jane:secret@example.org/a" }, "secretRef"},
+		"dots in local path": {func(s *spec) { s.URL = "/srv/../etc" }, "clean path"},
+		"approval":           {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "destructive", MaxDeletes: 3} }, ""},
+		"approval by several": {func(s *spec) {
+			s.Approval = v1alpha1.ApprovalSpec{Required: "always", Count: 2, NotAuthor: true, Expires: &metav1.Duration{Duration: time.Hour}}
+		}, ""},
+		"approval by too many":        {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "always", Count: 11} }, "spec.approval.count: Invalid"},
+		"approval by several of none": {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Count: 2} }, "spec.approval: Forbidden"},
+		"approval that ends at once": {func(s *spec) {
+			s.Approval = v1alpha1.ApprovalSpec{Required: "always", Expires: &metav1.Duration{Duration: time.Second}}
+		}, "spec.approval.expires: Invalid"},
+		"keys of tenants":             {func(s *spec) { s.Tenants = keyed("a/age", "platform/b") }, ""},
+		"one key for two":             {func(s *spec) { s.Tenants = keyed("platform/age", "platform/age") }, `has the keys of the tenant "b"`},
+		"keys in another's namespace": {func(s *spec) { s.Tenants = keyed("b/age", "platform/b") }, `tenants[0].decryption.secretRef.namespace: Invalid value: "b": is a namespace of the tenant "b"`},
+		"the source's keys": {func(s *spec) {
+			s.Tenants = keyed("a/age", "platform/b")
+			s.Decryption = s.Tenants[1].Decryption
+		}, "spec.tenants[1].decryption.secretRef: Invalid"},
+		"notification of objects": {func(s *spec) {
+			s.Notifications = []v1alpha1.Notification{{Name: "a", SecretRef: v1alpha1.SecretReference{Namespace: "a", Name: "b"}, Severity: "error",
+				Objects: []v1alpha1.NotificationObjects{{Kinds: []string{"Deployment.apps"}, Namespaces: []string{"shop-*"}}}}}
+		}, ""},
+		"notification of nothing": {func(s *spec) {
+			s.Notifications = []v1alpha1.Notification{{Name: "a", SecretRef: v1alpha1.SecretReference{Namespace: "a", Name: "b"},
+				Objects: []v1alpha1.NotificationObjects{{}}}}
+		}, "objects[0]: Required"},
+		"notification by a bad pattern": {func(s *spec) {
+			s.Notifications = []v1alpha1.Notification{{Name: "a", SecretRef: v1alpha1.SecretReference{Namespace: "a", Name: "b"}, Severity: "fatal",
+				Objects: []v1alpha1.NotificationObjects{{Names: []string{"["}}}}}
+		}, "objects[0].names[0]: Invalid"},
 		"approval by a word of its own": {func(s *spec) { s.Approval.Required = "sometimes" }, "spec.approval.required: Unsupported"},
 		"approval that counts nothing":  {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "always", MaxDeletes: 3} }, "spec.approval.maxDeletes: Forbidden"},
 		"promotion": {func(s *spec) {
@@ -232,4 +259,15 @@ func TestAddToScheme(t *testing.T) {
 			t.Errorf("%s is unknown", kind)
 		}
 	}
+}
+
+// keyed are two tenants, a and b, with their keys in Secrets.
+func keyed(of ...string) []v1alpha1.Tenant {
+	var out []v1alpha1.Tenant
+	for i, name := range []string{"a", "b"} {
+		namespace, secret, _ := strings.Cut(of[i], "/")
+		out = append(out, v1alpha1.Tenant{Name: name, Paths: []string{name}, Namespaces: []string{name},
+			Decryption: &v1alpha1.DecryptionSpec{SecretRef: &v1alpha1.SecretReference{Namespace: namespace, Name: secret}}})
+	}
+	return out
 }
