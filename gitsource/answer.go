@@ -32,6 +32,10 @@ func (s *source) answer(ctx context.Context, name string) error {
 		if p.Labels[v1alpha1.LabelPreviewOf] == s.name {
 			return nil, nil // which is kept elsewhere
 		}
+		again := func() { s.tell(func(pend *pending) { pend.plans = append(pend.plans, name) }) }
+		if !s.follower.heldRef(p.Spec.Ref, again) || p.Spec.Base != nil && !s.follower.heldRef(*p.Spec.Base, again) {
+			return nil, nil // answered when it is known
+		}
 		var status *v1alpha1.PlanStatus
 		var err error
 		if p.Spec.Base != nil {

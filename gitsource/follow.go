@@ -4,11 +4,13 @@ import (
 	"context"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/fetch"
 	"github.com/headway-sh/headway/gitsource/render"
@@ -27,6 +29,7 @@ type follower struct {
 	planners planners
 	push     pushFunc      // nil for what lies on this machine
 	member   *fetch.Member // nil for what is read where it lies
+	bundle   bool          // the member is of a bundle, and has all of it
 	// pushCommit makes a commit of the mirror the tip of a remote's reference;
 	// nil for what lies on this machine.
 	pushCommit func(context.Context, *repo.Repository, string, repo.ID) error
@@ -110,9 +113,9 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 	// What was pushed after a fetch has begun may not be in it.
 	var began atomic.Int64
 	f.member, f.err = s.engine.fetchers.Join(ctx, t, fetch.Options{
-		Interval: spec.Interval.Duration,
-		Changed:  func() { s.tell(func(p *pending) { p.refs = true }) },
-		Began:    func() { began.Store(s.engine.claims.tick()) },
+		Interval: spec.Interval.Duration, Refs: readRefs(spec),
+		Changed: func() { s.tell(func(p *pending) { p.refs = true }) },
+		Began:   func() { began.Store(s.engine.claims.tick()) },
 		Done: func(took time.Duration, err error) {
 			s.engine.cfg.Metrics.fetched(s.name, s.now(), took, err)
 			s.engine.claims.change(s.name, func(c *claim) bool {
@@ -122,9 +125,28 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 			s.engine.tellOthers(s.name)
 		},
 	})
+	f.bundle = t.Bundle
 	if f.err == nil {
 		f.repo = f.member.Repo()
 	}
+}
+
+// readRefs are the references that a spec names beside branches and tags.
+func readRefs(spec *v1alpha1.GitSourceSpec) []string {
+	refs := slices.Clone(spec.Previews.Refs)
+	if name := spec.Ref.Name; name != "" {
+		refs = append(refs, name)
+	}
+	return slices.DeleteFunc(refs, repo.IsAlwaysMirrored)
+}
+
+// heldRef tells whether the mirror has a reference if the remote does. If not,
+// it is asked for, and then is called when it has come.
+func (f *follower) heldRef(ref v1alpha1.GitReference, then func()) bool {
+	if ref.Name == "" || f.member == nil || f.bundle || repo.IsAlwaysMirrored(ref.Name) {
+		return true
+	}
+	return f.member.Include(ref.Name, then)
 }
 
 // watchBundle has a bundle read again when it changes; one that goes is waited

@@ -32,6 +32,7 @@ func (e *Engine) remote(ctx context.Context, t fetch.Target) (repo.Remote, error
 	r.Token, r.BearerToken, r.Username, r.Password = string(d["token"]), string(d["bearerToken"]), string(d["username"]), string(d["password"])
 	r.ClientCert, r.ClientKey = d["tls.crt"], d["tls.key"]
 	r.Identity, r.KnownHosts, r.Proxy = d["identity"], d["known_hosts"], string(d["proxy"])
+	r.NoProxy = string(d["noProxy"])
 	if len(r.CABundle) == 0 {
 		r.CABundle = d["ca.crt"]
 	}

@@ -85,6 +85,9 @@ type Member struct {
 type Options struct {
 	// Interval between two questions; the shortest of all sources counts.
 	Interval time.Duration
+	// Refs are patterns of references that the source reads beside branches and
+	// tags; the mirror has what any of its sources reads.
+	Refs []string
 	// Changed is called after every fetch that moved a reference or went
 	// otherwise than the one before. It must not block.
 	Changed func()
@@ -122,6 +125,7 @@ func (f *Fetchers) Join(ctx context.Context, t Target, options Options) (*Member
 			go r.run(background)
 		}
 		m := &Member{fetchers: f, remote: r, options: options}
+		r.asked = r.asked || !r.has(options.Refs)
 		r.members[m] = true
 		f.mu.Unlock()
 		r.poke() // a shorter interval may count from now on
@@ -151,6 +155,23 @@ func (m *Member) Now(then func()) {
 	}
 	m.fetchers.mu.Unlock()
 	m.remote.poke()
+}
+
+// Include has the mirror hold one more reference, for as long as the remote is
+// followed; of such ones the newest are held. It tells whether it is held
+// already; if not, then is called as by Now.
+func (m *Member) Include(name string, then func()) bool {
+	m.fetchers.mu.Lock()
+	held := m.remote.has([]string{name})
+	if !held {
+		more := append(m.remote.more, name)
+		m.remote.more = more[max(0, len(more)-maxMore):]
+	}
+	m.fetchers.mu.Unlock()
+	if !held {
+		m.Now(then)
+	}
+	return held
 }
 
 // Push brings one reference of the mirror to the remote, as repo.Push does.

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/headway-sh/headway/gitsource/repo"
@@ -16,6 +17,8 @@ const (
 	lastPause  = 10 * time.Minute
 	// minGap is between two fetches, however often somebody calls for one.
 	minGap = time.Second
+	// maxMore is how many references are held because somebody asked for them.
+	maxMore = 50
 )
 
 // remote is the goroutine of one target.
@@ -29,6 +32,7 @@ type remote struct {
 
 	// What follows is guarded by the Fetchers' mutex.
 	members map[*Member]bool
+	more    []string // references that somebody has asked for
 	ending  bool
 	asked   bool     // somebody wants a fetch now
 	calls   []func() // to be made when the next fetch has ended
@@ -75,11 +79,28 @@ func (r *remote) run(ctx context.Context) {
 	}
 }
 
+// has tells whether what is asked for already includes these patterns. The
+// Fetchers' mutex is held.
+func (r *remote) has(refs []string) bool {
+	for _, ref := range refs {
+		in := repo.IsAlwaysMirrored(ref) || slices.Contains(r.more, ref)
+		for m := range r.members {
+			in = in || slices.Contains(m.options.Refs, ref) || repo.MatchesRef(m.options.Refs, ref)
+		}
+		if !in {
+			return false
+		}
+	}
+	return true
+}
+
 // once brings the mirror up to date.
 func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	r.fetchers.mu.Lock()
 	r.asked = false
+	refs := slices.Clone(r.more)
 	for m := range r.members {
+		refs = append(refs, m.options.Refs...)
 		if m.options.Began != nil {
 			m.options.Began()
 		}
@@ -93,6 +114,8 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	slices.Sort(refs)
+	from.Refs = slices.Compact(refs)
 	return r.mirror.Fetch(ctx, from)
 }
 

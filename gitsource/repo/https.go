@@ -30,8 +30,8 @@ const (
 
 // httpsTalk is a conversation over https.
 type httpsTalk struct {
-	upload  transport.UploadPackSession
 	receive transport.ReceivePackSession
+	upload  *uploadTalk
 }
 
 func (m *Remote) overHTTPS(ep *transport.Endpoint, service string, limits Limits) (conversation, error) {
@@ -39,7 +39,7 @@ func (m *Remote) overHTTPS(ep *transport.Endpoint, service string, limits Limits
 	if err != nil {
 		return nil, err
 	}
-	var auth transport.AuthMethod
+	var auth githttp.AuthMethod
 	switch {
 	case m.BearerToken != "":
 		auth = &githttp.TokenAuth{Token: m.BearerToken}
@@ -50,25 +50,22 @@ func (m *Remote) overHTTPS(ep *transport.Endpoint, service string, limits Limits
 	case m.Username != "" || m.Password != "":
 		auth = &githttp.BasicAuth{Username: m.Username, Password: m.Password}
 	}
-	over := githttp.NewClient(client)
-	talk := &httpsTalk{}
-	if service == transport.ReceivePackServiceName {
-		talk.receive, err = over.NewReceivePackSession(ep, auth)
-	} else {
-		talk.upload, err = over.NewUploadPackSession(ep, auth)
+	if service != transport.ReceivePackServiceName {
+		return &httpsTalk{upload: &uploadTalk{client: client, auth: auth, base: ep.String(), limits: limits}}, nil
 	}
-	return talk, err
+	receive, err := githttp.NewClient(client).NewReceivePackSession(ep, auth)
+	return &httpsTalk{receive: receive}, err
 }
 
-func (t *httpsTalk) refs(ctx context.Context) (*packp.AdvRefs, error) {
+func (t *httpsTalk) refs(ctx context.Context, prefixes []string) (*packp.AdvRefs, error) {
 	if t.receive != nil {
 		return t.receive.AdvertisedReferencesContext(ctx)
 	}
-	return t.upload.AdvertisedReferencesContext(ctx)
+	return t.upload.refs(ctx, prefixes)
 }
 
 func (t *httpsTalk) fetch(ctx context.Context, request *packp.UploadPackRequest) (io.ReadCloser, error) {
-	return t.upload.UploadPack(ctx, request)
+	return t.upload.fetch(ctx, request)
 }
 
 func (t *httpsTalk) push(ctx context.Context, request *packp.ReferenceUpdateRequest) (*packp.ReportStatus, error) {
@@ -78,9 +75,7 @@ func (t *httpsTalk) push(ctx context.Context, request *packp.ReferenceUpdateRequ
 func (t *httpsTalk) close() {
 	if t.receive != nil {
 		_ = t.receive.Close() // holds nothing
-		return
 	}
-	_ = t.upload.Close()
 }
 
 // httpClient talks to the remote's host only, with its own roots when it is
@@ -100,13 +95,21 @@ func (m *Remote) httpClient(limits Limits) (*http.Client, error) {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
+	through, err := m.proxy()
+	if err != nil {
+		return nil, err
+	}
 	proxy := http.ProxyFromEnvironment
-	if m.Proxy != "" {
-		u, err := url.Parse(m.Proxy)
-		if err != nil || u.Host == "" {
-			return nil, errors.New("the proxy is not a URL") // without showing it: it may carry a password
+	if through != nil {
+		if through.Scheme == "https" && len(config.Certificates) > 0 {
+			return nil, errors.New("a proxy that is spoken to by TLS could ask for the client certificate: name it with http://")
 		}
-		proxy = http.ProxyURL(u)
+		proxy = func(req *http.Request) (*url.URL, error) {
+			if m.direct(req.URL.Host) {
+				return nil, nil
+			}
+			return through, nil
+		}
 	}
 	return &http.Client{
 		Transport: &capped{limits: limits, next: &http.Transport{

@@ -36,7 +36,7 @@ func (r *Repository) PushCommit(ctx context.Context, to Remote, name string, tip
 		return fmt.Errorf("push to %s: %w", host, err)
 	}
 	defer talk.close()
-	adv, err := talk.refs(ctx)
+	adv, err := talk.refs(ctx, nil)
 	switch {
 	case errors.Is(err, transport.ErrEmptyRemoteRepository) && adv == nil:
 		adv = packp.NewAdvRefs()

@@ -37,6 +37,12 @@ type Remote struct {
 	// Proxy is the URL of a proxy: http, https or socks5 for https; socks5 for
 	// ssh. Empty: none for ssh, the environment's for https.
 	Proxy string
+	// NoProxy are the hosts that are reached without Proxy, as in the variable
+	// NO_PROXY.
+	NoProxy string
+	// Refs are patterns, as path.Match has them, of the references that are
+	// mirrored beside all branches and tags.
+	Refs []string
 	// Limits of each conversation; zero ones have their defaults.
 	Limits Limits
 }
@@ -91,7 +97,8 @@ func (e *LaterError) Error() string {
 // conversation is one exchange with a remote's upload-pack or receive-pack:
 // refs, then at most one of fetch and push. It ends with its context.
 type conversation interface {
-	refs(ctx context.Context) (*packp.AdvRefs, error)
+	// refs gives at least the references with the prefixes, as far as there are.
+	refs(ctx context.Context, prefixes []string) (*packp.AdvRefs, error)
 	fetch(ctx context.Context, request *packp.UploadPackRequest) (io.ReadCloser, error)
 	push(ctx context.Context, request *packp.ReferenceUpdateRequest) (*packp.ReportStatus, error)
 	close()
@@ -115,8 +122,8 @@ func (m *Remote) converse(ctx context.Context, service string, limits Limits) (c
 	return c, ep.Host, err
 }
 
-// Fetch brings the mirror up to date: every branch, tag and pull request
-// reference that the remote has, and none that it has no longer. Objects come
+// Fetch brings the mirror up to date: every branch, tag and reference of
+// from.Refs that the remote has, and none that it has no longer. Objects come
 // first, references last, so that a fetch that breaks off changes nothing. It
 // tells whether a reference has moved; when none has, only the list of
 // references went over the line.
@@ -129,21 +136,21 @@ func (r *Repository) Fetch(ctx context.Context, from Remote) (moved bool, err er
 		return false, fmt.Errorf("fetch %s: %w", host, err)
 	}
 	defer talk.close()
-	adv, err := talk.refs(ctx)
+	adv, err := talk.refs(ctx, prefixes(from.Refs))
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		adv, err = packp.NewAdvRefs(), nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("fetch %s: %w", host, cause(ctx, err))
 	}
-	if len(adv.References) > limits.Refs {
-		return false, fmt.Errorf("fetch %s: it has %d references (limit %d): %w", host, len(adv.References), limits.Refs, ErrTooLarge)
-	}
 	wanted := map[string]ID{}
 	for name, hash := range adv.References {
-		if mirrored(name) && invalidName(name) == nil {
+		if wants(from.Refs, name) {
 			wanted[name] = ID(hash)
 		}
+	}
+	if len(wanted) > limits.Refs {
+		return false, fmt.Errorf("fetch %s: it has %d references (limit %d): %w", host, len(wanted), limits.Refs, ErrTooLarge)
 	}
 	have, err := r.references()
 	if err != nil {

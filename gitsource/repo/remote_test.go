@@ -79,6 +79,14 @@ func TestRemote(t *testing.T) {
 	t.Parallel()
 	for name, via := range map[string]func(*remote) repo.Remote{
 		"https": (*remote).https, "ssh": (*remote).ssh,
+		"https, version 0": func(r *remote) repo.Remote {
+			r.server.Old()
+			return r.https()
+		},
+		"ssh, version 0": func(r *remote) repo.Remote {
+			r.server.Old()
+			return r.ssh()
+		},
 		"bearer": func(r *remote) repo.Remote {
 			m := r.https()
 			m.Token, m.BearerToken = "", gittest.Token
@@ -166,7 +174,16 @@ func TestMirrorFollows(t *testing.T) {
 // remote behaves, all is well again (threat 5). It is not parallel, because it
 // looks at what is allocated.
 func TestHostileRemote(t *testing.T) {
-	r := newRemote(t)
+	for _, old := range []bool{false, true} {
+		r := newRemote(t)
+		if old {
+			r.server.Old()
+		}
+		t.Run(fmt.Sprintf("version 0 only %t", old), r.hostile)
+	}
+}
+
+func (r *remote) hostile(t *testing.T) {
 	first := r.push(t, "first")
 	r.fetch(t, r.https())
 	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {

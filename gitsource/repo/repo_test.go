@@ -16,7 +16,7 @@ import (
 	"github.com/headway-sh/headway/gitsource/repo"
 )
 
-func git(t *testing.T, dir, stdin string, args ...string) string {
+func git(t testing.TB, dir, stdin string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)

@@ -1,13 +1,13 @@
 package repo
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -31,9 +31,11 @@ type sshTalk struct {
 	in      io.WriteCloser
 	out     io.Reader
 	said    *lastWords // on the command's standard error
-	refBand *io.LimitedReader
+	refBand *refBand
 	stop    func() bool // lets go of the context
 	line    *line
+	most    int      // references
+	server  *server2 // nil: it speaks version 0
 }
 
 // overSSH connects with the remote's own key to a host that is known. No agent,
@@ -66,13 +68,13 @@ func (m *Remote) overSSH(ctx context.Context, ep *transport.Endpoint, service st
 	if err != nil {
 		return nil, err
 	}
-	talk := &sshTalk{line: &line{Conn: conn, stall: limits.Stall, left: limits.PackBytes, limit: limits.PackBytes}, said: &lastWords{}}
+	talk := &sshTalk{line: &line{Conn: conn, stall: limits.Stall, left: limits.PackBytes, limit: limits.PackBytes}, said: &lastWords{}, most: limits.Refs}
 	talk.stop = context.AfterFunc(ctx, func() { _ = conn.Close() }) // whoever waits gets an error
 	if err := talk.begin(address, config, service+" "+quoted(ep.Path)); err != nil {
 		talk.close()
 		return nil, talk.explain(err)
 	}
-	talk.refBand = &io.LimitedReader{R: talk.out, N: limits.RefBytes}
+	talk.refBand = &refBand{talk.out, limits.RefBytes, limits.RefBytes}
 	return talk, nil
 }
 
@@ -110,10 +112,10 @@ func knownHosts(content []byte) (*knownhosts.HostKeyDB, error) {
 
 func (m *Remote) dial(ctx context.Context, address string) (net.Conn, error) {
 	direct := &net.Dialer{Timeout: dialTimeout}
-	if m.Proxy == "" {
+	if m.Proxy == "" || m.direct(address) {
 		return direct.DialContext(ctx, "tcp", address)
 	}
-	u, err := url.Parse(m.Proxy)
+	u, err := m.proxy()
 	if err != nil || u.Scheme != "socks5" {
 		return nil, errors.New("ssh goes through a socks5 proxy only")
 	}
@@ -140,28 +142,50 @@ func (t *sshTalk) begin(address string, config *ssh.ClientConfig, command string
 	if t.out, err = t.session.StdoutPipe(); err != nil {
 		return err
 	}
+	// Who does not let clients set variables answers in version 0.
+	if strings.HasPrefix(command, transport.UploadPackServiceName) {
+		if err := t.session.Setenv(versionVariable, version2); err != nil && t.line.broken.Load() != nil {
+			return err
+		}
+	}
 	return t.session.Start(command)
 }
 
-func (t *sshTalk) refs(context.Context) (*packp.AdvRefs, error) {
-	adv := packp.NewAdvRefs()
-	err := adv.Decode(t.refBand)
+func (t *sshTalk) refs(_ context.Context, prefixes []string) (*packp.AdvRefs, error) {
+	from := bufio.NewReader(t.refBand)
+	two, err := speaks2(from)
+	var adv *packp.AdvRefs
 	switch {
-	case errors.Is(err, packp.ErrEmptyAdvRefs):
-		return adv, transport.ErrEmptyRemoteRepository
-	case t.refBand.N <= 0:
-		return nil, fmt.Errorf("the list of references: %w", ErrTooLarge)
-	case err != nil:
-		return nil, t.explain(err)
+	case err == nil && two:
+		adv, err = t.refs2(from, prefixes)
+	case err == nil:
+		adv, err = version0(from)
 	}
-	transport.FilterUnsupportedCapabilities(adv.Capabilities)
-	if adv.IsEmpty() {
-		return adv, transport.ErrEmptyRemoteRepository
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return adv, err
+	}
+	if err != nil {
+		return nil, t.explain(err)
 	}
 	return adv, nil
 }
 
+func (t *sshTalk) refs2(from io.Reader, prefixes []string) (*packp.AdvRefs, error) {
+	server, err := readServer2(from)
+	if err != nil {
+		return nil, err
+	}
+	t.server = server
+	if _, err := t.in.Write(server.lsRefs(prefixes)); err != nil {
+		return nil, err
+	}
+	return readRefs(from, t.most)
+}
+
 func (t *sshTalk) fetch(_ context.Context, request *packp.UploadPackRequest) (io.ReadCloser, error) {
+	if t.server != nil {
+		return t.fetch2(request)
+	}
 	err := request.UploadRequest.Encode(t.in)
 	if err == nil {
 		err = request.UploadHaves.Encode(t.in, true)
@@ -180,6 +204,20 @@ func (t *sshTalk) fetch(_ context.Context, request *packp.UploadPackRequest) (io
 		return nil, t.explain(err)
 	}
 	return response, nil
+}
+
+func (t *sshTalk) fetch2(request *packp.UploadPackRequest) (io.ReadCloser, error) {
+	_, err := t.in.Write(t.server.fetch(request))
+	if err == nil {
+		err = t.in.Close()
+	}
+	if err == nil {
+		err = toPack(t)
+	}
+	if err != nil {
+		return nil, t.explain(err)
+	}
+	return io.NopCloser(t), nil
 }
 
 // Read reads what the command says, with errors that tell why.

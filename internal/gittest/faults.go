@@ -49,7 +49,7 @@ func Busy(after string) Fault {
 // Truncate ends every pack after n bytes of the answer.
 func Truncate(n int64) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if isPack(r) {
+		if pack, _ := asksForPack(r); pack {
 			w = &short{ResponseWriter: w, left: n}
 		}
 		next.ServeHTTP(w, r)
@@ -88,12 +88,17 @@ func RefFlood(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 func Bomb(claims, size int64) Fault {
 	bomb := bombPack(claims, size)
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if !isPack(r) {
+		pack, two := asksForPack(r)
+		if !pack {
 			next.ServeHTTP(w, r)
 			return
 		}
 		w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
-		_, _ = io.WriteString(w, pkt("NAK\n"))
+		begin := "NAK\n"
+		if two {
+			begin = "packfile\n"
+		}
+		_, _ = io.WriteString(w, pkt(begin))
 		for pack := bomb; len(pack) > 0; {
 			n := min(len(pack), 60_000)
 			_, _ = io.WriteString(w, pkt("\x01"+string(pack[:n])))
@@ -131,6 +136,33 @@ func advertise(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
 }
 
-func isPack(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/git-upload-pack") }
+// asksForPack tells whether a request wants a pack, and whether in version 2 of
+// the protocol.
+func asksForPack(r *http.Request) (pack, two bool) {
+	if !strings.HasSuffix(r.URL.Path, "/git-upload-pack") {
+		return false, false
+	}
+	content, err := io.ReadAll(r.Body)
+	if err != nil {
+		return false, false
+	}
+	r.Body = io.NopCloser(bytes.NewReader(content))
+	two = bytes.Contains(content, []byte("command="))
+	return !two || bytes.Contains(content, []byte("command=fetch")), two
+}
+
+// Version2 answers the first question with what a server says of itself, and
+// every command with an answer, both as they are.
+func Version2(server, answer string) Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "/info/refs") {
+			advertise(w)
+			_, _ = io.WriteString(w, server)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, answer)
+	}
+}
 
 func pkt(s string) string { return fmt.Sprintf("%04x%s", len(s)+4, s) }

@@ -2,6 +2,8 @@ package gittest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"net/http"
@@ -39,6 +41,9 @@ type Server struct {
 	mu    sync.Mutex // guards all below
 	fault Fault
 	seen  []Request
+	sent  int64
+	// clients are who may connect over https; nil: everybody.
+	clients *x509.CertPool
 }
 
 // Request is one that came in over https.
@@ -46,6 +51,8 @@ type Request struct {
 	Path string
 	// Authorization is the header of that name.
 	Authorization string
+	// Protocol is the version of git's protocol that was asked for.
+	Protocol string
 }
 
 // New serves the repositories below root until the test ends.
@@ -59,7 +66,9 @@ func New(t testing.TB, root string) *Server {
 		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),
 		Env:  append(environment(root), "GIT_PROJECT_ROOT="+root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=jane"), Stderr: io.Discard,
 	}}
-	s.https = httptest.NewTLSServer(http.HandlerFunc(s.serve))
+	s.https = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.https.TLS = &tls.Config{GetConfigForClient: s.handshake}
+	s.https.StartTLS()
 	s.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.https.Certificate().Raw})
 	t.Cleanup(s.https.Close)
 	s.ssh = newSSHServer(t, root)
@@ -92,6 +101,38 @@ func (s *Server) Break(f Fault) {
 // connection.
 func (s *Server) BreakSSH(f func(ctx context.Context, channel Channel)) { s.ssh.set(f) }
 
+// Old has the server speak version 0 of git's protocol only, over https and ssh.
+func (s *Server) Old() { s.ssh.old.Store(true) }
+
+// Sent is how many bytes were answered over https since the last call.
+func (s *Server) Sent() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sent := s.sent
+	s.sent = 0
+	return sent
+}
+
+// counted counts the bytes of answers.
+type counted struct {
+	http.ResponseWriter
+	server *Server
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.server.mu.Lock()
+	c.server.sent += int64(n)
+	c.server.mu.Unlock()
+	return n, err
+}
+
+// Unwrap lets faults flush.
+func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// Flush is http.Flusher's.
+func (c *counted) Flush() { c.ResponseWriter.(http.Flusher).Flush() }
+
 // Requests are those that came over https since the last call.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
@@ -104,8 +145,12 @@ func (s *Server) Requests() []Request {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	fault := s.fault
-	s.seen = append(s.seen, Request{Path: r.URL.Path, Authorization: r.Header.Get("Authorization")})
+	s.seen = append(s.seen, Request{Path: r.URL.Path, Authorization: r.Header.Get("Authorization"), Protocol: r.Header.Get("Git-Protocol")})
 	s.mu.Unlock()
+	w = &counted{w, s}
+	if s.ssh.old.Load() {
+		r.Header.Del("Git-Protocol")
+	}
 	_, password, _ := r.BasicAuth()
 	switch {
 	case password != Token && r.Header.Get("Authorization") != "Bearer "+Token:

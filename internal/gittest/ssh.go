@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type sshServer struct {
 	config *ssh.ServerConfig
 	ctx    context.Context // of the test
 	done   sync.WaitGroup
+	old    atomic.Bool // speaks version 0 of git's protocol only
 
 	mu    sync.Mutex // guards fault
 	fault func(context.Context, Channel)
@@ -130,7 +132,14 @@ func (s *sshServer) talk(conn net.Conn) {
 // command runs the one command of a channel.
 func (s *sshServer) command(ctx context.Context, channel ssh.Channel, requests <-chan *ssh.Request) {
 	defer channel.Close()
+	protocol := ""
 	for r := range requests {
+		var variable struct{ Name, Value string }
+		if r.Type == "env" && !s.old.Load() && ssh.Unmarshal(r.Payload, &variable) == nil && variable.Name == "GIT_PROTOCOL" {
+			protocol = variable.Value
+			_ = r.Reply(true, nil)
+			continue
+		}
 		if r.Type != "exec" {
 			_ = r.Reply(false, nil)
 			continue
@@ -145,19 +154,19 @@ func (s *sshServer) command(ctx context.Context, channel ssh.Channel, requests <
 			fault(ctx, channel)
 			return
 		}
-		status := struct{ Status uint32 }{s.git(ctx, channel, payload.Command)}
+		status := struct{ Status uint32 }{s.git(ctx, channel, payload.Command, protocol)}
 		_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(status))
 		return
 	}
 }
 
-func (s *sshServer) git(ctx context.Context, channel ssh.Channel, line string) uint32 {
+func (s *sshServer) git(ctx context.Context, channel ssh.Channel, line, protocol string) uint32 {
 	service, path, _ := strings.Cut(line, " ")
 	if service != "git-upload-pack" && service != "git-receive-pack" {
 		return 127
 	}
 	cmd := exec.CommandContext(ctx, service, filepath.Join(s.root, strings.Trim(path, "'")))
-	cmd.Env = environment(s.root)
+	cmd.Env = append(environment(s.root), "GIT_PROTOCOL="+protocol)
 	cmd.WaitDelay = time.Second // what it has started may live longer
 	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
 	in, err := cmd.StdinPipe()

@@ -2,7 +2,6 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // +genclient
@@ -67,11 +66,12 @@ type GitSourceSpec struct {
 	// SecretRef names the Secret with the credentials for a remote. Its keys
 	// for https are "username" and "password", "token" (a password that goes
 	// with any user name, as the forges want it), "bearerToken", "tls.crt" and
-	// "tls.key" (a client certificate), "ca.crt" (in place of caBundle) and
-	// "proxy" (the URL of a proxy). For ssh they are "identity" (a private key),
+	// "tls.key" (a client certificate), "ca.crt" (in place of caBundle), "proxy"
+	// (the URL of a proxy) and "noProxy" (hosts that are reached without it, as
+	// in the variable NO_PROXY). For ssh they are "identity" (a private key),
 	// "password" (of the key, if it has one), "known_hosts", which must name
-	// the host, and "proxy". Credentials are sent to the host of the URL and
-	// never to one that it redirects to.
+	// the host, "proxy" (socks5) and "noProxy". Credentials are sent to the host
+	// of the URL, and never to one that it redirects to or to a proxy.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
 	// CABundle is PEM with the certificates that a remote's certificate is
@@ -216,49 +216,6 @@ type SecretReference struct {
 	Namespace string `json:"namespace"`
 	// Name of the Secret.
 	Name string `json:"name"`
-}
-
-// RenderMode is how files become objects.
-// +enum
-type RenderMode string
-
-const (
-	// RenderAuto renders a directory with kustomize when a kustomization file
-	// lies in it, as a chart when a Chart.yaml lies in it, and takes it as plain
-	// files otherwise. A path that is a .tgz file is a chart.
-	RenderAuto RenderMode = "auto"
-	// RenderPlain takes every .yaml, .yml and .json file below the path.
-	RenderPlain RenderMode = "plain"
-	// RenderKustomize builds the path's kustomization.
-	RenderKustomize RenderMode = "kustomize"
-	// RenderHelm renders the path as a chart: a directory with a Chart.yaml or
-	// the archive of a chart (.tgz).
-	RenderHelm RenderMode = "helm"
-)
-
-// HelmSpec says how charts are rendered. Nothing is downloaded, hooks stay on
-// their objects as annotations, and tests and notes are left out. Random strings
-// are the same at each render; keys and certificates are not generated.
-type HelmSpec struct {
-	// ReleaseName is what templates see as .Release.Name. Empty: the name of
-	// the chart's directory, or of the chart where it is an archive or lies at
-	// the root.
-	// +optional
-	ReleaseName string `json:"releaseName,omitempty"`
-	// ValuesFiles are laid over the chart's values, the last one on top. Their
-	// paths begin at the chart's directory, or with a slash at the root of the
-	// repository.
-	// +optional
-	// +listType=atomic
-	ValuesFiles []string `json:"valuesFiles,omitempty"`
-	// Values are laid over those of the files.
-	// +optional
-	Values *runtime.RawExtension `json:"values,omitempty"`
-	// Mirror is a directory of the repository in which the dependencies are
-	// looked for that a chart does not have in its charts directory: charts in
-	// directories of their names, or archives as helm package makes them.
-	// +optional
-	Mirror string `json:"mirror,omitempty"`
 }
 
 // DriftPolicy is what happens when somebody changes what git says.
