@@ -13,6 +13,7 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/fetch"
+	"github.com/headway-sh/headway/gitsource/hosted"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/repo"
 	"github.com/headway-sh/headway/gitsource/watch"
@@ -61,7 +62,10 @@ func (f *follower) state() (err error, fetched bool) {
 }
 
 // localPath is the path of a repository on this machine, or nothing.
-func localPath(address string) string {
+func (e *Engine) localPath(address string) string {
+	if path := hosted.Path(e.cfg.DataDir, address); path != "" {
+		return path
+	}
 	if strings.HasPrefix(address, "/") {
 		return address
 	}
@@ -71,6 +75,15 @@ func localPath(address string) string {
 	return ""
 }
 
+// open opens a repository on this machine. One that the engine keeps itself is
+// made when it is not there.
+func (e *Engine) open(path string) (*repo.Repository, error) {
+	if strings.HasPrefix(path, hosted.Dir(e.cfg.DataDir)+"/") {
+		return repo.OpenMirror(path)
+	}
+	return repo.Open(path)
+}
+
 // follow opens the source's repository and has its references watched, or, for
 // a remote one, fetched.
 func (s *source) follow(ctx context.Context) {
@@ -78,7 +91,7 @@ func (s *source) follow(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	f := &follower{stop: stop}
 	s.follower = f
-	path := localPath(s.object.Spec.URL)
+	path := s.engine.localPath(s.object.Spec.URL)
 	switch {
 	case path == "":
 		s.join(ctx, f, fetch.Target{URL: s.object.Spec.URL, CABundle: string(s.object.Spec.CABundle)})
@@ -93,7 +106,7 @@ func (s *source) follow(ctx context.Context) {
 		s.watchBundle(ctx, f, path)
 	default:
 		_, absent := os.Lstat(path)
-		f.repo, f.err = repo.Open(path)
+		f.repo, f.err = s.engine.open(path)
 		s.watchLocal(ctx, f, path, absent != nil)
 	}
 	if s.object != nil {

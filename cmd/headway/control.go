@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
 	agekeys "filippo.io/age"
@@ -24,6 +23,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/gitsource/hosted"
 	"github.com/headway-sh/headway/gitsource/render/sops"
 	"github.com/headway-sh/headway/gitsource/webhook"
 	eventlog "github.com/headway-sh/headway/internal/events"
@@ -136,7 +136,7 @@ func (s *server) runGitSource(ctx context.Context) error {
 			Events: func(o *v1alpha1.GitSource, kind, reason, message string) {
 				recorder.Event(o, kind, reason, message)
 			},
-			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: filepath.Join(s.options.dataDir, "git"),
+			Txn: s.api.Peer(identity).Txn(), Mapper: s.api.Mapper(), Identity: identity, DataDir: gitDir(s.options.dataDir),
 			ClusterName: s.options.clusterName, ClusterUID: uid, Clock: s.clock, Logger: s.log,
 			Observing: func() { s.observing.Store(true) }, Capabilities: s.api.Capabilities, Readable: s.api.Readable, AgeKeys: keys,
 			Logs: func(ctx context.Context, namespace, pod, container string, previous bool, lines int) ([]string, error) {
@@ -196,7 +196,8 @@ func (s *server) nodeOf(r *http.Request) (string, bool) {
 }
 
 func (s *server) routes() map[string]http.Handler {
-	return map[string]http.Handler{heartbeat.Path: s.afterStart(s.beats), join.Path: s.afterStart(s.joining()), webhook.Path: s.afterStart(s.hooks())}
+	return map[string]http.Handler{heartbeat.Path: s.afterStart(s.beats), join.Path: s.afterStart(s.joining()), webhook.Path: s.afterStart(s.hooks()),
+		hosted.Prefix: s.afterStart(hostedRepositories(s.options.dataDir, func() *apiserver.Server { return s.api }, s.log))}
 }
 
 // advertised is the address that others reach this machine by: as given, as

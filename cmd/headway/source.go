@@ -137,7 +137,7 @@ var scpLike = regexp.MustCompile(`^((?:[^/:@]+@)?[^/:@]+):(.+)$`)
 
 // repositoryURL is what --repo says as a URL or an absolute path.
 func repositoryURL(text string) (string, error) {
-	if strings.Contains(text, "://") {
+	if strings.Contains(text, "://") || v1alpha1.HostedName(text) != "" {
 		return text, nil
 	}
 	if m := scpLike.FindStringSubmatch(text); m != nil {

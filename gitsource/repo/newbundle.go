@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
-	"github.com/go-git/go-git/v5/plumbing/revlist"
 )
 
 // NewBundle is a bundle to be written.
@@ -48,11 +47,10 @@ func (r *Repository) WriteBundle(ctx context.Context, w io.Writer, b NewBundle) 
 		return err
 	}
 	defer own.Close()
-	objects, err := revlist.Objects(own.storage, tips, known)
+	objects, err := own.between(tips, known)
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	slices.SortFunc(objects, func(a, b plumbing.Hash) int { return slices.Compare(a[:], b[:]) })
 	w = &stopping{w, ctx}
 	if _, err := io.WriteString(w, header.String()); err != nil {
 		return fmt.Errorf("write bundle: %w", err)

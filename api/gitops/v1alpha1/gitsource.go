@@ -39,7 +39,8 @@ type GitSourceSpec struct {
 	// URL of the repository: https://host/path, ssh://user@host[:port]/path,
 	// user@host:path, file:///path or an absolute path on the server. At a path
 	// lies a repository (bare or with a working tree) or a file made by "git
-	// bundle". Submodules are not followed.
+	// bundle". hosted:NAME is a repository that the server keeps itself, made
+	// when it is named first. Submodules are not followed.
 	URL string `json:"url"`
 	// Ref is what to follow in the repository. Empty: the branch that the
 	// repository's HEAD names.

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -20,6 +21,12 @@ func validateURL(s string, at *field.Path) field.ErrorList {
 	if strings.HasPrefix(s, "/") {
 		if path.Clean(s) != s {
 			return field.ErrorList{field.Invalid(at, s, "must be a clean path, without \"..\", \".\" or a slash at its end")}
+		}
+		return nil
+	}
+	if name, ok := strings.CutPrefix(s, HostedScheme); ok {
+		if HostedName(s) == "" {
+			return field.ErrorList{field.Invalid(at, s, "the name "+strconv.Quote(name)+" of a hosted repository must be lower case letters, digits, dashes and dots, without .git at its end")}
 		}
 		return nil
 	}

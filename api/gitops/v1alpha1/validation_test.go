@@ -102,6 +102,9 @@ func TestValidateGitSource(t *testing.T) {
 		"promotion before the fact": {func(s *spec) {
 			s.Promotion = &v1alpha1.PromotionSpec{From: v1alpha1.PromotionOrigin{Source: "staging"}, After: &metav1.Duration{Duration: -1}}
 		}, "spec.promotion.after"},
+		"hosted":           {func(s *spec) { s.URL = "hosted:shop.prod" }, ""},
+		"hosted elsewhere": {func(s *spec) { s.URL = "hosted:../shop" }, "of a hosted repository"},
+		"hosted nowhere":   {func(s *spec) { s.URL = "hosted:" }, "of a hosted repository"},
 		"environments": {func(s *spec) {
 			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/try-*"}, Quota: map[string]resource.Quantity{"pods": resource.MustParse("5"), "limits.memory": resource.MustParse("4Gi")}}
 		}, ""},
