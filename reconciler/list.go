@@ -28,6 +28,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/servicecidr"
 	"github.com/headway-sh/headway/reconciler/statefulset"
 	"github.com/headway-sh/headway/reconciler/storageprotection"
+	"github.com/headway-sh/headway/reconciler/tokencleaner"
 	"github.com/headway-sh/headway/reconciler/ttlafterfinished"
 	"github.com/headway-sh/headway/reconciler/volumebinder"
 )
@@ -75,6 +76,7 @@ var list = []entry{
 	{"disruption", disruption.Name, plain(disruption.New)},
 	{"horizontalpodautoscaler", horizontalpodautoscaler.Name, plain(horizontalpodautoscaler.New)},
 	{"ttlafterfinished", ttlafterfinished.Name, plain(ttlafterfinished.New)},
+	{"tokencleaner", tokencleaner.Name, plain(tokencleaner.New)},
 	{"statefulset", statefulset.Name, plain(statefulset.New)},
 	{"daemonset", daemonset.Name, plain(daemonset.New)},
 	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
@@ -82,7 +84,7 @@ var list = []entry{
 	{"endpoints", endpoints.Name, plain(endpoints.New)},
 	{"servicecidr", servicecidr.Name, plain(servicecidr.New)},
 	{"nodelife", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
-		return nodelife.New(deps, c.Liveness)
+		return nodelife.New(deps, c.Liveness, c.Eviction)
 	}},
 	{"nodecidr", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
 		if !c.ClusterCIDR.IsValid() {

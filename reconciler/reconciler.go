@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -40,6 +41,17 @@ type Config struct {
 	// and "-name" takes one out. Empty means all.
 	Controllers []string
 
+	// Workers is how many objects a controller of the list looks after at a
+	// time, for those that are to differ; FirstRetry and LastRetry bound the
+	// wait of what has failed, 0: as the controllers have it.
+	Workers               map[string]int
+	FirstRetry, LastRetry time.Duration
+	// Metrics count; nil: nobody does.
+	Metrics *controller.Metrics
+	// Eviction is how fast pods of lost nodes are evicted; the zero value means
+	// Kubernetes' defaults.
+	Eviction nodelife.Eviction
+
 	// RootCA is the PEM of the API server's CA; empty: it is not published.
 	RootCA string
 	// Signer signs the certificates of nodes; nil: nobody does.
@@ -62,14 +74,33 @@ func (c Config) Validate() error {
 	if c.Cache == nil || c.Client == nil && c.ClientFor == nil {
 		return errors.New("reconciler: a cache and a client are needed")
 	}
+	if c.RootCA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(c.RootCA)) {
+		return errors.New("reconciler: root CA is no PEM certificate")
+	}
+	return c.Settings()
+}
+
+// Settings tells what is wrong with what an operator can set.
+func (c Config) Settings() error {
 	for _, name := range c.Controllers {
 		name = strings.TrimPrefix(name, "-")
 		if name != "*" && !slices.ContainsFunc(list, func(e entry) bool { return e.name == name }) {
 			return fmt.Errorf("reconciler: no controller %q", name)
 		}
 	}
-	if c.RootCA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(c.RootCA)) {
-		return errors.New("reconciler: root CA is no PEM certificate")
+	for name, n := range c.Workers {
+		if !slices.ContainsFunc(list, func(e entry) bool { return e.name == name }) {
+			return fmt.Errorf("reconciler: no controller %q", name)
+		}
+		if n < 1 {
+			return fmt.Errorf("reconciler: controller %q needs a worker, not %d", name, n)
+		}
+	}
+	if c.FirstRetry < 0 || c.LastRetry < 0 || c.LastRetry > 0 && c.LastRetry < c.FirstRetry {
+		return errors.New("reconciler: the last wait before a retry must not be below the first")
+	}
+	if err := c.Eviction.Validate(); err != nil {
+		return fmt.Errorf("reconciler: %w", err)
 	}
 	return nil
 }
@@ -139,7 +170,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		c := r.config.ClientFor(e.account)
 		recorder, stop := events.New(ctx, e.account, c, c.Scheme(), r.config.Clock, r.config.Logger)
 		stops = append(stops, stop)
-		deps := controller.Deps{Client: c, Cache: r.config.Cache, Clock: r.config.Clock, Logger: r.config.Logger, Events: recorder}
+		deps := controller.Deps{Client: c, Cache: r.config.Cache, Clock: r.config.Clock, Logger: r.config.Logger, Events: recorder, Metrics: r.config.Metrics,
+			Tuning: controller.Tuning{Workers: r.config.Workers[e.name], FirstRetry: r.config.FirstRetry, LastRetry: r.config.LastRetry}}
 		runnable, err := e.new(deps, r.config)
 		if err != nil {
 			return fmt.Errorf("make controller %q: %w", e.name, err)

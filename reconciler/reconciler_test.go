@@ -3,6 +3,7 @@ package reconciler_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/headway-sh/headway/internal/fakecluster"
 	"github.com/headway-sh/headway/reconciler"
+	"github.com/headway-sh/headway/reconciler/nodelife"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -145,5 +147,26 @@ func TestUnknownControllersAreRefused(t *testing.T) {
 	_, err := reconciler.New(reconciler.Config{Client: api, Cache: api.NewCache(t.Context()), Controllers: []string{"*", "-deploiment"}})
 	if err == nil || err.Error() != `reconciler: no controller "deploiment"` {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestWhatCannotBeSet: each is refused with its name before anything runs.
+func TestWhatCannotBeSet(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]reconciler.Config{
+		`no controller "nonsense"`:         {Controllers: []string{"*", "-nonsense"}},
+		`no controller "deploiment"`:       {Workers: map[string]int{"deploiment": 3}},
+		`"job" needs a worker`:             {Workers: map[string]int{"job": 0}},
+		"must not be below the first":      {FirstRetry: time.Second, LastRetry: time.Millisecond},
+		"must not be negative":             {Eviction: nodelife.Eviction{Rate: -1}},
+		"unhealthy part of a zone must be": {Eviction: nodelife.Eviction{UnhealthyZone: 55}},
+	} {
+		if err := c.Settings(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	good := reconciler.Config{Controllers: []string{"*", "-job"}, Workers: map[string]int{"deployment": 20}, FirstRetry: time.Second, Eviction: nodelife.Eviction{Rate: 1}}
+	if err := good.Settings(); err != nil {
+		t.Error(err)
 	}
 }

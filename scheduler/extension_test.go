@@ -49,6 +49,10 @@ func (s *seats) now() (taken, given int) {
 	return len(s.taken), len(s.given)
 }
 
+func extended(own scheduler.Extensions) scheduler.Config {
+	return scheduler.Config{Extensions: map[string]scheduler.Extensions{scheduler.DefaultName: own}}
+}
+
 // says awaits a pod's condition that tells why it has no node.
 func (r *run) says(name, want string) {
 	r.Helper()
@@ -64,7 +68,7 @@ func (r *run) says(name, want string) {
 
 func TestReservations(t *testing.T) {
 	s := &seats{size: 2, taken: map[string]string{}}
-	r := startWith(t, true, scheduler.Extensions{Reserve: []scheduler.ReservePlugin{s}}, node("n1", "4"), pod("a", "1"), pod("b", "1"))
+	r := startWith(t, true, extended(scheduler.Extensions{Reserve: []scheduler.ReservePlugin{s}}), node("n1", "4"), pod("a", "1"), pod("b", "1"))
 	r.await("two bound", func() bool { return r.byNode()["n1"] == 2 })
 	r.create(pod("c", "1"))
 	r.says("c", "Seats: no seat is left")
@@ -81,7 +85,7 @@ func TestReservations(t *testing.T) {
 // back, and reserved again with the next try.
 func TestALostBindGivesBack(t *testing.T) {
 	s := &seats{size: 1, taken: map[string]string{}}
-	r := startWith(t, true, scheduler.Extensions{Reserve: []scheduler.ReservePlugin{s}}, node("n1", "4"))
+	r := startWith(t, true, extended(scheduler.Extensions{Reserve: []scheduler.ReservePlugin{s}}), node("n1", "4"))
 	lost := false
 	r.txn.mu.Lock()
 	r.txn.lose = func(ref txn.Ref) error {
@@ -102,7 +106,7 @@ func TestALostBindGivesBack(t *testing.T) {
 // TestAGangReservesAsAWhole: no seat stays taken when one is missing.
 func TestAGangReservesAsAWhole(t *testing.T) {
 	s := &seats{size: 1, taken: map[string]string{}}
-	r := startWith(t, true, scheduler.Extensions{Reserve: []scheduler.ReservePlugin{s}}, node("n1", "4"))
+	r := startWith(t, true, extended(scheduler.Extensions{Reserve: []scheduler.ReservePlugin{s}}), node("n1", "4"))
 	r.create(inGang(pod("g0", "1"), 2), inGang(pod("g1", "1"), 2))
 	r.says("g0", "Seats: no seat is left")
 	if taken, _ := s.now(); taken != 0 {
@@ -141,7 +145,7 @@ func TestPermits(t *testing.T) {
 		}
 		return scheduler.Permission{}
 	})}}
-	r := startWith(t, true, own, node("n1", "9"), pod("never", "1"), pod("short", "1"), pod("long", "1"), pod("rejected", "1"), pod("free", "1"))
+	r := startWith(t, true, extended(own), node("n1", "9"), pod("never", "1"), pod("short", "1"), pod("long", "1"), pod("rejected", "1"), pod("free", "1"))
 	r.says("never", "Permits: not you")
 	r.says("short", "Permits: did not permit it in time")
 	r.await("the free one and the late one", func() bool { return r.byNode()["n1"] == 2 })
@@ -180,7 +184,7 @@ func (b *ownBinder) Bind(ctx context.Context, p *corev1.Pod, node string) (bool,
 
 func TestABinderOfItsOwn(t *testing.T) {
 	own := &ownBinder{name: "special"}
-	r := startWith(t, true, scheduler.Extensions{Bind: []scheduler.BindPlugin{own}}, node("n1", "4"))
+	r := startWith(t, true, extended(scheduler.Extensions{Bind: []scheduler.BindPlugin{own}}), node("n1", "4"))
 	own.api = r.api
 	r.create(pod("special", "1"), pod("usual", "1"))
 	r.await("both bound", func() bool { return r.byNode()["n1"] == 2 })
@@ -224,7 +228,7 @@ func TestAnExtenderFiltersAndScores(t *testing.T) {
 		}
 		return fit, map[string]string{"n1": "n1 is odd"}, nil
 	}}
-	r := startWith(t, true, scheduler.Extensions{Extenders: []scheduler.Extender{e}}, node("n1", "4"), node("n2", "4"), node("n3", "1"), pod("asked", "1"))
+	r := startWith(t, true, extended(scheduler.Extensions{Extenders: []scheduler.Extender{e}}), node("n1", "4"), node("n2", "4"), node("n3", "1"), pod("asked", "1"))
 	r.await("the best of those that are left", func() bool { return r.byNode()["n3"] == 1 })
 	r.create(pod("asked-too", "1"))
 	r.await("room counts as well", func() bool { return r.byNode()["n2"] == 1 })
@@ -241,7 +245,7 @@ func TestASlowExtender(t *testing.T) {
 		<-answer
 		return map[string]bool{"n1": true}, nil, nil
 	}}
-	r := startWith(t, true, scheduler.Extensions{Extenders: []scheduler.Extender{e}}, node("n1", "4"), pod("asked-1", "1"), pod("asked-2", "1"))
+	r := startWith(t, true, extended(scheduler.Extensions{Extenders: []scheduler.Extender{e}}), node("n1", "4"), pod("asked-1", "1"), pod("asked-2", "1"))
 	<-asked
 	<-asked
 	r.create(pod("usual", "1"))
@@ -263,7 +267,7 @@ func TestAnExtenderThatFails(t *testing.T) {
 		defer mu.Unlock()
 		return map[string]bool{"n1": true}, nil, why
 	}
-	r := startWith(t, true, scheduler.Extensions{Extenders: []scheduler.Extender{&extender{filter: filter}}}, node("n1", "4"), pod("asked", "1"))
+	r := startWith(t, true, extended(scheduler.Extensions{Extenders: []scheduler.Extender{&extender{filter: filter}}}), node("n1", "4"), pod("asked", "1"))
 	r.says("asked", "extender outside: out of order")
 	mu.Lock()
 	why = nil
@@ -273,6 +277,6 @@ func TestAnExtenderThatFails(t *testing.T) {
 	broken := func(*corev1.Pod, []string) (map[string]bool, map[string]string, error) {
 		return nil, nil, errors.New("broken")
 	}
-	r = startWith(t, true, scheduler.Extensions{Extenders: []scheduler.Extender{&extender{filter: broken, ignorable: true}}}, node("n1", "4"), pod("asked", "1"))
+	r = startWith(t, true, extended(scheduler.Extensions{Extenders: []scheduler.Extender{&extender{filter: broken, ignorable: true}}}), node("n1", "4"), pod("asked", "1"))
 	r.await("bound without it", func() bool { return r.byNode()["n1"] == 1 })
 }

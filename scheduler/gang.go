@@ -125,6 +125,7 @@ func (s *Scheduler) refusedGang(members, placed []*queue.Item, refused *queue.It
 		s.release(member.Pod.UID)
 	}
 	for _, member := range members {
+		s.config.Metrics.attempt(profileOf(member.Pod.Object), "unschedulable")
 		if helps == core.AnyChange { // nobody knows what would help
 			s.queue.Retry(member.Pod.UID, s.clock.Now())
 		} else {

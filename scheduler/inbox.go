@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -187,8 +186,7 @@ func (s *Scheduler) mine(o *corev1.Pod) bool {
 	if o.DeletionTimestamp != nil || len(o.Spec.SchedulingGates) > 0 {
 		return false
 	}
-	name := cmp.Or(o.Spec.SchedulerName, DefaultName)
-	return slices.ContainsFunc(s.config.Profiles, func(p core.Profile) bool { return p.Name == name })
+	return slices.ContainsFunc(s.config.Profiles, func(p core.Profile) bool { return p.Name == profileOf(o) })
 }
 
 func (s *Scheduler) removePod(o *corev1.Pod) {

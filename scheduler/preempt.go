@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -31,6 +30,7 @@ type preemption struct {
 // change that helps, or for the victims that make way for it.
 func (s *Scheduler) refused(item *queue.Item, d core.Decision) {
 	now, uid := s.clock.Now(), item.Pod.UID
+	s.config.Metrics.attempt(profileOf(item.Pod.Object), "unschedulable")
 	s.queue.Park(item, d.Helps, now)
 	if s.preempting[uid] {
 		return // its victims are being deleted; that wakes it
@@ -49,6 +49,7 @@ func (s *Scheduler) refused(item *queue.Item, d core.Decision) {
 		for _, victim := range plan.Victims {
 			work.victims = append(work.victims, victim.Object)
 		}
+		s.config.Metrics.preempted(len(work.victims))
 		s.preemptions.add(work)
 	case plan.Ineligible == "":
 		s.unnominate(uid)
@@ -119,7 +120,7 @@ func (s *Scheduler) evict(ctx context.Context, work preemption, victim *corev1.P
 	changed := victim.DeepCopy()
 	setCondition(&changed.Status, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
-		Message:            fmt.Sprintf("%s: preempting to accommodate a higher priority pod", cmp.Or(work.pod.Spec.SchedulerName, DefaultName)),
+		Message:            fmt.Sprintf("%s: preempting to accommodate a higher priority pod", profileOf(work.pod)),
 		LastTransitionTime: metav1.NewTime(s.clock.Now()),
 	})
 	if err := s.config.Client.Status().Patch(ctx, changed, client.StrategicMergeFrom(victim)); client.IgnoreNotFound(err) != nil {

@@ -16,6 +16,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -60,6 +62,8 @@ type Config struct {
 	Profiles []core.Profile
 	// Extensions are what others add, by spec.schedulerName.
 	Extensions map[string]Extensions
+	// Metrics count; nil: nobody does.
+	Metrics *Metrics
 	// InitialBackoff and MaxBackoff bound the wait of a pod that was refused; 0
 	// means the queue's own.
 	InitialBackoff, MaxBackoff time.Duration
@@ -167,6 +171,7 @@ func (s *Scheduler) loop(ctx context.Context) error {
 			}
 			continue
 		}
+		s.config.Metrics.waiting(s.queue)
 		var wake <-chan time.Time
 		var timer clock.Timer
 		if next := s.next(); !next.IsZero() {
@@ -237,10 +242,12 @@ func (s *Scheduler) bound(b bind, err error) {
 	uid := b.pod.UID
 	if err == nil {
 		s.settle(uid)
+		s.config.Metrics.scheduled(profileOf(b.pod), s.queue.Item(uid), s.clock.Now())
 		s.queue.Remove(uid)
 		s.events.Eventf(b.pod, "Normal", "Scheduled", "Successfully assigned %s/%s to %s", b.pod.Namespace, b.pod.Name, b.node)
 		return
 	}
+	s.config.Metrics.attempt(profileOf(b.pod), "error")
 	if s.confirmed(uid) {
 		s.settle(uid)
 	} else {
@@ -261,6 +268,9 @@ func (s *Scheduler) bound(b bind, err error) {
 	}
 	s.events.Eventf(b.pod, "Warning", "FailedScheduling", "%v", fmt.Errorf("bind to node %q: %w", b.node, err))
 }
+
+// profileOf is the spec.schedulerName of a pod.
+func profileOf(o *corev1.Pod) string { return cmp.Or(o.Spec.SchedulerName, DefaultName) }
 
 // confirmed tells whether the API has said that the pod is on its node.
 func (s *Scheduler) confirmed(uid types.UID) bool {

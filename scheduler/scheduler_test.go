@@ -112,15 +112,15 @@ type run struct {
 }
 
 func start(t *testing.T, withTxn bool, objects ...client.Object) *run {
-	return startWith(t, withTxn, scheduler.Extensions{}, objects...)
+	return startWith(t, withTxn, scheduler.Config{}, objects...)
 }
 
-func startWith(t *testing.T, withTxn bool, own scheduler.Extensions, objects ...client.Object) *run {
+func startWith(t *testing.T, withTxn bool, config scheduler.Config, objects ...client.Object) *run {
 	clk := clocktesting.NewFakeClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 	api := fakecluster.New(clk, objects...)
 	r := &run{T: t, api: api, clock: clk, txn: &binder{api: api}, done: make(chan error, 1)}
-	config := scheduler.Config{Client: api, Clock: clk, Seed: 1, Identity: txn.Identity{Name: "system:kube-scheduler"}, Epoch: txn.Epoch{Name: "kube-scheduler", Number: 7},
-		Extensions: map[string]scheduler.Extensions{scheduler.DefaultName: own}}
+	config.Client, config.Clock, config.Seed = api, clk, 1
+	config.Identity, config.Epoch = txn.Identity{Name: "system:kube-scheduler"}, txn.Epoch{Name: "kube-scheduler", Number: 7}
 	ctx, cancel := context.WithCancel(context.Background())
 	cache := api.NewCache(ctx)
 	config.Cache = cache

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -170,7 +169,7 @@ func (s *Scheduler) extensionsOf(o *corev1.Pod) *Extensions {
 	if len(s.config.Extensions) == 0 {
 		return noExtensions
 	}
-	if own, ok := s.config.Extensions[cmp.Or(o.Spec.SchedulerName, DefaultName)]; ok {
+	if own, ok := s.config.Extensions[profileOf(o)]; ok {
 		return &own
 	}
 	return noExtensions

@@ -75,7 +75,7 @@ func (s *server) runScheduler(ctx context.Context) error {
 		peer := s.api.Peer(identity).Bound(epoch)
 		cache := peer.Cache()
 		sched, err := scheduler.New(scheduler.Config{Client: peer.LocalClient(), Cache: cache, Txn: peer.Txn(), Identity: identity, Epoch: epoch, Clock: s.clock, Logger: s.log,
-			Profiles: s.options.scheduler.Profiles, Extensions: s.options.scheduler.Extensions, InitialBackoff: s.options.scheduler.InitialBackoff, MaxBackoff: s.options.scheduler.MaxBackoff,
+			Profiles: s.options.scheduler.Profiles, Extensions: s.options.scheduler.Extensions, Metrics: s.scheduled, InitialBackoff: s.options.scheduler.InitialBackoff, MaxBackoff: s.options.scheduler.MaxBackoff,
 			Seed: uint64(s.clock.Now().UnixNano())})
 		if err != nil {
 			return err
@@ -89,14 +89,15 @@ func (s *server) runReconciler(ctx context.Context) error {
 	return s.lead(ctx, "kube-controller-manager", identity, func(ctx context.Context, epoch txn.Epoch) error {
 		peer := s.api.Peer(identity).Bound(epoch)
 		cache := peer.Cache()
-		controllers, err := reconciler.New(reconciler.Config{
-			ClientFor: func(account string) client.Client {
-				return s.api.Peer(authn.ServiceAccount("kube-system", account)).Bound(epoch).LocalClient()
-			},
-			Client: peer.LocalClient(), Cache: cache, Clock: s.clock, Logger: s.log,
-			RootCA: string(s.api.Authorities().API.PEM), Signer: signer{s.api.Authorities()}, Liveness: newLiveness(ctx, s.beats, s.gossip, s.clock),
-			ClusterCIDR: s.podCIDR, Kinds: s.kinds(), NamespacedKinds: s.api.NamespacedKinds,
-		})
+		config := s.options.controllers.config()
+		config.ClientFor = func(account string) client.Client {
+			return s.api.Peer(authn.ServiceAccount("kube-system", account)).Bound(epoch).LocalClient()
+		}
+		config.Client, config.Cache, config.Clock, config.Logger, config.Metrics = peer.LocalClient(), cache, s.clock, s.log, s.counted
+		config.RootCA, config.Signer = string(s.api.Authorities().API.PEM), signer{s.api.Authorities()}
+		config.Liveness, config.ClusterCIDR = newLiveness(ctx, s.beats, s.gossip, s.clock), s.podCIDR
+		config.Kinds, config.NamespacedKinds = s.kinds(), s.api.NamespacedKinds
+		controllers, err := reconciler.New(config)
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,8 @@ import (
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
+	"github.com/headway-sh/headway/reconciler/controller"
+	"github.com/headway-sh/headway/scheduler"
 	schedconfig "github.com/headway-sh/headway/scheduler/config"
 )
 
@@ -54,6 +56,7 @@ type serverOptions struct {
 	admission                string
 	schedulerConfig          string
 	scheduler                schedconfig.Settings
+	controllers              controllerOptions
 	externalIPs              []string
 	readsInFlight            int
 	writesInFlight           int
@@ -118,6 +121,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.writesInFlight, "max-mutating-requests-inflight", 200, "with the one before: how many requests are served at once")
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving when told to stop, while /readyz says so")
 	o.etcd.flags(f)
+	o.controllers.flags(f)
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
 
@@ -148,6 +152,9 @@ func (o *serverOptions) complete() error {
 			return fmt.Errorf("--scheduler-config: %w", err)
 		}
 	}
+	if err := o.controllers.config().Settings(); err != nil {
+		return err
+	}
 	if o.nodeName, err = nodeName(o.nodeName); err != nil {
 		return err
 	}
@@ -166,10 +173,13 @@ type server struct {
 	started chan struct{} // closed once api and gossip are there
 	// observing says that a source's engine sees every write.
 	observing atomic.Bool
-	// sources are what the engine counts, whether this server runs one or not.
-	sources  *gitsource.Metrics
-	podCIDR  netip.Prefix
-	services netip.Prefix
+	// sources, counted and scheduled are what the engine, the controllers and the
+	// scheduler count, whether this server runs them or not.
+	sources   *gitsource.Metrics
+	counted   *controller.Metrics
+	scheduled *scheduler.Metrics
+	podCIDR   netip.Prefix
+	services  netip.Prefix
 	// secondServices is the range of the other IP family; invalid: there is none.
 	secondServices netip.Prefix
 	address        netip.Addr
@@ -181,7 +191,8 @@ func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	s := &server{options: o, log: log, clock: clock.RealClock{}, started: make(chan struct{}), sources: gitsource.NewMetrics()}
+	s := &server{options: o, log: log, clock: clock.RealClock{}, started: make(chan struct{}), sources: gitsource.NewMetrics(),
+		counted: controller.NewMetrics(), scheduled: scheduler.NewMetrics()}
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -230,7 +241,7 @@ func (s *server) start(ctx context.Context) error {
 		Audit: s.options.audit, AuthenticationConfig: s.options.authentication,
 		Seats:         s.options.readsInFlight + s.options.writesInFlight,
 		ShutdownDelay: s.options.shutdownDelay,
-		Routes:        s.routes(), Collectors: []prometheus.Collector{s.sources}, Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
+		Routes:        s.routes(), Collectors: []prometheus.Collector{s.sources, s.counted, s.scheduled}, Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
 		return err

@@ -10,11 +10,14 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/workqueue"
@@ -46,6 +49,19 @@ type Deps struct {
 	Clock  clock.WithTicker
 	Logger *slog.Logger
 	Events events.Recorder
+	// Tuning is what an operator wants otherwise than it is.
+	Tuning Tuning
+	// Metrics count; nil: nobody does.
+	Metrics *Metrics
+}
+
+// Tuning is how a controller works; what is 0 is as it was.
+type Tuning struct {
+	// Workers is how many objects are looked after at a time. Controllers that
+	// have one worker have it for a reason, and keep it.
+	Workers int
+	// FirstRetry and LastRetry bound the wait of what has failed; it doubles.
+	FirstRetry, LastRetry time.Duration
 }
 
 // Runnable is a controller that is ready to run. Start blocks until ctx ends
@@ -65,16 +81,23 @@ type Watching[R comparable] interface {
 // key that is never reconciled by two workers at once.
 func New[R comparable](name string, deps Deps, workers int, r reconcile.TypedReconciler[R], sources ...source.TypedSource[R]) (Watching[R], error) {
 	log := deps.Logger.With("controller", name)
+	tuning := deps.Tuning
+	if workers == 1 && tuning.Workers > 1 {
+		return nil, fmt.Errorf("%s has one worker, and cannot have %d", name, tuning.Workers)
+	}
+	own := deps.Metrics.of(name)
 	c, err := ctrl.NewTypedUnmanaged(name, ctrl.TypedOptions[R]{
 		SkipNameValidation:      ptr.To(true), // several clusters may run in one process
-		MaxConcurrentReconciles: workers,
-		Reconciler:              calm[R]{r},
+		MaxConcurrentReconciles: cmp.Or(tuning.Workers, workers),
+		Reconciler:              calm[R]{r, own},
 		Logger:                  logr.FromSlogHandler(quiet{log.Handler()}),
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[R](firstRetry, lastRetry),
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[R](cmp.Or(tuning.FirstRetry, firstRetry), cmp.Or(tuning.LastRetry, lastRetry)),
 		// The library's own queue ticks twice a second for a metric; an unnamed
 		// one sleeps while there is nothing to do, and takes our clock.
 		NewQueue: func(_ string, limiter workqueue.TypedRateLimiter[R]) workqueue.TypedRateLimitingInterface[R] {
-			return workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[R]{Clock: deps.Clock})
+			q := counted[R]{workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[R]{Clock: deps.Clock}), own}
+			deps.Metrics.follow(name, q.Len)
+			return q
 		},
 	})
 	if err != nil {
@@ -114,16 +137,25 @@ func On[T client.Object, R comparable](c cache.Cache, kind T, requests func(ctx 
 // compare-and-swap and nobody's error.
 type calm[R comparable] struct {
 	reconcile.TypedReconciler[R]
+	own *observed
 }
 
 func (c calm[R]) Reconcile(ctx context.Context, r R) (reconcile.Result, error) {
+	began := time.Now()
 	result, err := c.TypedReconciler.Reconcile(ctx, r)
-	if apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: conflictDelay}, nil
+	ended := func(o *observed) prometheus.Counter { return o.done }
+	switch {
+	case apierrors.IsConflict(err):
+		result, err = reconcile.Result{RequeueAfter: conflictDelay}, nil
+		ended = func(o *observed) prometheus.Counter { return o.conflict }
+	case ctx.Err() != nil || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		result, err = reconcile.Result{}, nil // what is to be made would go at once
+	case err != nil:
+		ended = func(o *observed) prometheus.Counter { return o.failed }
+	case result.RequeueAfter > 0:
+		ended = func(o *observed) prometheus.Counter { return o.again }
 	}
-	if ctx.Err() != nil || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return reconcile.Result{}, nil // what is to be made would go at once
-	}
+	c.own.pass(ended, time.Since(began))
 	return result, err
 }
 

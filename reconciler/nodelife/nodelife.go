@@ -46,12 +46,19 @@ type Reconciler struct {
 	Life Liveness
 	// Started is when the controller began to listen.
 	Started time.Time
+
+	pace *pace
+}
+
+// NewReconciler returns a reconciler that begins to listen now.
+func NewReconciler(deps controller.Deps, life Liveness, eviction Eviction) *Reconciler {
+	return &Reconciler{deps, life, deps.Clock.Now(), newPace(eviction)}
 }
 
 // New returns the controller. Without a Liveness no node is ever found lost;
 // taints and evictions still follow the conditions.
-func New(deps controller.Deps, life Liveness) (controller.Runnable, error) {
-	return controller.New(Name, deps, 4, &Reconciler{deps, life, deps.Clock.Now()},
+func New(deps controller.Deps, life Liveness, eviction Eviction) (controller.Runnable, error) {
+	return controller.New(Name, deps, 4, NewReconciler(deps, life, eviction),
 		controller.Self(deps.Cache, &corev1.Node{}),
 		controller.On(deps.Cache, &corev1.Pod{}, podPlaced),
 		changes(life))
@@ -97,7 +104,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			return reconcile.Result{}, err
 		}
 	}
-	if taints := Taints(n, now); !equality.Semantic.DeepEqual(taints, n.Spec.Taints) {
+	evicts := Keep
+	if ready := condition(n, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
+		var err error
+		var later time.Duration
+		if evicts, later, err = r.pace.may(ctx, r.Client, n, now); err != nil {
+			return reconcile.Result{}, err
+		}
+		if again == 0 || later < again {
+			again = later
+		}
+	}
+	if taints := Taints(n, evicts, now); !equality.Semantic.DeepEqual(taints, n.Spec.Taints) {
 		base := n.DeepCopy()
 		n.Spec.Taints = taints
 		if err := r.Client.Patch(ctx, n, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {

@@ -41,9 +41,9 @@ func TestALostNode(t *testing.T) {
 	t.Parallel()
 	clk := clocktesting.NewFakeClock(start)
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
-	api := fakecluster.New(clk, node, pod("impatient"), pod("patient", unreachable(ptr.To[int64](300))), pod("steadfast", unreachable(nil)))
+	api := fakecluster.New(clk, node, nodeIn("n2", "", corev1.ConditionTrue), pod("impatient"), pod("patient", unreachable(ptr.To[int64](300))), pod("steadfast", unreachable(nil)))
 	heard := &life{alive: true, known: true}
-	r := &nodelife.Reconciler{Deps: controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}, Life: heard, Started: start}
+	r := nodelife.NewReconciler(controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}, heard, nodelife.Eviction{})
 	pass := func() time.Duration {
 		t.Helper()
 		result, err := r.Reconcile(t.Context(), controller.Named("", "n1"))
@@ -83,7 +83,7 @@ func TestALostNode(t *testing.T) {
 	if diff := cmp.Diff([]string{"node.kubernetes.io/unreachable:NoSchedule", "node.kubernetes.io/unreachable:NoExecute"}, taints); diff != "" {
 		t.Errorf("taints (-want +got):\n%s", diff)
 	}
-	if ready != 0 || wait != 300*time.Second {
+	if ready != 0 || wait != 30*time.Second { // whether all are down by then
 		t.Errorf("%d pods ready, next look after %s", ready, wait)
 	}
 	if diff := cmp.Diff([]string{"patient", "steadfast"}, names); diff != "" {
@@ -109,7 +109,7 @@ func TestAnUnheardNodeHasItsGrace(t *testing.T) {
 	t.Parallel()
 	clk := clocktesting.NewFakeClock(start)
 	api := fakecluster.New(clk, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}})
-	r := &nodelife.Reconciler{Deps: controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}, Life: &life{}, Started: start}
+	r := nodelife.NewReconciler(controller.Deps{Client: api, Clock: clk, Logger: slog.New(slog.DiscardHandler), Events: &record.FakeRecorder{}}, &life{}, nodelife.Eviction{})
 	for _, step := range []struct {
 		after time.Duration
 		ready corev1.ConditionStatus

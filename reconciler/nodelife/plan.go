@@ -51,9 +51,23 @@ func Lose(n *corev1.Node, now time.Time) bool {
 	return changed
 }
 
+// NoExecute is what becomes of the taint that evicts the pods of a node in a
+// bad state.
+type NoExecute int
+
+const (
+	// Keep leaves it as it is, there or not.
+	Keep NoExecute = iota
+	// Add sees to it that it is there.
+	Add
+	// Drop takes it away.
+	Drop
+)
+
 // Taints gives the taints that the node's conditions ask for beside those that
 // others have put there. A taint that stays keeps the time it was added.
-func Taints(n *corev1.Node, now time.Time) []corev1.Taint {
+func Taints(n *corev1.Node, evicts NoExecute, now time.Time) []corev1.Taint {
+	evicting := evicts == Add || evicts == Keep && tainted(n)
 	var out []corev1.Taint
 	for _, t := range n.Spec.Taints {
 		if !ours(t) {
@@ -63,6 +77,9 @@ func Taints(n *corev1.Node, now time.Time) []corev1.Taint {
 	add := func(key string, effects ...corev1.TaintEffect) {
 		for _, effect := range effects {
 			want := corev1.Taint{Key: key, Effect: effect}
+			if effect == corev1.TaintEffectNoExecute && !evicting {
+				continue
+			}
 			if i := slices.IndexFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&want) }); i >= 0 {
 				want = n.Spec.Taints[i]
 			} else if at := metav1.NewTime(now); effect == corev1.TaintEffectNoExecute {

@@ -97,6 +97,15 @@ func byPriority(a, b *Item) int {
 // Len is how many pods wait, wherever.
 func (q *Queue) Len() int { return len(q.items) }
 
+// Waiting is how many pods wait to be popped, for their back-off to end, and for
+// a change that helps.
+func (q *Queue) Waiting() (ready, backingOff, waiting int) {
+	return len(q.active.list), len(q.backoff.list), len(q.stale.list)
+}
+
+// Item is a pod that waits or is being bound; nil when it does not.
+func (q *Queue) Item(uid types.UID) *Item { return q.items[uid] }
+
 // Has tells whether the pod waits or is being bound.
 func (q *Queue) Has(uid types.UID) bool { return q.items[uid] != nil }
 
