@@ -40,6 +40,10 @@ e2e: ## the built binary from outside: the tour, kubectl, several machines
 	$(MAKE) build
 	HEADWAY_BIN=$(CURDIR)/bin/headway HEADWAY_E2E_RUNS=20 $(GO) test -count=1 -p 1 -v -timeout 15m ./test/e2e/...
 
+.PHONY: kills
+kills: build ## end the server at every failpoint of every kind of commit (slow)
+	HEADWAY_BIN=$(CURDIR)/bin/headway HEADWAY_KILLS=all $(GO) test -count=1 -v -timeout 90m -run TestServerDiesAnywhere ./test/fault
+
 .PHONY: test-vm
 test-vm: ## the tour and a reboot in an emulated machine with systemd and cgroup v2 (slow)
 	hack/deps node vm
