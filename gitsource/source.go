@@ -449,6 +449,7 @@ func (s *source) observe(ctx context.Context, writes []txn.Write) {
 		if s.engine.wrote(w.Identity) || w.Subresource == "status" || e.Going() {
 			continue
 		}
+		s.sign(&e, &w)
 		f := drift.Look(s.name, s.rules, &e, w, func() bool { return s.scaled(ctx, &e) })
 		if f != nil {
 			r := f.Record

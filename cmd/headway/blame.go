@@ -30,7 +30,8 @@ func blameCommand() *cobra.Command {
 		Long: `Show the fields of an object that git says, each with its line, the commit and
 the author of that line, and with who writes it in the cluster; and those that
 people have written in the cluster and git says nothing of. Run it in a clone of
-the source's repository, or name one with -C.
+the source's repository, or name one with -C. The live writer is a program's field
+manager, and who used it, where the source has seen that.
 
 Of an object that kustomize or a chart has made, the line is where the object
 begins, marked with "~". Exit status: 0 the cluster is as git says, 1 a field has
@@ -105,6 +106,7 @@ func (o *gitObject) blame(ctx context.Context, all bool) (*blamed, error) {
 	if err != nil {
 		return nil, err
 	}
+	blame.Name(fields, o.named.ref.String(), o.seen)
 	lines, err := o.repo.Blame(ctx, o.commit, o.desired.File)
 	if err != nil {
 		return nil, err
@@ -199,6 +201,9 @@ func (f *blamedField) writers() string {
 	var out []string
 	for _, w := range f.Writers {
 		text := w.Manager
+		if w.User != "" {
+			text = w.User + " with " + w.Manager
+		}
 		if w.Time != nil {
 			text += " (" + age(w.Time) + ")"
 		}

@@ -7,9 +7,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/apiserver"
 )
 
 const shopWeb = `# The shop.
@@ -84,6 +87,31 @@ func TestBlame(t *testing.T) {
 	out, _ = f.say(exitDiffers, "blame", "deploy/web")
 	if !regexp.MustCompile(`(?m)^spec\.paused +true +not in git +- +- +- +kubectl-patch \(`).MatchString(out) || regexp.MustCompile(`metadata\.annotations`).MatchString(out) {
 		t.Errorf("what only the cluster says is not told, or too much is:\n%s", out)
+	}
+	// Who it was is told, each field by its last writer.
+	as := func(user, patch string) {
+		t.Helper()
+		sources, err := f.client.Watch(t.Context(), &v1alpha1.GitSourceList{})
+		ok(t, err)
+		defer sources.Stop()
+		web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+		c := f.api.Peer(txn.Identity{Name: user, Groups: apiserver.Masters.Groups}).Client()
+		ok(t, c.Patch(t.Context(), web, client.RawPatch("application/merge-patch+json", []byte(patch)), client.FieldOwner("kubectl-edit")))
+		until(t, sources, func(e watch.Event) bool {
+			w := e.Object.(*v1alpha1.GitSource).Status.LiveWriters
+			return len(w) > 0 && w[len(w)-1].User == user
+		})
+	}
+	as("jane", `{"spec":{"paused":false,"minReadySeconds":3}}`)
+	as("john", `{"spec":{"paused":true,"replicas":6}}`)
+	out, _ = f.say(exitDiffers, "blame", "deploy/web")
+	for _, line := range []string{
+		`(?m)^spec\.paused +true +not in git .*john with kubectl-edit \(`, `(?m)^spec\.minReadySeconds +3 +not in git .*jane with kubectl-edit \(`,
+		`(?m)^spec\.replicas +6 \(git: 2\) .*john with kubectl-edit \(`,
+	} {
+		if !regexp.MustCompile(line).MatchString(out) {
+			t.Errorf("no line like %s in\n%s", line, out)
+		}
 	}
 	out, _ = f.say(exitDiffers, "blame", "deploy/web", "--all")
 	contains(t, out, "metadata.annotations.note")

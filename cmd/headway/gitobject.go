@@ -25,6 +25,7 @@ type gitObject struct {
 	commit  repo.ID
 	set     *render.Set
 	desired *render.Object
+	seen    []v1alpha1.LiveWriter // by its source
 }
 
 // gitObjectFlags say where the repository is, and which object is meant.
@@ -68,6 +69,7 @@ func (f *gitObjectFlags) open(ctx context.Context, c *cluster, name string) (*gi
 		return nil, err
 	}
 	v1alpha1.SetDefaultsGitSource(&source)
+	o.seen = source.Status.LiveWriters
 	if err := o.openRepository(f.dir, &source); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ type Writer struct {
 	Manager   string     `json:"manager"`
 	Operation string     `json:"operation"`
 	Time      *time.Time `json:"time,omitempty"`
+	// User is who used the manager, where the source has seen him do it.
+	User string `json:"user,omitempty"`
 }
 
 // Field is one field that git says, or that somebody else has written.

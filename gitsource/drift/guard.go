@@ -48,7 +48,7 @@ func (g *Guard) Check(_ context.Context, view txn.View, identity txn.Identity, p
 	if f == nil {
 		return txn.Verdict{}, nil
 	}
-	own := component(identity.Name)
+	own := Component(identity.Name)
 	if f.Policy == v1alpha1.DriftDeny && !own {
 		return txn.Verdict{}, refusal(planned.Change.Ref, f.Record)
 	}
@@ -63,10 +63,10 @@ func (g *Guard) Check(_ context.Context, view txn.View, identity txn.Identity, p
 	return verdict, nil
 }
 
-// component tells the cluster's own writers, which act on behalf of what
+// Component tells the cluster's own writers, which act on behalf of what
 // people have asked for elsewhere: a garbage collector that is refused only
 // tries again.
-func component(user string) bool {
+func Component(user string) bool {
 	for _, prefix := range []string{"system:serviceaccount:kube-system:", "system:kube-", "system:node:", "system:apiserver"} {
 		if strings.HasPrefix(user, prefix) {
 			return true

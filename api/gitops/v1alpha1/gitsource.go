@@ -484,6 +484,11 @@ type GitSourceStatus struct {
 	// LastDriftTime is when the newest of them was seen.
 	// +optional
 	LastDriftTime *metav1.Time `json:"lastDriftTime,omitempty"`
+	// LiveWriters are people who have written to the source's objects in the
+	// cluster, the newest last, at most 100. Each field is of who wrote it last.
+	// +optional
+	// +listType=atomic
+	LiveWriters []LiveWriter `json:"liveWriters,omitempty"`
 	// Frozen is present while windows hold the observed commit back.
 	// +optional
 	Frozen *Freeze `json:"frozen,omitempty"`
@@ -519,6 +524,24 @@ type GitSourceStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// LiveWriter is somebody who has written fields of an object in the cluster.
+type LiveWriter struct {
+	// Object, as "deployments.apps shop/web".
+	Object string `json:"object"`
+	// User as the cluster knows him, and who acted for him.
+	User string `json:"user"`
+	// +optional
+	Impersonator string `json:"impersonator,omitempty"`
+	// Manager is the field manager that he used.
+	// +optional
+	Manager string `json:"manager,omitempty"`
+	// Time of the write.
+	Time metav1.Time `json:"time"`
+	// Fields that he has written, as "spec.replicas"; at most 20.
+	// +listType=atomic
+	Fields []string `json:"fields"`
 }
 
 // Problem is one thing that is wrong, as exactly as it is known.

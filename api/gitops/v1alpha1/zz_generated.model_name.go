@@ -131,6 +131,11 @@ func (in HookRun) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in LiveWriter) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.LiveWriter"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Notification) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.Notification"
 }
