@@ -240,12 +240,12 @@ func (s *source) planner(ref string, view txn.View) *render.Renderer {
 	read := func() (txn.View, error) { return p.view, nil }
 	if !foreign(ref) {
 		if p.own == nil {
-			p.own = s.renderer(s.follower.repo, read)
+			p.own = s.renderer(s.follower.repo, read, nil)
 		}
 		return p.own
 	}
 	if p.foreign == nil {
-		cfg := s.rendering(s.follower.repo, read)
+		cfg := s.rendering(s.follower.repo, read, nil)
 		cfg.Decrypt, cfg.Sealed = nil, true
 		p.foreign = render.New(cfg)
 	}

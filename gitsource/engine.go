@@ -38,6 +38,8 @@ type Engine struct {
 	fetchers *fetch.Fetchers
 	// dependents are the sources that wait for objects.
 	dependents dependents
+	// lookups are what charts have looked up.
+	lookups lookups
 	// applying is held while a commit is planned and written, so that two
 	// sources cannot both be the first to claim an object.
 	applying sync.Mutex
@@ -165,6 +167,7 @@ func (e *Engine) reconcile(ctx context.Context, fail context.CancelCauseFunc) er
 			delete(e.sources, name)
 			e.dependents.wait(name, nil)
 			e.dependents.follow(name, txn.Ref{})
+			e.lookups.set(name, nil)
 			e.claims.forget(name)
 			for _, other := range e.sources { // which may wait for it
 				other.tell(func(p *pending) { p.moved = true })
@@ -198,6 +201,9 @@ func (e *Engine) observe(w txn.Write) {
 	}
 	for _, name := range e.dependents.of(w.Ref) {
 		e.told(name, func(p *pending) { p.refs = true })
+	}
+	for _, name := range e.lookups.of(w.Ref) {
+		e.told(name, func(p *pending) { p.look(w) })
 	}
 	switch w.Ref.Resource {
 	case gitSources:
@@ -258,7 +264,7 @@ func (e *Engine) everything() {
 	names := make([]string, 0, len(e.sources))
 	for name, s := range e.sources {
 		names = append(names, name)
-		s.tell(func(p *pending) { p.all = true })
+		s.tell(func(p *pending) { p.all, p.relook = true, true })
 	}
 	e.mu.Unlock()
 	for _, name := range names {

@@ -27,6 +27,7 @@ type follower struct {
 	repo     *repo.Repository // nil when it could not be opened
 	err      error            // why not
 	renderer *render.Renderer
+	looking  looking
 	planners planners
 	push     pushFunc      // nil for what lies on this machine
 	member   *fetch.Member // nil for what is read where it lies
@@ -113,7 +114,7 @@ func (s *source) follow(ctx context.Context) {
 		s.announce(nil, s.object, 0)
 	}
 	if f.repo != nil {
-		f.renderer = s.renderer(f.repo, func() (txn.View, error) { return s.engine.cfg.Txn.View(ctx) })
+		f.renderer = s.renderer(f.repo, func() (txn.View, error) { return s.engine.cfg.Txn.View(ctx) }, &f.looking)
 	}
 }
 

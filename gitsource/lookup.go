@@ -14,8 +14,8 @@ import (
 )
 
 // lookup is what charts see of a View, as somebody; nil: as the engine.
-func (s *source) lookup(view txn.View, as *txn.Identity) helm.Lookup {
-	return lookup{view: view, mapper: s.engine.cfg.Mapper, may: func(ref txn.Ref) error {
+func (s *source) lookup(view txn.View, as *txn.Identity, seen *looking) helm.Lookup {
+	return lookup{view: view, note: seen.note, mapper: s.engine.cfg.Mapper, may: func(ref txn.Ref) error {
 		switch readable := s.engine.cfg.Readable; {
 		case as == nil:
 			return nil
@@ -34,6 +34,8 @@ type lookup struct {
 	// may tells whether an object, or without a name all of a resource in a
 	// namespace, may be read.
 	may func(txn.Ref) error
+	// note is told what is looked up, whether it is there or not.
+	note func(txn.Ref)
 }
 
 // find gives an object, or with an empty name the list of all objects of a
@@ -42,9 +44,11 @@ func (l lookup) find(apiVersion, kind, namespace, name string) (map[string]any, 
 	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
 	m, err := l.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
+		l.note(txn.Ref{Resource: definitions}) // it may be defined later
 		return map[string]any{}, nil
 	}
 	resource := m.Resource.GroupResource()
+	l.note(txn.Ref{Resource: resource, Namespace: namespace, Name: name})
 	if err := l.may(txn.Ref{Resource: resource, Namespace: namespace, Name: name}); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ type pending struct {
 	all    bool                // every object must be compared with git
 	writes []txn.Write         // of objects in the inventory
 	hooks  []txn.Write         // of objects that are watched for hooks
+	looked []txn.Write         // of objects that charts have looked up
+	relook bool                // some of them are different
 	moved  bool                // other sources ask for something else
 	plans  []string            // Plans that were asked for
 	// forgiven are Releases that somebody has deleted: their commits are no
@@ -36,6 +38,15 @@ func (p *pending) write(w txn.Write) {
 	}
 	if !p.all {
 		p.writes = append(p.writes, w)
+	}
+}
+
+func (p *pending) look(w txn.Write) {
+	if len(p.looked) >= maxWrites {
+		p.looked, p.relook = nil, true
+	}
+	if !p.relook {
+		p.looked = append(p.looked, w)
 	}
 }
 

@@ -21,13 +21,14 @@ import (
 )
 
 // renderer makes a renderer of a repository, as the source's spec has it. It
-// remembers what it rendered last. Charts look objects up in the View.
-func (s *source) renderer(r *repo.Repository, view func() (txn.View, error)) *render.Renderer {
-	return render.New(s.rendering(r, view))
+// remembers what it rendered last. Charts look objects up in the View, and seen,
+// which may be nil, hears of it.
+func (s *source) renderer(r *repo.Repository, view func() (txn.View, error), seen *looking) *render.Renderer {
+	return render.New(s.rendering(r, view, seen))
 }
 
 // rendering is how the source's spec wants a repository rendered.
-func (s *source) rendering(r *repo.Repository, view func() (txn.View, error)) render.Config {
+func (s *source) rendering(r *repo.Repository, view func() (txn.View, error), seen *looking) render.Config {
 	cfg := RenderConfig(&s.object.Spec)
 	tenancy := Tenants(&cfg, &s.object.Spec)
 	cfg.Repo, cfg.Key = r, s.engine.cfg.Key
@@ -57,8 +58,11 @@ func (s *source) rendering(r *repo.Repository, view func() (txn.View, error)) re
 		if err != nil {
 			return nil, fmt.Errorf("view: %w", err)
 		}
-		c := &render.Cluster{Lookup: s.lookup(v, tenancy.As(""))}
-		c.LookupAs = func(tenant string) helm.Lookup { return s.lookup(v, tenancy.As(tenant)) }
+		if seen != nil {
+			seen.at(v)
+		}
+		c := &render.Cluster{Lookup: s.lookup(v, tenancy.As(""), seen)}
+		c.LookupAs = func(tenant string) helm.Lookup { return s.lookup(v, tenancy.As(tenant), seen) }
 		if s.engine.cfg.Capabilities != nil {
 			c.KubeVersion, c.APIVersions = s.engine.cfg.Capabilities()
 		}

@@ -89,6 +89,7 @@ type source struct {
 	release  *v1alpha1.Release // of the newest commit that was tried
 	written  statuses          // what the API server has
 	recorded recorded
+	looks    looks
 	tried    trial // what was tried last, so that it is not tried again for nothing
 
 	retry   time.Duration
@@ -301,11 +302,12 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if s.previews.note(p.writes, p.all) {
 		s.approving.stale = true
 	}
+	relook := s.relook(&p)
 	replan := s.approving.isDue(now)
 	if replan { // should it not come to that now, it is not due all the time
 		s.approving.stale, s.approving.at, s.approving.until = false, now, time.Time{}
 	}
-	if err == nil && (p.object != nil || p.opened || p.refs || p.approved || replan || p.all || p.forgiven != nil || due || woken || thawed || s.passable(ctx) || s.hooksDue(p.hooks) || moved) {
+	if err == nil && (p.object != nil || p.opened || p.refs || p.approved || replan || p.all || p.forgiven != nil || due || woken || thawed || relook || s.passable(ctx) || s.hooksDue(p.hooks) || moved) {
 		// Comparing everything would also correct, where only reports are asked for.
 		all := (p.all || woken) && s.object.Spec.Drift.Policy != v1alpha1.DriftReport
 		err = s.sync(ctx, all, due)
@@ -390,6 +392,7 @@ func (s *source) next() time.Duration {
 		}
 	}
 	sooner(s.retryAt)
+	sooner(s.looks.at)
 	sooner(s.rules.Next(s.now()))
 	sooner(s.previews.due())
 	sooner(s.environing.due)

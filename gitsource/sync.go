@@ -91,6 +91,9 @@ func (s *source) sync(ctx context.Context, all, again bool) error {
 		if set, s.status.LeftOut, problems, err = s.rendered(ctx, s.follower.renderer, id); err != nil {
 			return fmt.Errorf("render %s: %w", id, err)
 		}
+		if err := s.watchLookups(ctx); err != nil {
+			return err
+		}
 	}
 	if err := failpoint.Hit(ctx, "gitsource.render.after"); err != nil {
 		return err

@@ -160,10 +160,12 @@ func (b *chartBuild) build(e repo.Entry) error {
 		}
 	}
 	r, err := helm.Render(b.ctx, c, o)
+	if r != nil {
+		b.live, b.dated = r.Live, r.Dated
+	}
 	if err != nil {
 		return err
 	}
-	b.live, b.dated = r.Live, r.Dated
 	for _, out := range r.Outputs {
 		b.take(out)
 	}

@@ -83,8 +83,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Message)
 }
 
-// Render renders a chart. Errors about the chart are of the type *Error. The
-// chart is changed and must not be used again.
+// Render renders a chart. Errors about the chart are of the type *Error; what
+// they depend on is told by the result even so, when there is one. The chart is
+// changed and must not be used again.
 func Render(ctx context.Context, c *chart.Chart, o Options) (*Result, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, MaxTime, fmt.Errorf("the templates take longer than %s", MaxTime))
 	defer cancel()
@@ -100,8 +101,9 @@ func Render(ctx context.Context, c *chart.Chart, o Options) (*Result, error) {
 	sources := prepare(c)
 	f := newFunctions(ctx, o)
 	rendered, err := execute(ctx, c, values, f.table)
+	r.Live, r.Dated = f.live.Load(), f.dated.Load()
 	if err != nil {
-		return nil, located(c, err)
+		return &Result{Live: r.Live, Dated: r.Dated}, located(c, err)
 	}
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(rendered)) {
@@ -113,7 +115,6 @@ func Render(ctx context.Context, c *chart.Chart, o Options) (*Result, error) {
 			r.Outputs = append(r.Outputs, Output{Path: inside(c, name), Text: text, Source: sources[name]})
 		}
 	}
-	r.Live, r.Dated = f.live.Load(), f.dated.Load()
 	return r, nil
 }
 
