@@ -273,13 +273,13 @@ func (e *Engine) everything() {
 }
 
 // branch gives the report branch of a repository that several sources share.
-func (e *Engine) branch(url, name string, push pushFunc) *report.Branch {
+func (e *Engine) branch(url, name string) *report.Branch {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := url + "\n" + name
 	b := e.branches[key]
 	if b == nil {
-		b = report.NewBranch(e.cfg.ClusterName, e.cfg.ClusterUID, name, push)
+		b = report.NewBranch(e.cfg.ClusterName, e.cfg.ClusterUID, name)
 		e.branches[key] = b
 	}
 	return b

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -206,10 +205,7 @@ func (s *source) isMerged(ctx context.Context, tip repo.ID, now map[[2]repo.ID]b
 // the one that is followed nor reports.
 func (s *source) matching(patterns []string) (map[string]repo.ID, error) {
 	return s.follower.repo.Refs(func(name string) bool {
-		return name != s.status.ObservedRef && !strings.HasPrefix(name, repo.ReportPrefix) && slices.ContainsFunc(patterns, func(p string) bool {
-			ok, err := path.Match(p, name)
-			return err == nil && ok
-		})
+		return name != s.status.ObservedRef && !strings.HasPrefix(name, repo.ReportPrefix) && repo.MatchesRef(patterns, name)
 	})
 }
 

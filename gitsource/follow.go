@@ -148,6 +148,9 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 // readRefs are the references that a spec names beside branches and tags.
 func readRefs(spec *v1alpha1.GitSourceSpec) []string {
 	refs := slices.Clone(spec.Previews.Refs)
+	if e := spec.Previews.Environments; e != nil {
+		refs = append(refs, e.Refs...)
+	}
 	if name := spec.Ref.Name; name != "" {
 		refs = append(refs, name)
 	}

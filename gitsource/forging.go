@@ -92,7 +92,7 @@ func (f *forging) note(s *source) {
 		if spec.Forge.Comments {
 			wish.plans = s.planReports()
 		}
-		if s.follower != nil && s.follower.push != nil && !spec.Reports.Disabled {
+		if s.follower != nil && s.follower.push != nil && !spec.Reports.Disabled && s.reportsAt() == spec.URL {
 			wish.branch = s.reportBranch()
 		}
 	}

@@ -27,6 +27,7 @@ type pending struct {
 	environs bool      // something has happened to an environment
 	approved bool      // somebody has approved a plan, or taken that back
 	asked    *asked    // a commit in spite of windows
+	reported *reported // how a report was written
 	forged   *forged   // how telling the forge went
 	reverted *reverted // what has become of a revert
 	fetched  *request  // a fetch that was asked for has ended

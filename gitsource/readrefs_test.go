@@ -105,7 +105,9 @@ func TestCertificateAndProxyOfTheSecret(t *testing.T) {
 	git := c.secret(map[string][]byte{"token": []byte(gittest.Token), "ca.crt": c.server.CA, "proxy": []byte(proxy.URL)})
 	c.write("one.yaml", configMap("one", "a"))
 	first := c.push("one")
-	c.follow("main", func(o *v1alpha1.GitSource) { o.Spec.URL, o.Spec.SecretRef = c.server.HTTPS("cluster.git"), &git })
+	c.follow("main", func(o *v1alpha1.GitSource) {
+		o.Spec.URL, o.Spec.SecretRef, o.Spec.Reports.Disabled = c.server.HTTPS("cluster.git"), &git, true // a push is several requests
+	})
 	c.run()
 	fetched := func(want string) {
 		t.Helper()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ func (s *story) serve(ts *testscript.TestScript, _ []string) error {
 	s.server = gittest.New(s.t, s.dir)
 	ts.Setenv("HTTPS", s.server.HTTPS("cluster.git"))
 	ts.Setenv("SSH", s.server.SSH("cluster.git"))
+	ts.Setenv("SECOND", s.server.HTTPS("second.git"))
 	s.do(admin, txn.Change{Verb: txn.Create, Ref: txn.Ref{Resource: schema.GroupResource{Resource: "secrets"}, Namespace: "default", Name: "git"},
 		Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "git"}, Data: map[string][]byte{
 			"token": []byte(gittest.Token), "ca.crt": s.server.CA, "identity": s.server.Identity, "known_hosts": s.server.KnownHosts,
@@ -43,6 +45,8 @@ func (s *story) breakServer(ts *testscript.TestScript, args []string) error {
 	case "mend":
 	case "away":
 		fault = gittest.Away
+	case "readonly":
+		fault = gittest.ReadOnly
 	case "stall":
 		fault = gittest.Stall
 	case "flood":
@@ -93,6 +97,23 @@ func (s *story) asked(*testscript.TestScript, []string) error {
 		}
 	}
 	return fmt.Errorf("nobody asks")
+}
+
+// reportIn prints a file of the report in the repository at a path below the
+// story's directory once it has a pattern.
+func (s *story) reportIn(ts *testscript.TestScript, args []string) error {
+	var out string
+	err := failure(s.await(func() string {
+		var err error
+		s.clock.Step(time.Second)
+		out, err = s.tryGit(filepath.Join(s.dir, args[0]), "show", "headway/test:"+args[1])
+		if err != nil || !strings.Contains(out, args[2]) {
+			return out
+		}
+		return ""
+	}))
+	fmt.Fprintln(ts.Stdout(), out)
+	return err
 }
 
 func (s *story) credit(_ *testscript.TestScript, args []string) error {

@@ -28,13 +28,15 @@ type reporter struct {
 	next  *outgoing
 	shown report.Source // the newest that was handed over
 	on    *report.Branch
+	at    report.Place // of on
 }
 
 // outgoing is a report to be written.
 type outgoing struct {
 	state  report.Source
-	repo   *repo.Repository
+	place  report.Place
 	branch *report.Branch
+	outlet *outlet
 	urgent bool
 }
 
@@ -44,27 +46,30 @@ func newReporter(s *source) *reporter {
 
 // publish hands over the source's state if it says anything new. It is called
 // by the source's goroutine and does not block.
-func (r *reporter) publish(s *source) {
+func (r *reporter) publish(ctx context.Context, s *source) {
 	if s.object.Spec.Reports.Disabled || s.follower == nil || s.follower.repo == nil || s.status.ObservedCommit == "" {
 		return
+	}
+	o := s.outletNow(ctx)
+	if o.place.Repo == nil {
+		return // the condition says why
 	}
 	state := s.report()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if reflect.DeepEqual(state, r.shown) {
+	branch := s.engine.branch(o.url, s.reportBranch())
+	if reflect.DeepEqual(state, r.shown) && r.on == branch {
 		return
 	}
 	final := state.Phase != string(v1alpha1.ReleaseProgressing) && state.Phase != string(v1alpha1.ReleaseApplying)
-	name := s.reportBranch()
 	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift) ||
 		!reflect.DeepEqual(state.Plans, r.shown.Plans) || !reflect.DeepEqual(state.Environments, r.shown.Environments) // somebody waits for it
 	r.shown = state
-	branch := s.engine.branch(s.object.Spec.URL, name, s.follower.push)
 	if r.on != nil && r.on != branch {
 		r.on.Forget(s.name)
 	}
-	r.on = branch
-	r.next = &outgoing{state: state, repo: s.follower.repo, branch: branch, urgent: urgent}
+	r.on, r.at = branch, o.place
+	r.next = &outgoing{state: state, place: o.place, branch: branch, outlet: o, urgent: urgent}
 	poke(r.wake)
 }
 
@@ -145,9 +150,13 @@ func (r *reporter) run(ctx context.Context) {
 			continue
 		}
 		last = clock.Now()
-		if err := r.write(ctx, out, last); err != nil && ctx.Err() == nil {
+		err := r.write(ctx, out, last)
+		if ctx.Err() == nil {
+			r.source.tell(func(p *pending) { p.reported = &reported{out.outlet, err} })
+		}
+		if err != nil && ctx.Err() == nil {
 			r.source.log.Warn("report not written", "error", err)
-			if !errors.Is(err, report.ErrForeign) {
+			if !errors.Is(err, report.ErrForeign) && !out.outlet.refuses(err) {
 				later = r.again(out)
 			}
 		}
@@ -160,7 +169,7 @@ func (r *reporter) write(ctx context.Context, out *outgoing, now time.Time) erro
 	if err != nil {
 		return err
 	}
-	_, err = out.branch.Publish(ctx, out.repo, out.state, tried, now)
+	_, err = out.branch.Publish(ctx, out.place, out.state, tried, now)
 	return err
 }
 
@@ -184,16 +193,16 @@ const lastWord = 10 * time.Second
 // returned.
 func (r *reporter) retract(ctx context.Context) {
 	r.mu.Lock()
-	branch := r.on
+	branch, place := r.on, r.at
 	r.mu.Unlock()
-	if branch == nil || r.source.follower == nil || r.source.follower.repo == nil {
+	if branch == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastWord)
 	defer cancel()
 	tried, err := r.tried(ctx)
 	if err == nil {
-		err = branch.Retract(ctx, r.source.follower.repo, r.source.name, tried, r.source.now())
+		err = branch.Retract(ctx, place, r.source.name, tried, r.source.now())
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		r.source.log.Warn("the report still has the deleted source", "error", err)

@@ -49,6 +49,9 @@ type source struct {
 	reporter *reporter
 	notifier *notifier
 	forging  *forging
+	outlet   *outlet // of reports; nil before the first
+	// unwritable is why reports do not go to the source's own repository.
+	unwritable string
 
 	inventory  *plan.Inventory
 	desired    map[txn.Ref]*render.Object // of the applied commit; nil when it could not be rendered
@@ -134,6 +137,7 @@ func (s *source) run(ctx, engine context.Context) error {
 		return err
 	}
 	defer func() { s.follower.close() }()
+	defer func() { s.outlet.close() }()
 	var background sync.WaitGroup
 	defer func() {
 		background.Wait()
@@ -272,6 +276,7 @@ func (s *source) step(ctx context.Context, p pending) error {
 	s.takeRevert(p.reverted)
 	s.takeAsked(p.asked)
 	s.takeForged(p.forged)
+	s.takeReported(p.reported)
 	if !s.promoting.IsZero() && !now.Before(s.promoting) {
 		s.promoting, p.refs = time.Time{}, true
 	}
@@ -354,6 +359,9 @@ func (s *source) configure(ctx context.Context, o *v1alpha1.GitSource) error {
 	s.rules = drift.NewRules(&o.Spec.Drift)
 	s.engine.owners.rule(s.name, s.rules)
 	observed := s.status.ObservedGeneration
+	if observed != o.Generation {
+		s.unwritable = "" // with another spec it may take them
+	}
 	s.status.ObservedGeneration = o.Generation
 	if old == nil || needsReopen(&old.Spec, &o.Spec) {
 		s.follow(ctx)

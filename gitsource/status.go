@@ -250,7 +250,7 @@ func (s *source) flush(ctx context.Context) error {
 			s.written.release = *s.release.Status.DeepCopy()
 		}
 	}
-	s.reporter.publish(s)
+	s.reporter.publish(ctx, s)
 	s.notifier.publish(s)
 	s.forging.note(s)
 	s.recordEvents()

@@ -68,6 +68,7 @@ func TestStories(t *testing.T) {
 		"objects":        (*story).objects,      // prints the inventory's objects
 		"problems":       (*story).printProblems,
 		"report":         (*story).report,          // FILE PATTERN: prints it once it has the pattern
+		"report-in":      (*story).reportIn,        // REPOSITORY FILE PATTERN
 		"report-without": (*story).reportWithout,   // FILE WORDS: waits until it does not have them
 		"credit":         (*story).credit,          // WHO has pushed work's HEAD, as a webhook says
 		"commitpage":     (*story).commitPage,      // PATTERN: prints the page of work's HEAD once it has the pattern

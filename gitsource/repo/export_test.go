@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bufio"
+	"errors"
 	"io"
 )
 
@@ -24,3 +25,6 @@ func ReadVersion2(said io.Reader, most int) int {
 	}
 	return len(adv.References)
 }
+
+// ReadOnly tells whether an error is taken for a refusal of all pushes.
+func ReadOnly(err error) bool { return errors.Is(readOnly(err), ErrReadOnly) }

@@ -15,7 +15,8 @@ import (
 
 // Push brings one reference of the mirror to the remote, without force. When
 // the remote has moved, the mirror takes over what it has, and ErrRefMoved is
-// returned: the caller builds anew on top.
+// returned: the caller builds anew on top. ErrReadOnly says that the remote
+// takes no pushes at all.
 func (r *Repository) Push(ctx context.Context, to Remote, name string) error {
 	tip, err := r.Tip(name)
 	if err != nil {
@@ -42,7 +43,7 @@ func (r *Repository) PushCommit(ctx context.Context, to Remote, name string, tip
 		adv = packp.NewAdvRefs()
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
 	case err != nil:
-		return fmt.Errorf("push to %s: %w", host, err)
+		return fmt.Errorf("push to %s: %w", host, readOnly(err))
 	}
 	theirs := ID(adv.References[name])
 	if theirs == tip {
@@ -58,7 +59,7 @@ func (r *Repository) PushCommit(ctx context.Context, to Remote, name string, tip
 		}
 	}
 	if err := r.send(ctx, talk, adv, name, theirs, tip); err != nil {
-		return fmt.Errorf("push %s to %s: %w", name, host, cause(ctx, err))
+		return fmt.Errorf("push %s to %s: %w", name, host, readOnly(cause(ctx, err)))
 	}
 	return nil
 }

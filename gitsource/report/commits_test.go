@@ -35,12 +35,12 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	return &rig{t: t, dir: dir, repo: r, branch: report.NewBranch("test", "0f0e", "headway/test", nil)}
+	return &rig{t: t, dir: dir, repo: r, branch: report.NewBranch("test", "0f0e", "headway/test")}
 }
 
 func (r *rig) publish(source string, releases ...*v1alpha1.Release) {
 	r.t.Helper()
-	if _, err := r.branch.Publish(r.t.Context(), r.repo, report.Source{Name: source}, releases, begin); err != nil {
+	if _, err := r.branch.Publish(r.t.Context(), report.Place{Repo: r.repo}, report.Source{Name: source}, releases, begin); err != nil {
 		r.t.Fatal(err)
 	}
 }

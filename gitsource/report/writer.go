@@ -25,42 +25,48 @@ var ErrForeign = errors.New("the report branch is not this cluster's")
 type Branch struct {
 	ref     string
 	state   State
-	push    func(context.Context, *repo.Repository, string) error // nil for a repository on this machine
-	mu      sync.Mutex                                            // guards all below, and one write at a time
+	mu      sync.Mutex // guards all below, and one write at a time
 	sources map[string]Source
 	commits commitBlobs
 	tip     repo.ID
+	pushed  repo.ID // the tip that the remote is known to have
 }
 
-// NewBranch makes a branch. push, when not nil, brings the branch from the
-// mirror to its remote.
-func NewBranch(cluster, uid, branch string, push func(context.Context, *repo.Repository, string) error) *Branch {
-	return &Branch{ref: "refs/heads/" + branch, state: State{Cluster: cluster, ClusterUID: uid}, push: push, sources: map[string]Source{}}
+// Place is where a branch is written.
+type Place struct {
+	Repo *repo.Repository
+	// Push, when not nil, brings the branch from the mirror to its remote.
+	Push func(context.Context, *repo.Repository, string) error
+}
+
+// NewBranch makes a branch.
+func NewBranch(cluster, uid, branch string) *Branch {
+	return &Branch{ref: "refs/heads/" + branch, state: State{Cluster: cluster, ClusterUID: uid}, sources: map[string]Source{}}
 }
 
 // Publish notes a source's state and writes the report if it says anything
 // new. releases are those of any sources; what the branch's own sources have
 // tried gets a page. It gives the branch's tip.
-func (b *Branch) Publish(ctx context.Context, r *repo.Repository, s Source, releases []*v1alpha1.Release, now time.Time) (repo.ID, error) {
+func (b *Branch) Publish(ctx context.Context, at Place, s Source, releases []*v1alpha1.Release, now time.Time) (repo.ID, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sources[s.Name] = s
-	return b.publish(ctx, r, subject(&s), releases, now)
+	return b.publish(ctx, at, subject(&s), releases, now)
 }
 
 // Retract takes a source out of the report and writes it, as Publish does.
-func (b *Branch) Retract(ctx context.Context, r *repo.Repository, source string, releases []*v1alpha1.Release, now time.Time) error {
+func (b *Branch) Retract(ctx context.Context, at Place, source string, releases []*v1alpha1.Release, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.sources[source]; !ok {
 		return nil
 	}
 	delete(b.sources, source)
-	_, err := b.publish(ctx, r, source+": no longer followed", releases, now)
+	_, err := b.publish(ctx, at, source+": no longer followed", releases, now)
 	return err
 }
 
-func (b *Branch) publish(ctx context.Context, r *repo.Repository, subject string, releases []*v1alpha1.Release, now time.Time) (repo.ID, error) {
+func (b *Branch) publish(ctx context.Context, at Place, subject string, releases []*v1alpha1.Release, now time.Time) (repo.ID, error) {
 	state := b.state
 	state.Sources = []Source{}
 	for _, s := range b.sources {
@@ -73,7 +79,7 @@ func (b *Branch) publish(ctx context.Context, r *repo.Repository, subject string
 		return repo.ID{}, err
 	}
 	for range 3 {
-		err = b.write(ctx, r, files, tried, subject, now)
+		err = b.write(ctx, at, files, tried, subject, now)
 		if !errors.Is(err, repo.ErrRefMoved) {
 			break
 		}
@@ -92,7 +98,8 @@ func (b *Branch) Forget(source string) {
 	delete(b.sources, source)
 }
 
-func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string][]byte, tried *Commits, subject string, now time.Time) error {
+func (b *Branch) write(ctx context.Context, at Place, files map[string][]byte, tried *Commits, subject string, now time.Time) error {
+	r := at.Repo
 	tip, err := r.Tip(b.ref)
 	if err != nil {
 		return err
@@ -115,8 +122,12 @@ func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string
 		return err
 	}
 	if !tip.IsZero() {
-		if c, err := r.Commit(tip); err != nil || c.Tree == tree {
-			return err // nothing new to say
+		c, err := r.Commit(tip)
+		if err != nil {
+			return err
+		}
+		if c.Tree == tree { // nothing new to say, but it may not have been said
+			return b.push(ctx, at, tip)
 		}
 	}
 	if err := failpoint.Hit(ctx, "gitsource.report.before"); err != nil {
@@ -133,9 +144,18 @@ func (b *Branch) write(ctx context.Context, r *repo.Repository, files map[string
 		return err
 	}
 	b.tip = id
-	if b.push != nil {
-		return b.push(ctx, r, b.ref)
+	return b.push(ctx, at, id)
+}
+
+// push brings the branch to its remote, unless that has it.
+func (b *Branch) push(ctx context.Context, at Place, tip repo.ID) error {
+	if at.Push == nil || b.pushed == tip {
+		return nil
 	}
+	if err := at.Push(ctx, at.Repo, b.ref); err != nil {
+		return err
+	}
+	b.pushed = tip
 	return nil
 }
 

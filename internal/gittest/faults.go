@@ -38,6 +38,15 @@ func Redirect(to string) Fault {
 	}
 }
 
+// ReadOnly takes no pushes, as of who may only read.
+func ReadOnly(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	if strings.HasSuffix(r.URL.Path, "/git-receive-pack") || r.URL.Query().Get("service") == "git-receive-pack" {
+		http.Error(w, "you may only read", http.StatusForbidden)
+		return
+	}
+	next.ServeHTTP(w, r)
+}
+
 // Busy asks clients to come back later.
 func Busy(after string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {

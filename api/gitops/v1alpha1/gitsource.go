@@ -407,6 +407,9 @@ const (
 	ConditionVerified = "Verified"
 	// ConditionHealthy says that every object of the applied commit is healthy.
 	ConditionHealthy = "Healthy"
+	// ConditionReported says that reports are written, and where. Absent before
+	// the first one.
+	ConditionReported = "Reported"
 	// ConditionForge says that the forge of spec.forge takes what it is told.
 	// Absent where there is none.
 	ConditionForge = "Forge"
@@ -519,7 +522,8 @@ type GitSourceStatus struct {
 	// +optional
 	// +listType=atomic
 	Problems []Problem `json:"problems,omitempty"`
-	// Conditions are Fetched, Verified, Ready, Healthy, Forge and Stalled.
+	// Conditions are Fetched, Verified, Ready, Healthy, Reported, Forge and
+	// Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -116,6 +116,7 @@ func validateLimits(s *GitSourceSpec, at *field.Path) field.ErrorList {
 	if n := s.Previews.Max; n != nil && (*n < 1 || *n > 200) {
 		errs = append(errs, field.Invalid(at.Child("previews", "max"), *n, "must be between 1 and 200"))
 	}
+	errs = append(errs, validateReportsTarget(s, at.Child("reports"))...)
 	if b := s.Reports.Branch; b != "" {
 		where := at.Child("reports", "branch")
 		if msg := invalidRef("refs/heads/" + b); msg != "" {

@@ -105,6 +105,14 @@ func TestValidateGitSource(t *testing.T) {
 		"hosted":           {func(s *spec) { s.URL = "hosted:shop.prod" }, ""},
 		"hosted elsewhere": {func(s *spec) { s.URL = "hosted:../shop" }, "of a hosted repository"},
 		"hosted nowhere":   {func(s *spec) { s.URL = "hosted:" }, "of a hosted repository"},
+		"reports elsewhere": {func(s *spec) {
+			s.Reports = v1alpha1.ReportsSpec{URL: "https://example.org/reports.git", SecretRef: key}
+		}, ""},
+		"reports kept here":            {func(s *spec) { s.Reports = v1alpha1.ReportsSpec{URL: "hosted:reports"} }, ""},
+		"reports by ssh without a key": {func(s *spec) { s.Reports = v1alpha1.ReportsSpec{URL: "git@example.org:a/b.git"} }, "spec.reports.secretRef: Required"},
+		"reports to nonsense":          {func(s *spec) { s.Reports = v1alpha1.ReportsSpec{URL: "http://example.org/a"} }, "spec.reports.url"},
+		"reports with another key":     {func(s *spec) { s.Reports = v1alpha1.ReportsSpec{SecretRef: key} }, "spec.reports.secretRef: Forbidden"},
+		"reports to what is read-only": {func(s *spec) { s.Reports = v1alpha1.ReportsSpec{URL: "/srv/x", ReadOnly: true} }, "spec.reports.readOnly: Forbidden"},
 		"environments": {func(s *spec) {
 			s.Previews.Environments = &v1alpha1.EnvironmentsSpec{Refs: []string{"refs/heads/try-*"}, Quota: map[string]resource.Quantity{"pods": resource.MustParse("5"), "limits.memory": resource.MustParse("4Gi")}}
 		}, ""},
