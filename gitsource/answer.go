@@ -117,13 +117,14 @@ type candidate struct {
 // planSet plans a rendered commit and fills in the status of a Plan; it gives
 // the plan, or nil when the status has problems.
 func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v1alpha1.PlanStatus) (*plan.Plan, error) {
-	p := plan.Make(plan.Input{
+	in := plan.Input{
 		Source: s.name, Spec: &s.object.Spec, Ref: c.ref, Set: c.set, Inventory: s.inventory, View: view, Mapper: s.engine.cfg.Mapper,
 		Consents: c.commit.Trailers(TrailerAllowDelete), Owner: s.holder, All: c.all,
 		Yields: s.yields, Wanted: s.wantedSince(0),
 		Leave: s.leaving(c.commit.ID.String() != s.status.AppliedCommit), Keep: s.sealedFiles(c.set, out),
 		Removed: s.leavingHooks(s.inventory.Head.Commit),
-	})
+	}
+	p := plan.Make(in)
 	if len(p.Problems) > 0 {
 		out.Problems = p.Problems[:min(len(p.Problems), maxProblems)]
 		return nil, nil
@@ -141,6 +142,10 @@ func (s *source) planSet(ctx context.Context, view txn.View, c candidate, out *v
 		return nil, err
 	}
 	out.Digest = p.Digest(s.engine.cfg.Key, view)
+	if c.all { // what is consented to is what the commit does, whatever else was compared
+		in.All = false
+		out.Digest = plan.Make(in).Digest(s.engine.cfg.Key, view)
+	}
 	s.judge(out, p, c.set, result, want)
 	s.moves(out, p)
 	out.Summary.Unchanged += p.Counts.Unchanged

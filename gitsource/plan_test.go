@@ -100,3 +100,44 @@ func TestContended(t *testing.T) {
 		t.Fatalf("a commit does not win: %s", got)
 	}
 }
+
+// TestPlanByHandIsConsentedTo: the digest that a Plan object has, which compares
+// everything, is the one that the commit waits with, also beside drift.
+func TestPlanByHandIsConsentedTo(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t.TempDir())
+	defer c.stop()
+	c.follow("main", func(o *v1alpha1.GitSource) {
+		o.Spec.Approval.Required = v1alpha1.ApprovalDestructive
+		o.Spec.Drift.Policy = v1alpha1.DriftReport
+	})
+	c.write("a.yaml", configMap("a", "one"))
+	c.write("b.yaml", configMap("b", "one"))
+	c.write("c.yaml", configMap("c", "one"))
+	c.run()
+	c.phase("main", c.push("first"), v1alpha1.ReleaseHealthy)
+	c.do(txn.Identity{Name: "jane"}, txn.Change{Verb: txn.Patch, Ref: ref("configmaps", "default/c"), PatchType: types.MergePatchType, Patch: []byte(`{"data":{"key":"hers"}}`)})
+	c.git(c.work(), "rm", "-q", "b.yaml")
+	c.push("second")
+	digest := ""
+	c.eventually("consent is asked for", func() string {
+		if a := c.source("main").Status.Awaits; a != nil {
+			digest = a.Digest
+			return ""
+		}
+		return "not yet"
+	})
+	plan := txn.Ref{Resource: v1alpha1.Resource("plans"), Name: "by-hand"}
+	c.do(admin, txn.Change{Verb: txn.Create, Ref: plan, Object: &v1alpha1.Plan{
+		ObjectMeta: metav1.ObjectMeta{Name: "by-hand"}, Spec: v1alpha1.PlanSpec{Source: "main", Ref: v1alpha1.GitReference{Branch: "main"}},
+	}})
+	c.eventually("plan", func() string {
+		switch got := c.get(plan).(*v1alpha1.Plan).Status; {
+		case got.Commit == "":
+			return "is not answered"
+		case got.Digest != digest:
+			t.Fatalf("the plan has the digest %s, the commit waits with %s", got.Digest, digest)
+		}
+		return ""
+	})
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -52,11 +54,11 @@ for the name or the groups. The cluster keeps a record of it, and believes it
 until "headway user remove" or its end.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			authorities, err := apiserver.LoadAuthorities(dataDir, clock.RealClock{})
+			config, err := clientConfig(cmd)
 			if err != nil {
 				return err
 			}
-			config, err := clientConfig(cmd)
+			authorities, err := authoritiesHere(cmd, dataDir, config)
 			if err != nil {
 				return err
 			}
@@ -107,6 +109,30 @@ streams that were opened with them. Role bindings for the name stay.`,
 	}
 	remove.Flags().StringVar(&serial, "serial", "", "only the certificate with this serial number, as in the list")
 	return remove
+}
+
+// authoritiesHere are those of the cluster that a verb is about, from the
+// server's data directory: as named, or where the administrator's kubeconfig
+// lies. It makes none where there are none.
+func authoritiesHere(cmd *cobra.Command, dataDir string, config *rest.Config) (*apiserver.Authorities, error) {
+	keys := func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, "pki"))
+		return err == nil
+	}
+	if path, err := kubeconfigPath(cmd); err == nil && !cmd.Flags().Changed("data-dir") && keys(filepath.Dir(path)) {
+		dataDir = filepath.Dir(path)
+	}
+	if !keys(dataDir) {
+		return nil, fmt.Errorf("the cluster's keys are not in %s: run this on the server's machine, and name its directory with --data-dir", dataDir)
+	}
+	authorities, err := apiserver.LoadAuthorities(dataDir, clock.RealClock{})
+	if err != nil {
+		return nil, err
+	}
+	if config != nil && !bytes.Contains(config.CAData, bytes.TrimSpace(authorities.API.PEM)) {
+		return nil, fmt.Errorf("the keys in %s are of another cluster than that at %s: name the server's directory with --data-dir", dataDir, config.Host)
+	}
+	return authorities, nil
 }
 
 // apiClient reaches the cluster that a user verb is about.

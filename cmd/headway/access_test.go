@@ -168,3 +168,30 @@ func TestTokensComeAndGo(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysOfTheClusterThatIsMeant: keys are taken from beside the kubeconfig, or
+// where they are said to be; none are made, and another cluster's give no access.
+func TestKeysOfTheClusterThatIsMeant(t *testing.T) {
+	t.Parallel()
+	a := newAdministered(t)
+	out, err := a.run("user", "add", "jane")
+	ok(t, err)
+	if !strings.Contains(out, "client-certificate-data") {
+		t.Errorf("without a directory: %s", out)
+	}
+	empty := t.TempDir()
+	for _, args := range [][]string{{"user", "add", "john", "--data-dir", empty}, {"token", "create", "--data-dir", empty}} {
+		if _, err := a.run(args...); err == nil || !strings.Contains(err.Error(), "the cluster's keys are not in "+empty) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+		t.Errorf("it has made %v, %v", left, err)
+	}
+	other := newAdministered(t)
+	for _, args := range [][]string{{"user", "add", "john", "--data-dir", other.dataDir}, {"token", "create", "--data-dir", other.dataDir}} {
+		if _, err := a.run(args...); err == nil || !strings.Contains(err.Error(), "are of another cluster") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}

@@ -131,7 +131,7 @@ func stillWanted(o *v1alpha1.GitSource, digest string) string {
 	}
 	out := ""
 	if spec.Count > 1 {
-		out = fmt.Sprintf("; %d of %d have", have, spec.Count)
+		out = fmt.Sprintf("; %d of %d have approved", have, spec.Count)
 	}
 	if ends != "" {
 		out += "; it counts until " + ends

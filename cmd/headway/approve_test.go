@@ -122,7 +122,7 @@ func TestTwoApproversOnTheAPIServer(t *testing.T) {
 	if all := o.Status.Approvals; len(all) != 1 || all[0].By != "jane" || all[0].Reason != "again" {
 		t.Errorf("jane has consented twice: %+v", all)
 	}
-	if got := stillWanted(o, digest); !strings.HasPrefix(got, "; 1 of 2 have; it counts until ") {
+	if got := stillWanted(o, digest); !strings.HasPrefix(got, "; 1 of 2 have approved; it counts until ") {
 		t.Errorf("she is told %q", got)
 	}
 	if _, err = consent("john", "", true); err == nil || !strings.Contains(err.Error(), "by john, only by jane") {

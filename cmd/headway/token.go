@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/apiserver"
@@ -56,7 +55,11 @@ func tokenCreateCommand() *cobra.Command {
 			if uses < 0 {
 				return fmt.Errorf("--uses must be 0 (any number) or more")
 			}
-			authorities, err := apiserver.LoadAuthorities(dataDir, clock.RealClock{})
+			config, err := clientConfig(cmd)
+			if err != nil {
+				return err
+			}
+			authorities, err := authoritiesHere(cmd, dataDir, config)
 			if err != nil {
 				return err
 			}
