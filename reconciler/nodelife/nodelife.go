@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,18 +48,21 @@ type Reconciler struct {
 	// Started is when the controller began to listen.
 	Started time.Time
 
-	pace *pace
+	pace   *pace
+	leases *leases
 }
 
 // NewReconciler returns a reconciler that begins to listen now.
 func NewReconciler(deps controller.Deps, life Liveness, eviction Eviction) *Reconciler {
-	return &Reconciler{deps, life, deps.Clock.Now(), newPace(eviction)}
+	return &Reconciler{deps, life, deps.Clock.Now(), newPace(eviction), newLeases()}
 }
 
 // New returns the controller. Without a Liveness no node is ever found lost;
 // taints and evictions still follow the conditions.
 func New(deps controller.Deps, life Liveness, eviction Eviction) (controller.Runnable, error) {
-	return controller.New(Name, deps, 4, NewReconciler(deps, life, eviction),
+	r := NewReconciler(deps, life, eviction)
+	return controller.New(Name, deps, 4, r,
+		controller.On(deps.Cache, &coordinationv1.Lease{}, r.leases.renewed),
 		controller.Self(deps.Cache, &corev1.Node{}),
 		controller.On(deps.Cache, &corev1.Pod{}, podPlaced),
 		changes(life))
@@ -95,10 +99,14 @@ func changes(life Liveness) source.Source {
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	n := &corev1.Node{}
 	if err := r.Client.Get(ctx, req.NamespacedName, n); err != nil {
+		r.leases.forget(req.Name)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	now := r.Clock.Now()
-	lost, again := r.lost(n, now)
+	lost, again, err := r.lost(ctx, n, now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	if lost {
 		if err := r.lose(ctx, n, now); err != nil {
 			return reconcile.Result{}, err
@@ -106,7 +114,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	evicts := Keep
 	if ready := condition(n, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
-		var err error
 		var later time.Duration
 		if evicts, later, err = r.pace.may(ctx, r.Client, n, now); err != nil {
 			return reconcile.Result{}, err
@@ -131,20 +138,23 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 
 // lost tells whether the node is to be treated as lost, and otherwise when to
 // look again.
-func (r *Reconciler) lost(n *corev1.Node, now time.Time) (bool, time.Duration) {
+func (r *Reconciler) lost(ctx context.Context, n *corev1.Node, now time.Time) (bool, time.Duration, error) {
 	if r.Life == nil {
-		return false, 0
+		return false, 0, nil
 	}
 	alive, known := r.Life.Alive(n.Name)
 	if known {
-		return !alive, 0
+		return !alive, 0, nil
+	}
+	if left, ok, err := r.leases.left(ctx, r.Client, n.Name, now); ok || err != nil {
+		return left == 0 && err == nil, left, err
 	}
 	since := r.Started
 	if n.CreationTimestamp.After(since) {
 		since = n.CreationTimestamp.Time
 	}
 	left := since.Add(Grace).Sub(now)
-	return left <= 0, max(left, 0)
+	return left <= 0, max(left, 0), nil
 }
 
 func (r *Reconciler) lose(ctx context.Context, n *corev1.Node, now time.Time) error {
