@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -129,9 +130,15 @@ func TestTwoApproversOnTheAPIServer(t *testing.T) {
 		t.Errorf("john takes back what jane has said: %v", err)
 	}
 	// Nobody consents in another's name.
-	forged := o.DeepCopy()
-	forged.Status.Approvals = append(forged.Status.Approvals, v1alpha1.Approval{Digest: digest, By: "john", Reason: "forged"})
-	ok(t, as("jane").SubResource(v1alpha1.SubresourceApproval).Update(ctx, forged))
+	var forged v1alpha1.GitSource
+	ok(t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		forged = v1alpha1.GitSource{}
+		if err := as("jane").Get(ctx, client.ObjectKey{Name: "main"}, &forged); err != nil {
+			return err
+		}
+		forged.Status.Approvals = append(forged.Status.Approvals, v1alpha1.Approval{Digest: digest, By: "john", Reason: "forged"})
+		return as("jane").SubResource(v1alpha1.SubresourceApproval).Update(ctx, &forged)
+	}))
 	if all := forged.Status.Approvals; len(all) != 1 || all[0].By != "jane" {
 		t.Errorf("forged: %+v", all)
 	}
