@@ -31,10 +31,18 @@ func (s *source) sealedFiles(set *render.Set, out *v1alpha1.PlanStatus) func(*pl
 	}
 	all := slices.Concat(changed, same)
 	out.Sealed = all[:min(len(all), maxOutcomes)]
+	withheld := map[render.Withheld]bool{}
+	for _, w := range set.Withheld {
+		withheld[w] = true
+	}
 	encrypted := map[string]bool{} // of applied files, each looked at once
 	return func(e *plan.Entry) bool {
 		file, _ := v1alpha1.ParseOrigin(e.Origin)
 		if _, in := slices.BinarySearch(files, file); in || set.Unsure {
+			return true
+		}
+		if withheld[render.Withheld{Group: e.Group, Kind: e.Kind, Namespace: e.Namespace, Name: e.Name}] ||
+			withheld[render.Withheld{Group: e.Group, Kind: e.Kind, Name: e.Name}] {
 			return true
 		}
 		// It may have gone into one of the changed files.

@@ -71,6 +71,7 @@ type tracedGit struct {
 	URL      string     `json:"url"`
 	Revision string     `json:"revision"`
 	Origin   string     `json:"origin,omitempty"`
+	Through  string     `json:"through,omitempty"`
 	Commit   string     `json:"commit"`
 	Author   string     `json:"author,omitempty"`
 	Subject  string     `json:"subject,omitempty"`
@@ -159,7 +160,7 @@ func traceGit(ctx context.Context, c client.Reader, owner *owned) (*tracedGit, e
 	}
 	g := &tracedGit{
 		Source: owner.source, URL: source.Spec.URL, Revision: revision(owner.head.Ref, owner.head.Commit),
-		Origin: owner.entry.Origin, Commit: owner.head.Commit,
+		Origin: owner.entry.Origin, Through: owner.entry.Through, Commit: owner.head.Commit,
 	}
 	if ready := conditionOf(&source); ready != nil {
 		g.Message = ready.Message
@@ -197,7 +198,7 @@ func (t *traced) result() printer.Result {
 			_, err := fmt.Fprintln(w, "no source has it in git")
 			return err
 		}
-		lines(w, "Source", g.Source, "URL", g.URL, "Revision", g.Revision, "File", g.Origin, "Author", g.Author, "Subject", g.Subject,
+		lines(w, "Source", g.Source, "URL", g.URL, "Revision", g.Revision, "File", g.Origin, "Through", g.Through, "Author", g.Author, "Subject", g.Subject,
 			"Release", g.Phase, "Applied", ago(g.Applied), "Message", g.Message)
 		return nil
 	}

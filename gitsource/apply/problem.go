@@ -20,12 +20,16 @@ import (
 func Problems(o txn.Outcome, object *render.Object, set *render.Set) []v1alpha1.Problem {
 	file, line := v1alpha1.ParseOrigin(o.Change.Origin)
 	mistakes := fieldMistakes(o.Err)
+	through := ""
+	if object != nil && object.Through() != "" {
+		through = " (" + object.Origin() + " → " + object.Through() + ")"
+	}
 	if object == nil || len(mistakes) == 0 {
-		return []v1alpha1.Problem{{File: file, Line: line, Object: o.Change.Ref.String(), Message: set.Redact(o.Err.Error())}}
+		return []v1alpha1.Problem{{File: file, Line: line, Object: o.Change.Ref.String(), Message: set.Redact(o.Err.Error()) + through}}
 	}
 	out := make([]v1alpha1.Problem, len(mistakes))
 	for i, m := range mistakes {
-		out[i] = v1alpha1.Problem{File: object.File, Line: set.Line(object, m.field), Object: o.Change.Ref.String(), Message: set.Redact(m.message)}
+		out[i] = v1alpha1.Problem{File: object.File, Line: set.Line(object, m.field), Object: o.Change.Ref.String(), Message: set.Redact(m.message) + through}
 	}
 	return out
 }

@@ -37,6 +37,8 @@ type Entry struct {
 	From string `json:"f,omitempty"`
 	// Origin is where it is written down.
 	Origin string `json:"o,omitempty"`
+	// Through are the kustomizations and patches that have shaped it since.
+	Through string `json:"c,omitempty"`
 	// Tenant whose it is; empty for the source's own.
 	Tenant string `json:"t,omitempty"`
 }

@@ -76,7 +76,7 @@ func (r *resolver) resolve(o *render.Object) (wanted, error) {
 	}
 	w.entry = Entry{
 		Group: m.resource.Group, Resource: m.resource.Resource, APIVersion: o.Body.GetAPIVersion(), Kind: gvk.Kind,
-		Namespace: w.ref.Namespace, Name: w.ref.Name, Digest: o.Digest, Origin: o.Origin(), Tenant: tenant,
+		Namespace: w.ref.Namespace, Name: w.ref.Name, Digest: o.Digest, Origin: o.Origin(), Through: o.Through(), Tenant: tenant,
 	}
 	return w, nil
 }

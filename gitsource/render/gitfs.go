@@ -30,6 +30,14 @@ type gitFS struct {
 	keyless bool
 	sealed  []string
 	lent    bool
+	// Encrypted files of which only what is plain was read; with whole, none is.
+	peeked map[string]bool
+	whole  bool
+	// The kustomizations that were read by directory, the ways of files through
+	// them, and the texts that were read.
+	overlays map[string]*overlay
+	through  map[string][][]*overlay
+	texts    map[string]string
 }
 
 var _ filesys.FileSystem = (*gitFS)(nil)
@@ -97,6 +105,9 @@ func (g *gitFS) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", resolved, err)
 	}
+	if plain, ok := g.peek(resolved, content); ok {
+		return plain, nil
+	}
 	content, r := g.run.plain(resolved, content, true)
 	g.secrets, g.keyless = append(g.secrets, r.secrets...), g.keyless || r.keyless
 	g.sealed, g.lent = append(g.sealed, r.sealed...), g.lent || r.lent
@@ -110,6 +121,13 @@ func (g *gitFS) ReadFile(name string) ([]byte, error) {
 			g.refused = append(g.refused, bad...)
 			return nil, fmt.Errorf("%s: refused", resolved)
 		}
+	}
+	if isKustomization(path.Base(name)) {
+		g.note(inside(name), content)
+	} else if g.texts == nil {
+		g.texts = map[string]string{inside(name): string(content)}
+	} else {
+		g.texts[inside(name)] = string(content)
 	}
 	if isKustomization(path.Base(name)) && path.Dir(inside(name)) == g.dir {
 		return askOrigins(content), nil

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/yaml"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -46,13 +48,16 @@ func (u *run) kustomize(dir string) *result {
 		u.now.built[dir] = b
 		return &b.result
 	}
-	fs := &gitFS{run: u, dir: dir, looked: map[string]string{}}
+	fs, resources, err := u.kustomized(dir, false)
+	if len(fs.peeked) > 0 && (err != nil || len(fs.refused) > 0 || !fs.tellable()) {
+		fs, resources, err = u.kustomized(dir, true)
+	}
 	b := &built{looked: fs.looked}
 	u.now.built[dir] = b
-	kustomizeMu.Lock()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, "/"+strings.TrimPrefix(dir, "."))
-	kustomizeMu.Unlock()
-	b.secrets, b.keyless, b.sealed, b.owners = fs.secrets, fs.keyless, fs.sealed, fs.owners
+	b.secrets, b.keyless, b.sealed, b.owners, b.lent = fs.secrets, fs.keyless, fs.sealed, fs.owners, fs.lent
+	for _, file := range slices.Sorted(maps.Keys(fs.peeked)) {
+		b.sealed, b.told = append(b.sealed, file), true
+	}
 	if len(fs.refused) > 0 {
 		b.problems = fs.refused
 		return &b.result
@@ -81,9 +86,18 @@ func (u *run) kustomize(dir string) *result {
 	return &b.result
 }
 
+// kustomized runs kustomize; with whole, an encrypted file ends that.
+func (u *run) kustomized(dir string, whole bool) (*gitFS, resmap.ResMap, error) {
+	fs := &gitFS{run: u, dir: dir, whole: whole, looked: map[string]string{}}
+	kustomizeMu.Lock()
+	defer kustomizeMu.Unlock()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, "/"+strings.TrimPrefix(dir, "."))
+	return fs, resources, err
+}
+
 func (b *built) add(u *run, fs *gitFS, body map[string]any) {
 	o := &unstructured.Unstructured{Object: body}
-	file, line, written := fs.origin(o)
+	file, line, original, written := fs.origin(o)
 	annotations := o.GetAnnotations()
 	delete(annotations, originAnnotation)
 	if len(annotations) == 0 {
@@ -96,7 +110,12 @@ func (b *built) add(u *run, fs *gitFS, body map[string]any) {
 		b.problems = append(b.problems, v1alpha1.Problem{File: file, Line: line, Object: o.GetKind(), Message: "needs apiVersion, kind and metadata.name"})
 		return
 	}
-	b.objects = append(b.objects, u.finish(&Object{Body: o, File: file, Line: line, Owners: b.owners, written: written}))
+	if b.told && hasCipher(body) {
+		b.withheld = append(b.withheld, Withheld{o.GroupVersionKind().Group, o.GetKind(), o.GetNamespace(), o.GetName()})
+		return
+	}
+	chain := fs.chain(file, o.GetKind(), original, o.GetName())
+	b.objects = append(b.objects, u.finish(&Object{Body: o, File: file, Line: line, Chain: chain, Owners: b.owners, written: written}))
 }
 
 // asJSON gives numbers the types they have in objects that came through JSON.
@@ -131,28 +150,29 @@ func (fs *gitFS) kustomization() string {
 
 // origin finds where a built object is written: the file that kustomize says,
 // and in it the document of the same kind whose name the built name contains.
-func (fs *gitFS) origin(o *unstructured.Unstructured) (file string, line int32, written bool) {
+func (fs *gitFS) origin(o *unstructured.Unstructured) (file string, line int32, name string, written bool) {
 	var said struct {
 		Path         string `json:"path"`
 		ConfiguredIn string `json:"configuredIn"`
 	}
+	name = o.GetName()
 	text := o.GetAnnotations()[originAnnotation]
 	if text == "" || yaml.Unmarshal([]byte(text), &said) != nil {
-		return fs.kustomization(), 1, false
+		return fs.kustomization(), 1, name, false
 	}
 	if said.Path == "" {
-		return path.Join(fs.dir, said.ConfiguredIn), 1, false
+		return path.Join(fs.dir, said.ConfiguredIn), 1, name, false
 	}
 	file, line = path.Join(fs.dir, said.Path), 1
 	for _, document := range fs.parsed(file) {
 		if document.Body.GetKind() == o.GetKind() && strings.Contains(o.GetName(), document.Body.GetName()) {
-			line, written = document.Line, true
+			line, name, written = document.Line, document.Body.GetName(), true
 			if document.Body.GetName() == o.GetName() {
 				break
 			}
 		}
 	}
-	return file, line, written
+	return file, line, name, written
 }
 
 // remote finds what would make kustomize leave the repository.

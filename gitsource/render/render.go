@@ -52,6 +52,15 @@ type Object struct {
 // Origin is the file and line in one word.
 func (o *Object) Origin() string { return v1alpha1.Origin(o.File, o.Line) }
 
+// Through says which kustomizations and patches have shaped the object, from
+// the file on; empty for what no kustomization has.
+func (o *Object) Through() string {
+	if len(o.Chain) == 0 || path.Base(o.Chain[0]) == chartFile {
+		return ""
+	}
+	return strings.Join(o.Chain, " → ")
+}
+
 // Set is what a commit wants.
 type Set struct {
 	Commit  repo.ID
@@ -59,8 +68,10 @@ type Set struct {
 
 	// Sealed are the encrypted files that were not looked into.
 	Sealed []string
-	// Unsure says that some of them are part of a kustomization or a chart, whose
-	// objects are then all left out.
+	// Withheld are objects of kustomizations that have parts of them.
+	Withheld []Withheld
+	// Unsure says that some of them are part of a kustomization or a chart of
+	// which nobody can tell which objects need them: all are left out.
 	Unsure bool
 
 	lines   *lines // nil: fields have no lines of their own
@@ -134,7 +145,11 @@ type result struct {
 	secrets  []string // must not be seen in messages
 	keyless  bool     // another key may make it well
 	sealed   []string // encrypted files that were not opened
-	lent     bool     // some of the secrets are the source's own
+	// told says that objects which have nothing of the sealed files are known;
+	// the others are withheld.
+	told     bool
+	withheld []Withheld
+	lent     bool // some of the secrets are the source's own
 }
 
 // New makes a Renderer.
@@ -190,7 +205,7 @@ func (r *Renderer) Render(ctx context.Context, commit repo.ID) (*Set, []v1alpha1
 		}
 		return nil, u.problems, nil
 	}
-	return &Set{Commit: commit, Objects: u.objects, lines: &lines{read: r.reader(c.Tree)}, secrets: u.secrets, Sealed: u.sealed, Unsure: u.unsure}, nil, nil
+	return &Set{Commit: commit, Objects: u.objects, lines: &lines{read: r.reader(c.Tree)}, secrets: u.secrets, Sealed: u.sealed, Withheld: u.withheld, Unsure: u.unsure}, nil, nil
 }
 
 // Keyless tells whether the last render has failed for want of a key: the same
@@ -224,8 +239,11 @@ func (u *run) problem(file string, line int32, format string, args ...any) {
 func (u *run) add(r *result) {
 	if u.cfg.Sealed && len(r.sealed) > 0 {
 		u.sealed = append(u.sealed, r.sealed...)
-		return
+		if !r.told {
+			return
+		}
 	}
+	u.withheld = append(u.withheld, r.withheld...)
 	u.objects = append(u.objects, r.objects...)
 	u.problems = append(u.problems, r.problems...)
 	u.secrets = append(u.secrets, r.secrets...)
@@ -234,7 +252,7 @@ func (u *run) add(r *result) {
 
 // addBuilt is add for a kustomization or a chart.
 func (u *run) addBuilt(r *result) {
-	u.unsure = u.unsure || u.cfg.Sealed && len(r.sealed) > 0
+	u.unsure = u.unsure || u.cfg.Sealed && len(r.sealed) > 0 && !r.told
 	u.add(r)
 }
 
