@@ -116,7 +116,10 @@ func (g *gitFS) ReadFile(name string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: refused", resolved)
 	}
 	if isKustomization(path.Base(name)) || bytes.Contains(content, []byte("apiVersion: builtin")) {
-		bad := offLimits(resolved, content, g.Exists)
+		bad := offLimits(resolved, content, func(name string) error {
+			_, _, err := g.see(name)
+			return err
+		})
 		if len(bad) > 0 {
 			g.refused = append(g.refused, bad...)
 			return nil, fmt.Errorf("%s: refused", resolved)

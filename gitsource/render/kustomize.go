@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/gitsource/repo"
 )
 
 var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
@@ -182,7 +184,7 @@ var remote = regexp.MustCompile(`(?i)^([a-z+.-]+://|[a-z0-9_.-]+@[^/]+:|[a-z]+::
 var listed = []string{"resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators", "patchesStrategicMerge"}
 
 // offLimits says what in a kustomization is not allowed, with its line.
-func offLimits(file string, content []byte, exists func(string) bool) []v1alpha1.Problem {
+func offLimits(file string, content []byte, look func(string) error) []v1alpha1.Problem {
 	var k map[string]any
 	if yaml.Unmarshal(content, &k) != nil {
 		return nil // kustomize has the better message
@@ -203,11 +205,15 @@ func offLimits(file string, content []byte, exists func(string) bool) []v1alpha1
 			if !ok || strings.Contains(entry, "\n") {
 				continue // written in place
 			}
-			if exists(path.Join(path.Dir(file), entry)) {
+			at := path.Join(path.Dir(file), entry)
+			err := look(at)
+			if err == nil {
 				continue
 			}
 			if remote.MatchString(entry) || strings.Contains(entry, "?ref=") || strings.Contains(entry, ".git") {
 				fail(entry, "%s: %q is remote: remote bases are off, because what they name can change without a commit; copy it into the repository", field, entry)
+			} else if strings.HasPrefix(at, "../") || !errors.Is(err, repo.ErrNoFile) {
+				fail(entry, "%s: %q leads out of the repository", field, entry)
 			} else {
 				fail(entry, "%s: %q does not exist in this commit", field, entry)
 			}

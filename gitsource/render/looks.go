@@ -84,7 +84,7 @@ func (l *looks) walk(root, name string, id repo.ID, depth int, f func(string, []
 		return err
 	}
 	if len(t.refused) > 0 {
-		return &helm.Error{Path: path.Join(name, t.refused[0].Name), Message: "the name " + t.refused[0].Reason + " and is refused"}
+		return &helm.Error{Path: name, Message: fmt.Sprintf("the name %q in it %s and is refused", t.refused[0].Name, t.refused[0].Reason)}
 	}
 	for _, e := range t.entries {
 		full := path.Join(name, e.Name)

@@ -301,7 +301,8 @@ func (u *run) dir(name string, at repo.Entry, depth int) error {
 		return u.refuse(name, err)
 	}
 	for _, bad := range t.refused {
-		u.problem(path.Join(name, bad.Name), 0, "the name %s and is refused", bad.Reason)
+		// Where it is, and not where its name would lead to.
+		u.problem(name, 0, "the name %q in it %s and is refused", bad.Name, bad.Reason)
 	}
 	has := func(f func(string) bool) bool {
 		return slices.ContainsFunc(t.entries, func(e repo.Entry) bool { return e.Mode != repo.Dir && f(e.Name) })

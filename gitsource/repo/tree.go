@@ -52,6 +52,7 @@ func (r *Repository) Tree(id ID) ([]Entry, []Refusal, error) {
 func parseTree(content []byte) ([]Entry, []Refusal, error) {
 	var entries []Entry
 	var refused []Refusal
+	seen := map[string]bool{}
 	for len(content) > 0 {
 		mode, rest, ok := bytes.Cut(content, []byte(" "))
 		name, rest, ok2 := bytes.Cut(rest, []byte{0})
@@ -60,7 +61,12 @@ func parseTree(content []byte) ([]Entry, []Refusal, error) {
 		}
 		e := Entry{Name: string(name), ID: ID(rest[:len(ID{})])}
 		content = rest[len(ID{}):]
-		if reason := badName(e.Name); reason != "" {
+		reason := badName(e.Name)
+		if reason == "" && seen[e.Name] {
+			reason = "is there twice"
+		}
+		seen[e.Name] = true
+		if reason != "" {
 			refused = append(refused, Refusal{Name: shorten(e.Name), Reason: reason})
 			continue
 		}
