@@ -67,7 +67,7 @@ func (s *source) setOf(ctx context.Context, view txn.View, ref v1alpha1.GitRefer
 			return set, nil, nil
 		}
 	}
-	set, problems, err := s.planner(name, view).Render(ctx, id)
+	set, _, problems, err := s.rendered(ctx, s.planner(name, view), id)
 	for i := range problems {
 		problems[i].Message = fmt.Sprintf("%.12s: %s", id, problems[i].Message)
 	}

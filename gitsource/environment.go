@@ -19,6 +19,7 @@ import (
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/internal/failpoint"
 )
 
 var namespaces = schema.GroupResource{Resource: "namespaces"}
@@ -110,6 +111,9 @@ func (s *source) keepEnvironment(ctx context.Context, view txn.View, e *v1alpha1
 // message why that cannot be.
 func (s *source) makeEnvironment(ctx context.Context, e *v1alpha1.EnvironmentStatus) (made bool, err error) {
 	spec := s.environmentSpec(e)
+	if err := failpoint.Hit(ctx, "gitsource.environment.before"); err != nil {
+		return false, err
+	}
 	_, _, err = txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, txn.CommitOptions{Epoch: s.engine.applier.Epoch}, func(view txn.View) ([]txn.Change, error) {
 		made, e.Message = false, ""
 		if o, ok := view.Get(txn.Ref{Resource: namespaces, Name: e.Namespace}); ok {

@@ -14,6 +14,7 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/repo"
+	"github.com/headway-sh/headway/internal/failpoint"
 )
 
 const (
@@ -225,6 +226,9 @@ func (s *source) endEnvironments(ctx context.Context) error {
 	for name, why := range s.environing.ending {
 		ref := txn.Ref{Resource: gitSources, Name: name}
 		going := false
+		if err := failpoint.Hit(ctx, "gitsource.environment.before"); err != nil {
+			return err
+		}
 		_, _, err := txn.Run(ctx, s.engine.cfg.Txn, s.engine.cfg.Identity, txn.CommitOptions{Epoch: s.engine.applier.Epoch}, func(view txn.View) ([]txn.Change, error) {
 			o, ok := view.Get(ref)
 			if going = ok && o.GetDeletionTimestamp() == nil; !going {

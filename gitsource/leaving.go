@@ -14,6 +14,7 @@ import (
 	"github.com/headway-sh/headway/gitsource/drift"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/rendered"
+	"github.com/headway-sh/headway/internal/failpoint"
 )
 
 // leaves tells whether the source is an environment that is to go. One whose
@@ -57,6 +58,9 @@ func (s *source) leave(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := failpoint.Hit(ctx, "gitsource.environment.before"); err != nil {
+		return err
+	}
 	e := s.engine
 	var notes []txn.Note
 	for _, prefix := range []string{plan.Prefix + s.name + "/", drift.Prefix + s.name + "/", approvalNotes + s.name + "/"} {
@@ -81,6 +85,9 @@ func (s *source) leave(ctx context.Context) error {
 
 // deleteSome deletes as many objects as one transaction may.
 func (s *source) deleteSome(ctx context.Context) error {
+	if err := failpoint.Hit(ctx, "gitsource.environment.before"); err != nil {
+		return err
+	}
 	background := metav1.DeletePropagationBackground
 	next := &plan.Inventory{Head: s.inventory.Head, Entries: maps.Clone(s.inventory.Entries)}
 	refs := slices.SortedFunc(maps.Keys(next.Entries), txn.Ref.Compare)
