@@ -12,6 +12,7 @@ import (
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/gitsource/apply"
+	"github.com/headway-sh/headway/gitsource/chartrepo"
 	"github.com/headway-sh/headway/gitsource/drift"
 	"github.com/headway-sh/headway/gitsource/fetch"
 	"github.com/headway-sh/headway/gitsource/plan"
@@ -32,8 +33,10 @@ type Engine struct {
 	applier *apply.Applier
 	// rendered keeps the objects of applied commits.
 	rendered *rendered.Store
-	owners   *owners
-	claims   *claims
+	// charts are what came from repositories of charts.
+	charts *chartrepo.Store
+	owners *owners
+	claims *claims
 	// fetchers are shared by the sources.
 	fetchers *fetch.Fetchers
 	// dependents are the sources that wait for objects.
@@ -68,6 +71,7 @@ func New(cfg Config) (*Engine, error) {
 		changed: map[string]bool{}, wake: make(chan struct{}, 1),
 		applier: &apply.Applier{Txn: cfg.Txn, Identity: cfg.Identity},
 	}
+	e.charts = chartrepo.Open(filepath.Join(cfg.DataDir, "charts"))
 	e.fetchers = fetch.New(fetch.Config{Dir: filepath.Join(cfg.DataDir, "mirrors"), Remote: e.remote, Clock: cfg.Clock, Logger: cfg.Logger})
 	return e, nil
 }

@@ -1,6 +1,7 @@
 package gitsource
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/gitsource/chartrepo"
 	"github.com/headway-sh/headway/gitsource/plan"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/render/helm"
@@ -50,6 +52,7 @@ func (s *source) rendering(r *repo.Repository, view func() (txn.View, error), se
 		ids, err := ageKeys(v, of.SecretRef)
 		return append(ids, more...), err
 	}
+	cfg.Charts.Fetch = FetchCharts(s.engine.charts, cfg.Charts.Repositories)
 	if s.object.Spec.Environment != nil { // of what anybody may have pushed
 		cfg.Decrypt, cfg.Sealed = nil, true
 	}
@@ -80,11 +83,24 @@ func RenderConfig(spec *v1alpha1.GitSourceSpec) render.Config {
 	}
 	if h := spec.Helm; h != nil {
 		cfg.Charts.Release, cfg.Charts.ValuesFiles, cfg.Charts.Mirror = h.ReleaseName, h.ValuesFiles, h.Mirror
+		cfg.Charts.Repositories = h.Repositories
 		if h.Values != nil && json.Unmarshal(h.Values.Raw, &cfg.Charts.Values) != nil {
 			cfg.Charts.Values = nil // validation has seen to it that it is a mapping
 		}
 	}
 	return cfg
+}
+
+// FetchCharts takes charts from a spec's repositories through what is kept of
+// them.
+func FetchCharts(kept *chartrepo.Store, from []v1alpha1.ChartRepository) func(context.Context, string, string) ([]byte, error) {
+	repositories := make([]chartrepo.Repository, len(from))
+	for i, r := range from {
+		repositories[i] = chartrepo.Repository{URL: r.URL, CABundle: string(r.CABundle)}
+	}
+	return func(ctx context.Context, name, version string) ([]byte, error) {
+		return kept.Get(ctx, repositories, name, version)
+	}
 }
 
 // Tenants has a rendering keep apart what a spec, with its defaults, gives to

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,6 +15,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/offline"
 	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/gitsource/chartrepo"
 	"github.com/headway-sh/headway/gitsource/render"
 	"github.com/headway-sh/headway/gitsource/render/subst"
 	"github.com/headway-sh/headway/gitsource/repo"
@@ -104,6 +107,7 @@ func offlineRendering(spec *v1alpha1.GitSourceSpec, r *repo.Repository, source, 
 	cfg.Repo, cfg.Key = r, []byte("headway diff")
 	cfg.Variables["source_name"] = subst.Variable{Value: source, Tag: "!!str"}
 	cfg.Decrypt = offlineKeys(spec, ageKey)
+	cfg.Charts.Fetch = gitsource.FetchCharts(userCharts(), cfg.Charts.Repositories)
 	cfg.Charts.Cluster = func() (*render.Cluster, error) {
 		version, apis := api.Capabilities()
 		return &render.Cluster{KubeVersion: version, APIVersions: apis}, nil
@@ -135,4 +139,14 @@ func renderedAt(ctx context.Context, renderer *render.Renderer, name string) (*r
 func refOf(o *render.Object) txn.Ref {
 	gvk := o.Body.GroupVersionKind()
 	return txn.Ref{Resource: schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, Namespace: o.Body.GetNamespace(), Name: o.Body.GetName()}
+}
+
+// userCharts are what the user's own renderings have taken from repositories of
+// charts.
+func userCharts() *chartrepo.Store {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return chartrepo.Open("") // which keeps nothing
+	}
+	return chartrepo.Open(filepath.Join(dir, "headway", "charts"))
 }

@@ -29,7 +29,7 @@ import (
 // vetOptions say how a directory is rendered without a cluster.
 type vetOptions struct {
 	source, ageKey, namespace, render, cluster string
-	values                                     []string
+	values, repositories                       []string
 }
 
 // renderCommand shows what a directory renders to.
@@ -82,6 +82,7 @@ func vetting(use, short, long string, output *printer.Flag, show func(io.Writer,
 	f.StringVar(&o.source, "source", "", "file with the GitSource that says how to render (its url, ref and paths do not count)")
 	f.StringVar(&o.render, "render", "", "auto, plain, kustomize or helm (default: the GitSource's, else auto)")
 	f.StringSliceVar(&o.values, "values", nil, "values files for charts, after the GitSource's; paths begin at the chart, or with a slash at the repository's root")
+	f.StringSliceVar(&o.repositories, "chart-repository", nil, "https URL or directory in which charts' dependencies are looked for, after the GitSource's; what comes is kept in the user's cache")
 	f.StringVar(&o.namespace, "namespace", "", "namespace of objects that name none (default: the GitSource's, else default)")
 	f.StringVar(&o.cluster, "cluster-name", "", "what ${cluster_name} stands for")
 	f.StringVar(&o.ageKey, "age-key", "", "file with age keys that open encrypted files")
@@ -123,6 +124,7 @@ func (o *vetOptions) vet(ctx context.Context, dir string) (*vetted, error) {
 	cfg.Variables["cluster_name"] = subst.Variable{Value: o.cluster, Tag: "!!str"}
 	cfg.Variables["source_name"] = subst.Variable{Value: mainSourceName, Tag: "!!str"}
 	cfg.Decrypt = offlineKeys(&spec, o.ageKey)
+	cfg.Charts.Fetch = gitsource.FetchCharts(userCharts(), cfg.Charts.Repositories)
 	cfg.Charts.Cluster = func() (*render.Cluster, error) {
 		version, apis := api.Capabilities()
 		return &render.Cluster{KubeVersion: version, APIVersions: apis}, nil
@@ -160,6 +162,19 @@ func (o *vetOptions) spec() (v1alpha1.GitSourceSpec, error) {
 	}
 	if o.namespace != "" {
 		source.Spec.TargetNamespace = o.namespace
+	}
+	for _, r := range o.repositories {
+		if source.Spec.Helm == nil {
+			source.Spec.Helm = &v1alpha1.HelmSpec{}
+		}
+		if !strings.Contains(r, "://") {
+			full, err := filepath.Abs(r)
+			if err != nil {
+				return source.Spec, err
+			}
+			r = full
+		}
+		source.Spec.Helm.Repositories = append(source.Spec.Helm.Repositories, v1alpha1.ChartRepository{URL: r})
 	}
 	if len(o.values) > 0 {
 		if source.Spec.Helm == nil {

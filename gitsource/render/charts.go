@@ -1,6 +1,7 @@
 package render
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -39,6 +40,11 @@ type Charts struct {
 	// Mirror is a directory of the repository with charts and archives, in
 	// which dependencies are looked for that a chart does not carry itself.
 	Mirror string
+	// Repositories are those outside of the repository, as the spec has them.
+	Repositories []v1alpha1.ChartRepository
+	// Fetch gives the archive of a version of a chart from them; nil: none is
+	// asked.
+	Fetch func(ctx context.Context, name, version string) ([]byte, error)
 	// Cluster tells what charts see of the cluster; it is asked once a render,
 	// and not at all when there is no chart. Nil: an empty cluster.
 	Cluster func() (*Cluster, error)
@@ -202,7 +208,7 @@ func (b *chartBuild) supply(c *chart.Chart, want *chart.Dependency) error {
 		return b.attach(c, want, path.Join(b.at, p))
 	}
 	if b.cfg.Charts.Mirror == "" {
-		return helm.Need(c, want)
+		return b.fetch(c, want)
 	}
 	entries, err := b.looks.list(b.cfg.Charts.Mirror)
 	if err != nil {
@@ -221,7 +227,33 @@ func (b *chartBuild) supply(c *chart.Chart, want *chart.Dependency) error {
 			return nil
 		}
 	}
-	return helm.Need(c, want)
+	return b.fetch(c, want)
+}
+
+// fetch takes a dependency from a repository outside. One that is away may be
+// there later.
+func (b *chartBuild) fetch(c *chart.Chart, want *chart.Dependency) error {
+	if len(b.cfg.Charts.Repositories) == 0 || b.cfg.Charts.Fetch == nil {
+		return helm.Need(c, want)
+	}
+	version, err := helm.Exact(c, want)
+	if err != nil {
+		return err
+	}
+	content, err := b.cfg.Charts.Fetch(b.ctx, want.Name, version)
+	if err != nil {
+		b.built.keyless = true
+		return fmt.Errorf("the dependency %s %s cannot be had: %w", want.Name, version, err)
+	}
+	found, err := helm.LoadArchive(content)
+	if err != nil {
+		return fmt.Errorf("the dependency %s %s: %w", want.Name, version, err)
+	}
+	if !helm.Satisfies(found, want) {
+		return fmt.Errorf("the dependency %s %s: its archive has %s %s", want.Name, version, found.Name(), found.Metadata.Version)
+	}
+	c.AddDependency(found)
+	return nil
 }
 
 func (b *chartBuild) attach(c *chart.Chart, want *chart.Dependency, at string) error {

@@ -20,7 +20,8 @@ const (
 	RenderHelm RenderMode = "helm"
 )
 
-// HelmSpec says how charts are rendered. Nothing is downloaded, hooks stay on
+// HelmSpec says how charts are rendered. Nothing is downloaded but charts from
+// the repositories that are named here; hooks stay on
 // their objects as annotations, and tests and notes are left out. Random strings
 // are the same at each render; keys and certificates are not generated.
 type HelmSpec struct {
@@ -43,4 +44,25 @@ type HelmSpec struct {
 	// directories of their names, or archives as helm package makes them.
 	// +optional
 	Mirror string `json:"mirror,omitempty"`
+	// Repositories are where the dependencies are looked for that are neither in
+	// the charts directory nor in the mirror, in this order and whatever
+	// repository Chart.yaml names. Their versions have to be exact: by a
+	// Chart.lock that belongs to the Chart.yaml, or in the Chart.yaml. What has
+	// come once is kept, and not fetched again.
+	// +optional
+	// +listType=atomic
+	Repositories []ChartRepository `json:"repositories,omitempty"`
+}
+
+// ChartRepository is where charts are taken from.
+type ChartRepository struct {
+	// URL is https://host/path with an index.yaml below it, or file:///path or an
+	// absolute path on the server: a directory with an index.yaml or with archives
+	// as helm package makes them. Archives are checked by the index's SHA-256, and
+	// fetched from the same host only.
+	URL string `json:"url"`
+	// CABundle is PEM with the certificates that the server's certificate is
+	// checked against instead of the system's.
+	// +optional
+	CABundle []byte `json:"caBundle,omitempty"`
 }

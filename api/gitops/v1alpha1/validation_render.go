@@ -2,6 +2,8 @@ package v1alpha1
 
 import (
 	"math"
+	"net/url"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -78,6 +80,16 @@ func validateHelm(h *HelmSpec, at *field.Path) field.ErrorList {
 	}
 	if h.Values != nil && len(h.Values.Raw) > 0 && !strings.HasPrefix(strings.TrimSpace(string(h.Values.Raw)), "{") {
 		errs = append(errs, field.Invalid(at.Child("values"), "", "must be a mapping"))
+	}
+	if len(h.Repositories) > 10 {
+		errs = append(errs, field.TooMany(at.Child("repositories"), len(h.Repositories), 10))
+	}
+	for i, r := range h.Repositories {
+		u, err := url.Parse(r.URL)
+		local := err == nil && (u.Scheme == "" || u.Scheme == "file" && u.Host == "") && path.IsAbs(u.Path)
+		if err != nil || u.User != nil || !local && (u.Scheme != "https" || u.Host == "") {
+			errs = append(errs, field.Invalid(at.Child("repositories").Index(i).Child("url"), "", "must be https://host/path, file:///path or an absolute path, without a password"))
+		}
 	}
 	if h.Mirror != "" {
 		errs = append(errs, validatePath(h.Mirror, at.Child("mirror"))...)

@@ -21,6 +21,11 @@ func (in AwaitedApproval) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ChartRepository) OpenAPIModelName() string {
+	return "sh.headway.gitops.v1alpha1.ChartRepository"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ConfigMapReference) OpenAPIModelName() string {
 	return "sh.headway.gitops.v1alpha1.ConfigMapReference"
 }

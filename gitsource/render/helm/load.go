@@ -110,7 +110,7 @@ func Satisfies(c *chart.Chart, want *chart.Dependency) bool {
 // Need is the error about a dependency that is missing.
 func Need(c *chart.Chart, want *chart.Dependency) *Error {
 	return &Error{Path: "Chart.yaml", Line: lineOf(raw(c, "Chart.yaml"), "name: "+want.Name), Message: fmt.Sprintf(
-		"the dependency %s %s is neither in charts/ nor in the source's helm.mirror, and nothing is downloaded: run helm dependency update, and commit charts/",
+		"the dependency %s %s is neither in charts/ nor in the source's helm.mirror, no helm.repositories are named, and nothing is downloaded: run helm dependency update, and commit charts/",
 		want.Name, want.Version)}
 }
 
