@@ -1,3 +1,5 @@
+// Package nodes_test drives a cluster of several machines: machines join, their
+// pods reach each other, and a lost one is noticed.
 package nodes_test
 
 import (
@@ -17,10 +19,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headway-sh/headway/test/e2e/machines"
 )
+
+// cidr is the range of the machines' addresses.
+const cidr = "10.90.0.0/24"
 
 // noticed is how soon a lost node has to be out of everything.
 const noticed = 5 * time.Second
+
+// cluster is the machines and what is asked of them here.
+type cluster struct{ *machines.Cluster }
 
 // runs is how often a node is lost: HEADWAY_E2E_RUNS, or a few times.
 func runs(t *testing.T) int {
@@ -36,7 +46,7 @@ func runs(t *testing.T) int {
 }
 
 func TestNodes(t *testing.T) {
-	c := start(t)
+	c := &cluster{machines.Start(t, 2, cidr)}
 	c.deploy(t)
 	t.Run("pods reach each other", func(t *testing.T) { reach(t, c) })
 	t.Run("a lost node is noticed", func(t *testing.T) { lose(t, c) })
@@ -53,10 +63,10 @@ func (c *cluster) deploy(t *testing.T) {
 		objects = append(objects, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "peer-" + n, Labels: map[string]string{"app": "peer"}},
 			Spec: corev1.PodSpec{NodeName: "node-" + n, Containers: []corev1.Container{{
-				Name: "peer", Image: peerImage, ImagePullPolicy: corev1.PullNever, Args: []string{"serve", ":8080"}}}}})
+				Name: "peer", Image: machines.PeerImage, ImagePullPolicy: corev1.PullNever, Args: []string{"serve", ":8080"}}}}})
 	}
 	// The service account of the namespace comes a moment after it.
-	await(t, c, "the default service account", &corev1.ServiceAccountList{}, func(all map[string]*corev1.ServiceAccount) bool { return all["default"] != nil })
+	machines.Await(t, c.Cluster, "the default service account", &corev1.ServiceAccountList{}, func(all map[string]*corev1.ServiceAccount) bool { return all["default"] != nil })
 	for _, o := range objects {
 		if err := c.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -68,7 +78,7 @@ func (c *cluster) deploy(t *testing.T) {
 // awaitEndpoints waits until as many endpoints of the Service are ready.
 func (c *cluster) awaitEndpoints(t *testing.T, want int) {
 	t.Helper()
-	await(t, c, fmt.Sprintf("%d ready endpoints", want), &discoveryv1.EndpointSliceList{}, func(all map[string]*discoveryv1.EndpointSlice) bool {
+	machines.Await(t, c.Cluster, fmt.Sprintf("%d ready endpoints", want), &discoveryv1.EndpointSliceList{}, func(all map[string]*discoveryv1.EndpointSlice) bool {
 		ready := 0
 		for _, slice := range all {
 			if slice.Labels[discoveryv1.LabelServiceName] != "peers" {
@@ -86,7 +96,7 @@ func (c *cluster) awaitEndpoints(t *testing.T, want int) {
 
 func (c *cluster) awaitNode(t *testing.T, name string, ready bool) {
 	t.Helper()
-	await(t, c, fmt.Sprintf("node %s ready=%v", name, ready), &corev1.NodeList{}, func(all map[string]*corev1.Node) bool {
+	machines.Await(t, c.Cluster, fmt.Sprintf("node %s ready=%v", name, ready), &corev1.NodeList{}, func(all map[string]*corev1.Node) bool {
 		return all[name] != nil && ready == slices.ContainsFunc(all[name].Status.Conditions, func(c corev1.NodeCondition) bool {
 			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 		})
@@ -105,14 +115,14 @@ func reach(t *testing.T, c *cluster) {
 	}
 	for _, from := range pods.Items {
 		for _, to := range pods.Items {
-			if got, err := c.exec(t, from.Name, "get", "http://"+to.Status.PodIP+":8080"); err != nil || got != to.Name {
+			if got, err := c.Exec(t, from.Name, "get", "http://"+to.Status.PodIP+":8080"); err != nil || got != to.Name {
 				t.Errorf("%s to %s: %q, %v", from.Name, to.Name, got, err)
 			}
 		}
 		for _, host := range []string{service.Spec.ClusterIP, "peers", "peers.default.svc.cluster.local"} {
 			answers := map[string]bool{}
 			for range 20 {
-				got, err := c.exec(t, from.Name, "get", "http://"+host)
+				got, err := c.Exec(t, from.Name, "get", "http://"+host)
 				if err != nil {
 					t.Errorf("%s to %s: %q, %v", from.Name, host, got, err)
 					break
@@ -125,7 +135,7 @@ func reach(t *testing.T, c *cluster) {
 				t.Errorf("%s to %s: only %v answered", from.Name, host, answers)
 			}
 		}
-		if got, err := c.exec(t, from.Name, "lookup", "nothing.default.svc.cluster.local"); err == nil {
+		if got, err := c.Exec(t, from.Name, "lookup", "nothing.default.svc.cluster.local"); err == nil {
 			t.Errorf("%s finds a service that is not there: %s", from.Name, got)
 		}
 	}
@@ -141,14 +151,14 @@ func lose(t *testing.T, c *cluster) {
 		for range runs(t) {
 			containers = c.processes(t, node)
 			began := time.Now()
-			c.dev(t, how, node)
+			c.Dev(t, how, node)
 			c.awaitNode(t, node, false)
 			c.awaitEndpoints(t, 1)
 			took = append(took, time.Since(began).Round(time.Millisecond))
 			if now := c.processes(t, node); now != containers {
 				t.Errorf("%s: containers were %s and are %s", how, containers, now)
 			}
-			c.dev(t, "heal", node)
+			c.Dev(t, "heal", node)
 			c.awaitNode(t, node, true)
 			c.awaitEndpoints(t, 2)
 			if now := c.processes(t, node); now != containers {
@@ -166,14 +176,14 @@ func lose(t *testing.T, c *cluster) {
 // away starts an agent while the only server is away, and the server later.
 func away(t *testing.T, c *cluster) {
 	containers := c.processes(t, "node-2")
-	c.dev(t, "kill", "server-1")
-	c.dev(t, "kill", "node-2")
-	c.dev(t, "heal", "node-2")
-	c.dev(t, "--nodes", "2", "--cidr", cidr) // starts what does not run: the server
+	c.Dev(t, "kill", "server-1")
+	c.Dev(t, "kill", "node-2")
+	c.Dev(t, "heal", "node-2")
+	c.Dev(t, "--nodes", "2", "--cidr", cidr) // starts what does not run: the server
 	// Exec goes through the agent, and names come from what it has watched.
-	deadline := time.Now().Add(patience)
-	got, err := c.exec(t, "peer-2", "get", "http://peers")
-	for ; err != nil && time.Now().Before(deadline); got, err = c.exec(t, "peer-2", "get", "http://peers") {
+	deadline := time.Now().Add(machines.Patience)
+	got, err := c.Exec(t, "peer-2", "get", "http://peers")
+	for ; err != nil && time.Now().Before(deadline); got, err = c.Exec(t, "peer-2", "get", "http://peers") {
 	}
 	if err != nil || !strings.HasPrefix(got, "peer-") {
 		t.Errorf("afterwards: %q, %v", got, err)
@@ -197,7 +207,7 @@ func (c *cluster) processes(t *testing.T, node string) string {
 
 // admission tries to join with what should not do.
 func admission(t *testing.T, c *cluster) {
-	text, err := os.ReadFile(filepath.Join(c.dir, "server-1", "token"))
+	text, err := os.ReadFile(filepath.Join(c.Dir, "server-1", "token"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,18 +217,18 @@ func admission(t *testing.T, c *cluster) {
 	guessed := strings.SplitN(token, ".", 2)[0] + ".aaaaaaaaaaaaaaaa" + token[cut:]
 	join := func(token, node string) string {
 		t.Helper()
-		out, err := c.try(t, "agent", "--server", "https://10.90.0.2:6443", "--token", token, "--data-dir", t.TempDir(), "--node-name", node, "--node-ip", "127.0.0.1", "--gossip-port", "0")
+		out, err := c.Try(t, "agent", "--server", "https://10.90.0.2:6443", "--token", token, "--data-dir", t.TempDir(), "--node-name", node, "--node-ip", "127.0.0.1", "--gossip-port", "0")
 		if err == nil {
 			t.Errorf("%s joined: %s", node, out)
 		}
 		return out
 	}
-	created := strings.TrimSpace(c.run(t, "token", "create", "--data-dir", filepath.Join(c.dir, "server-1")))
+	created := strings.TrimSpace(c.Run(t, "token", "create", "--data-dir", filepath.Join(c.Dir, "server-1")))
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "bootstrap-token-" + strings.SplitN(created, ".", 2)[0]}}
 	if err := c.Delete(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	used := strings.TrimSpace(c.run(t, "token", "create", "--uses", "1", "--data-dir", filepath.Join(c.dir, "server-1")))
+	used := strings.TrimSpace(c.Run(t, "token", "create", "--uses", "1", "--data-dir", filepath.Join(c.Dir, "server-1")))
 	took := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "bootstrap-token-" + strings.SplitN(used, ".", 2)[0]}}
 	if err := c.Patch(t.Context(), took, client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"headway-uses-left":"0"}}`))); err != nil {
 		t.Fatal(err)
@@ -234,7 +244,7 @@ func admission(t *testing.T, c *cluster) {
 			t.Errorf("%s: refused with %q, want %q", name, out, try.want)
 		}
 	}
-	log, err := os.ReadFile(filepath.Join(c.dir, "server-1.log"))
+	log, err := os.ReadFile(filepath.Join(c.Dir, "server-1.log"))
 	if err != nil || strings.Count(string(log), "joining refused") < 3 {
 		t.Errorf("the refusals were not logged: %v\n%s", err, log)
 	}
