@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,4 +176,79 @@ func TestHostileTreesArePushed(t *testing.T) {
 		}
 	}
 	phase("mine", push("good again", good), v1alpha1.ReleaseHealthy)
+}
+
+// TestReportsNeitherLoopNorForce: the cluster's own commits are no news to any
+// source, and when somebody else has moved its branch meanwhile it goes on from
+// there (threat 9).
+func TestReportsNeitherLoopNorForce(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t.TempDir())
+	defer c.stop()
+	c.git(c.bare(), "config", "http.receivepack", "true")
+	server := gittest.New(t, c.dir)
+	c.do(admin, txn.Change{Verb: txn.Create, Ref: ref("secrets", "default/git"), Object: &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "git"}, Data: map[string][]byte{"token": []byte(gittest.Token), "ca.crt": server.CA}}})
+	c.follow("main", func(o *v1alpha1.GitSource) {
+		o.Spec.URL, o.Spec.SecretRef = server.HTTPS("cluster.git"), &v1alpha1.SecretReference{Namespace: "default", Name: "git"}
+		o.Spec.Ref.Branch = "main"
+	})
+	reported := func(commit string) {
+		t.Helper()
+		c.eventually("the report of "+commit, func() string {
+			c.clock.Step(time.Minute)
+			out, err := c.tryGit(c.bare(), "show", "headway/test:status.json")
+			if err != nil || !regexp.MustCompile(`"applied": \{\s+"id": "`+commit).MatchString(out) {
+				return out
+			}
+			return ""
+		})
+	}
+	c.run()
+	c.write("a.yaml", configMap("a", "one"))
+	reported(c.push("first"))
+
+	moved := make(chan string, 1)
+	var races atomic.Int32
+	server.Break(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "/git-receive-pack") && races.Add(1) == 1 {
+			tip, err := c.tryGit(c.bare(), "rev-parse", "headway/test")
+			if err == nil {
+				tip, err = c.tryGit(c.bare(), "commit-tree", "-p", tip, "-m", "somebody else", tip+"^{tree}")
+			}
+			if err == nil {
+				_, err = c.tryGit(c.bare(), "update-ref", "refs/heads/headway/test", tip)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			moved <- tip
+		}
+		next.ServeHTTP(w, r)
+	})
+	c.write("a.yaml", configMap("a", "two"))
+	second := c.push("second")
+	reported(second)
+	c.git(c.bare(), "merge-base", "--is-ancestor", <-moved, "headway/test")
+	if races.Load() < 2 {
+		t.Error("the report was not pushed again")
+	}
+	// Then all is said: however often the remote is asked, nothing new comes.
+	tip := c.git(c.bare(), "rev-parse", "headway/test")
+	for range 5 {
+		server.Requests()
+		c.eventually("the remote is asked", func() string {
+			c.clock.Step(time.Minute)
+			if len(server.Requests()) == 0 {
+				return "not yet"
+			}
+			return ""
+		})
+	}
+	if now := c.git(c.bare(), "rev-parse", "headway/test"); now != tip {
+		t.Errorf("the report goes on by itself: %s", c.git(c.bare(), "log", "--oneline", tip+".."+now))
+	}
+	if got := c.source("main").Status.ObservedCommit; got != second {
+		t.Errorf("the source follows %s", got)
+	}
 }

@@ -1,6 +1,11 @@
 package fault_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"net/http"
 	"net/http/cgi"
@@ -15,6 +20,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 )
@@ -29,7 +35,9 @@ func TestHTTPSSource(t *testing.T) {
 	backend := strings.TrimSpace(output(t, "git", "--exec-path")) + "/git-http-backend"
 	handler := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + r.dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=headway"}}
 	var away atomic.Bool
+	var asked atomic.Int64
 	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		asked.Add(1)
 		_, password, ok := q.BasicAuth()
 		switch {
 		case away.Load():
@@ -78,6 +86,44 @@ func TestHTTPSSource(t *testing.T) {
 	away.Store(false)
 	s.awaitPhase("web", second, v1alpha1.ReleaseHealthy)
 	s.awaitValues("two", "a")
+	// From then on it is asked when the forge calls, and a forged call does
+	// nothing.
+	check(t, s.client.Patch(t.Context(), &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "web"}}, client.RawPatch("application/merge-patch+json",
+		[]byte(`{"spec":{"interval":"24h","webhook":{"type":"github","secretRef":{"namespace":"kube-system","name":"hook"}}}}`))))
+	check(t, s.client.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "hook"}, Data: map[string][]byte{"token": []byte("sesame")}}))
+	quiet, last := 0, int64(0)
+	eventually(t, "the new interval counts", func() string {
+		if o := s.source("web"); o.Status.ObservedGeneration != o.Generation {
+			return "not yet"
+		}
+		if now := asked.Load(); now != last { // as it is once more, to begin with
+			quiet, last = 0, now
+		}
+		if quiet++; quiet < 75 {
+			return "the remote is asked"
+		}
+		return ""
+	})
+	r.write("a.yaml", configMap("a", "three"))
+	third := r.push("third")
+	before := asked.Load()
+	body := `{"ref":"refs/heads/main","after":"` + third + `"}`
+	for name, key := range map[string]string{"another key": "guess", "no key": ""} {
+		if status := s.calls("web", body, key); status != http.StatusUnauthorized {
+			t.Errorf("a call with %s is answered %d", name, status)
+		}
+	}
+	if status := s.calls("nobody", body, "sesame"); status != http.StatusUnauthorized {
+		t.Errorf("a call for no source is answered %d", status)
+	}
+	if got := s.values("a"); got != "two" || asked.Load() != before {
+		t.Errorf("after forged calls a is %s, and the remote was asked %d times", got, asked.Load()-before)
+	}
+	if status := s.calls("web", body, "sesame"); status != http.StatusAccepted {
+		t.Errorf("the forge's call is answered %d", status)
+	}
+	s.awaitPhase("web", third, v1alpha1.ReleaseHealthy)
+	s.awaitValues("three", "a")
 	// The token is in no file of the data directory but etcd's.
 	check(t, filepath.WalkDir(filepath.Join(s.dir, "git"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -88,6 +134,26 @@ func TestHTTPSSource(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// calls calls the server as GitHub does of a push, from a stranger's machine.
+func (s *server) calls(source, body, key string) int {
+	s.t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.config.CAData)
+	web := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: s.config.ServerName}}}
+	q, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.config.Host+"/hooks/"+source, strings.NewReader(body))
+	check(s.t, err)
+	q.Header.Set("X-GitHub-Event", "push")
+	if key != "" {
+		mac := hmac.New(sha256.New, []byte(key))
+		mac.Write([]byte(body))
+		q.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	}
+	answer, err := web.Do(q)
+	check(s.t, err)
+	check(s.t, answer.Body.Close())
+	return answer.StatusCode
 }
 
 func output(t testing.TB, name string, args ...string) string {
