@@ -5,12 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -126,7 +124,9 @@ func (s *source) makeEnvironment(ctx context.Context, e *v1alpha1.EnvironmentSta
 				return nil, nil
 			}
 		}
-		changes := s.environmentObjects(view, e)
+		var pause string
+		changes := s.environmentObjects(view, e, &pause)
+		e.Message = pause
 		ref := txn.Ref{Resource: gitSources, Name: e.Namespace}
 		o, ok := view.Get(ref)
 		if !ok {
@@ -157,51 +157,4 @@ func (s *source) environmentSource(e *v1alpha1.EnvironmentStatus, spec v1alpha1.
 		},
 		Spec: spec,
 	}
-}
-
-// environmentObjects makes those of an environment's namespace that are
-// missing, the namespace first.
-func (s *source) environmentObjects(view txn.View, e *v1alpha1.EnvironmentStatus) []txn.Change {
-	spec, label := s.object.Spec.Previews.Environments, map[string]string{v1alpha1.LabelEnvironmentOf: s.name}
-	named := metav1.ObjectMeta{Namespace: e.Namespace, Name: v1alpha1.EnvironmentAccount, Labels: label}
-	all := []struct {
-		group, resource, version string
-		object                   txn.Object
-	}{
-		{"", "namespaces", "v1", &corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{
-			Name: e.Namespace, Labels: map[string]string{
-				v1alpha1.LabelEnvironmentOf: s.name, "pod-security.kubernetes.io/enforce": string(spec.PodSecurity), "pod-security.kubernetes.io/warn": string(spec.PodSecurity),
-			},
-		}}},
-		// Pods of the first commit run as it; the controller that makes it comes later.
-		{"", "serviceaccounts", "v1", &corev1.ServiceAccount{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"}, ObjectMeta: metav1.ObjectMeta{
-			Namespace: e.Namespace, Name: "default",
-		}}},
-		{"", "serviceaccounts", "v1", &corev1.ServiceAccount{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"}, ObjectMeta: named}},
-		{"rbac.authorization.k8s.io", "rolebindings", "v1", &rbacv1.RoleBinding{
-			TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}, ObjectMeta: named,
-			RoleRef:  rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: spec.ClusterRole},
-			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: e.Namespace, Name: v1alpha1.EnvironmentAccount}},
-		}},
-	}
-	if len(spec.Quota) > 0 {
-		hard := corev1.ResourceList{}
-		for _, name := range slices.Sorted(maps.Keys(spec.Quota)) {
-			hard[corev1.ResourceName(name)] = spec.Quota[name]
-		}
-		all = append(all, struct {
-			group, resource, version string
-			object                   txn.Object
-		}{"", "resourcequotas", "v1", &corev1.ResourceQuota{
-			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ResourceQuota"}, ObjectMeta: named, Spec: corev1.ResourceQuotaSpec{Hard: hard},
-		}})
-	}
-	var changes []txn.Change
-	for _, one := range all {
-		ref := txn.Ref{Resource: schema.GroupResource{Group: one.group, Resource: one.resource}, Namespace: one.object.GetNamespace(), Name: one.object.GetName()}
-		if _, ok := view.Get(ref); !ok {
-			changes = append(changes, txn.Change{Verb: txn.Create, Ref: ref, Version: one.version, Object: one.object, FieldManager: "headway"})
-		}
-	}
-	return changes
 }
