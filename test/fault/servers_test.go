@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -18,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
+	"github.com/headway-sh/headway/internal/leader"
 )
 
 // threeServers starts a cluster of three on one machine, following repo. They
@@ -116,13 +119,13 @@ func TestThreeServersSurviveOne(t *testing.T) {
 	all[0].readyNode("n1")
 
 	// The leader of the store dies, and the others go on.
-	leader := slices.IndexFunc(all, (*server).leads)
-	if leader < 0 {
+	at := slices.IndexFunc(all, (*server).leads)
+	if at < 0 {
 		t.Fatal("nobody leads")
 	}
-	all[leader].kill()
+	all[at].kill()
 	for i := 1; i < 3; i++ {
-		s := all[(leader+i)%3]
+		s := all[(at+i)%3]
 		eventually(t, "a write without the leader", func() string {
 			if err := s.client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("without-%d", i)}, Data: map[string]string{"key": "x"}}); err != nil && !apierrors.IsAlreadyExists(err) {
 				return err.Error()
@@ -131,13 +134,13 @@ func TestThreeServersSurviveOne(t *testing.T) {
 		})
 	}
 	for i := 1; i < 3; i++ {
-		if got := all[(leader+i)%3].values("by-0", "without-1", "without-2"); got != "x x x" {
+		if got := all[(at+i)%3].values("by-0", "without-1", "without-2"); got != "x x x" {
 			t.Errorf("without the leader a server sees %q", got)
 		}
 	}
-	all[leader].start()
-	all[leader].ready()
-	all[leader].awaitValues("x x x", "by-0", "without-1", "without-2")
+	all[at].start()
+	all[at].ready()
+	all[at].awaitValues("x x x", "by-0", "without-1", "without-2")
 
 	// The one that applies commits dies, and with it whatever else it leads.
 	index := -1
@@ -211,6 +214,42 @@ func TestThreeServersSurviveOne(t *testing.T) {
 	all[index].start()
 	all[index].ready()
 	all[index].awaitValues("two x x x x", "a", "by-0", "by-1", "by-2", "after")
+	handOver(t, all)
+}
+
+// handOver stops the server that leads most, in good order: another has all
+// that it led at once, and not when its Leases have run out.
+func handOver(t *testing.T, all []*server) {
+	t.Helper()
+	index := slices.Index([]string{"s1", "s2", "s3"}, all[0].holder("kube-scheduler"))
+	if index < 0 {
+		t.Fatal("nobody schedules")
+	}
+	stopped, other := all[index], all[(index+1)%3]
+	leads := slices.DeleteFunc(slices.Clone(singletons), func(name string) bool { return other.holder(name) != fmt.Sprintf("s%d", index+1) })
+	began := time.Now()
+	check(t, stopped.cmd.Process.Signal(syscall.SIGTERM))
+	eventually(t, "the singletons handed over", func() string {
+		for _, name := range leads {
+			if h := other.holder(name); h == fmt.Sprintf("s%d", index+1) || h == "" {
+				return fmt.Sprintf("%s is held by %q", name, h)
+			}
+		}
+		return ""
+	})
+	took := time.Since(began)
+	pod := other.pod("after-hand-over")
+	eventually(t, "a pod for the new scheduler", func() string {
+		if node := other.boundTo(pod); node != "n1" {
+			return fmt.Sprintf("is on %q", node)
+		}
+		return ""
+	})
+	t.Logf("%v handed over after %s, a pod bound after %s", leads, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	stopped.wait()
+	if took > leader.Duration {
+		t.Errorf("it took %s: they were taken from it, not given", took)
+	}
 }
 
 const boats = `apiVersion: apiextensions.k8s.io/v1
