@@ -206,6 +206,10 @@ func (t *bundleTarget) look(ctx context.Context, b *readBundle) error {
 		t.close()
 		return fmt.Errorf("repository %s: %w", t.path, err)
 	}
+	if err := compareObjects(ctx, beside, b); err != nil {
+		t.close()
+		return errors.Join(err, beside.Close())
+	}
 	if there {
 		tip, err := t.repo.Tip("refs/heads/" + b.Manifest.Source.Branch)
 		if err != nil {
