@@ -137,9 +137,10 @@ func TestCertificateAndProxyOfTheSecret(t *testing.T) {
 	}
 	patch(map[string][]byte{"proxy": []byte("http://127.0.0.1:1")})
 	fetched("False")
+	proxy.Requests() // of a conversation that was under way
 	patch(map[string][]byte{"noProxy": []byte("127.0.0.1")})
 	fetched("True")
-	if n := len(proxy.Requests()); n > 1 { // one may have been under way
+	if n := len(proxy.Requests()); n > 0 {
 		t.Errorf("the proxy was asked %d times more", n)
 	}
 }

@@ -68,12 +68,15 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer server.Close()
-	w.WriteHeader(http.StatusOK)
+	// Before the client may speak: what is read ahead of a hijack is lost.
 	client, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		return
 	}
 	defer client.Close()
+	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
 	var both sync.WaitGroup
 	both.Go(func() {
 		_, _ = io.Copy(server, client) // ends with the client
