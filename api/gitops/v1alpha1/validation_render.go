@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"crypto/x509"
 	"math"
 	"net/url"
 	"path"
@@ -89,6 +90,9 @@ func validateHelm(h *HelmSpec, at *field.Path) field.ErrorList {
 		local := err == nil && (u.Scheme == "" || u.Scheme == "file" && u.Host == "") && path.IsAbs(u.Path)
 		if err != nil || u.User != nil || !local && (u.Scheme != "https" || u.Host == "") {
 			errs = append(errs, field.Invalid(at.Child("repositories").Index(i).Child("url"), "", "must be https://host/path, file:///path or an absolute path, without a password"))
+		}
+		if len(r.CABundle) > 0 && !x509.NewCertPool().AppendCertsFromPEM(r.CABundle) {
+			errs = append(errs, field.Invalid(at.Child("repositories").Index(i).Child("caBundle"), "(PEM)", "has no certificate in PEM form"))
 		}
 	}
 	if h.Mirror != "" {
