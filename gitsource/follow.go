@@ -127,7 +127,7 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 	// What was pushed after a fetch has begun may not be in it.
 	var began atomic.Int64
 	f.member, f.err = s.engine.fetchers.Join(ctx, t, fetch.Options{
-		Interval: spec.Interval.Duration, Refs: readRefs(spec),
+		Interval: spec.Interval.Duration, Refs: readRefs(spec), Fallback: spec.Fallback,
 		Changed: func() { s.tell(func(p *pending) { p.refs = true }) },
 		Began:   func() { began.Store(s.engine.claims.tick()) },
 		Done: func(took time.Duration, err error) {

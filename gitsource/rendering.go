@@ -140,7 +140,7 @@ func ageKeys(view txn.View, ref *v1alpha1.SecretReference) ([]age.Identity, erro
 // rendering.
 func needsReopen(old, new *v1alpha1.GitSourceSpec) bool {
 	part := func(s *v1alpha1.GitSourceSpec) any {
-		return []any{s.URL, s.Interval, s.SecretRef, s.CABundle, s.Ref, readRefs(s), s.Decryption, RenderConfig(s), actors(s)}
+		return []any{s.URL, s.Fallback, s.Interval, s.SecretRef, s.CABundle, s.Ref, readRefs(s), s.Decryption, RenderConfig(s), actors(s)}
 	}
 	return !reflect.DeepEqual(part(old), part(new))
 }

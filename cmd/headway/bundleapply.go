@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,6 +139,8 @@ type bundleTarget struct {
 	path   string
 	repo   *repo.Repository // nil: it is to be made
 	tip    string           // where its branch is, when that is the commit or beyond it
+	// fallback says that the path is a git bundle that stands for a remote.
+	fallback bool
 }
 
 // wantsImages tells whether the bundle is the newest that is known here: images
@@ -169,8 +172,15 @@ func (o *bundleApply) target(ctx context.Context, c *cluster, b *readBundle) (*b
 		return nil, err
 	default:
 		t.source, t.path = &found, strings.TrimPrefix(found.Spec.URL, "file://")
-		if !strings.HasPrefix(t.path, "/") {
-			return nil, fmt.Errorf("source %s follows %s: bring the history there with git, or have the source follow a repository on this machine (spec.url)", o.source, found.Spec.URL)
+		if !strings.HasPrefix(t.path, "/") && found.Spec.Fallback == "" {
+			return nil, fmt.Errorf("source %s follows %s: bring the history there with git, name a file in spec.fallback that stands for it while it is away, or have the source follow a repository on this machine (spec.url)", o.source, found.Spec.URL)
+		}
+		if t.fallback = !strings.HasPrefix(t.path, "/"); t.fallback {
+			t.path = found.Spec.Fallback
+			if b.Manifest.Since != "" {
+				return nil, fmt.Errorf("source %s follows %s: %s, which stands for it, wants a whole history: make the bundle without --since", o.source, found.Spec.URL, t.path)
+			}
+			return t, t.look(ctx, b)
 		}
 		if repo.IsBundle(t.path) {
 			return nil, fmt.Errorf("source %s follows the git bundle %s: have it follow a repository on this machine (spec.url)", o.source, t.path)
@@ -188,7 +198,7 @@ func (o *bundleApply) target(ctx context.Context, c *cluster, b *readBundle) (*b
 
 // look opens the repository and has the history looked through beside it.
 func (t *bundleTarget) look(ctx context.Context, b *readBundle) error {
-	if _, err := os.Stat(t.path); err == nil {
+	if _, err := os.Stat(t.path); err == nil && !t.fallback {
 		if t.repo, err = repo.Open(t.path); err != nil {
 			return err
 		}
@@ -224,6 +234,11 @@ func (t *bundleTarget) look(ctx context.Context, b *readBundle) error {
 func (o *bundleApply) applyTo(ctx context.Context, c *cluster, t *bundleTarget, b *readBundle, progress *printer.Progress) error {
 	commit := b.Manifest.Commit
 	switch {
+	case t.fallback:
+		if err := o.standIn(ctx, c, t, b); err != nil {
+			return fmt.Errorf("write %s: %w", t.path, err)
+		}
+		progress.Done("wrote %s, which is read while %s is away", t.path, t.source.Spec.URL)
 	case t.tip != "":
 		progress.Done("%s has commit %.12s already", t.path, commit)
 	case t.repo == nil:
@@ -253,6 +268,30 @@ func (o *bundleApply) applyTo(ctx context.Context, c *cluster, t *bundleTarget, 
 	}
 	w := commitWait{source: o.source, name: cmp.Or(t.tip, commit), unseen: o.timeout, progress: progress}
 	return w.run(ctx, c, o.timeout)
+}
+
+// standIn writes the history where a remote's fallback is, and has the remote
+// asked, so that it is looked at. It appears whole or not at all.
+func (o *bundleApply) standIn(ctx context.Context, c *cluster, t *bundleTarget, b *readBundle) error {
+	from, err := os.Open(b.history)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.CreateTemp(filepath.Dir(t.path), ".new-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(to.Name())
+	_, err = io.Copy(to, from)
+	if err = errors.Join(err, to.Sync(), to.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(to.Name(), t.path); err != nil {
+		return err
+	}
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationFetch, "bundle "+b.Manifest.Commit+time.Now().UTC().Format(" 2006-01-02T15:04:05Z"))
+	return c.Patch(ctx, t.source, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(steerer))
 }
 
 // makeRepository makes a bare repository with the bundle's history. It appears

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 	"github.com/headway-sh/headway/gitsource/bundle"
@@ -54,4 +59,52 @@ func TestBundleListsWhatItRenders(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBundleStandsInForARemote: what cannot be fetched comes in a bundle, where
+// the source says so; it goes forward only, and the source still tells that its
+// remote is away.
+func TestBundleStandsInForARemote(t *testing.T) {
+	t.Parallel()
+	git := cloneOf(t, map[string]string{"cm.yaml": movable})
+	there := island(t)
+	dir := t.TempDir()
+	one, two, stands := filepath.Join(dir, "one"), filepath.Join(dir, "two"), filepath.Join(dir, "stands.bundle")
+	say := func(want int, args ...string) string {
+		t.Helper()
+		stdout, stderr := there.say(want, args...)
+		return stdout + stderr
+	}
+	create := func(file string, more ...string) string {
+		t.Helper()
+		say(exitOK, append([]string{"bundle", "create", "HEAD", "-C", git.dir, "-o", file}, more...)...)
+		return git.run("rev-parse", "HEAD")
+	}
+	first := create(one)
+	git.write("cm.yaml", strings.Replace(movable, "movable", "moved", 1))
+	git.commit("two")
+	second := create(two)
+	ctx := t.Context()
+	ok(t, there.client.Create(ctx, &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}, Spec: v1alpha1.GitSourceSpec{
+		URL: "https://127.0.0.1:1/away.git", Ref: v1alpha1.GitReference{Branch: "main"}}}))
+	apply := func(want int, file string) string {
+		t.Helper()
+		return say(want, "bundle", "apply", "--data-dir", dir, "--insecure-unsigned", "--timeout", "60s", file)
+	}
+	contains(t, apply(exitError, one), "spec.fallback")
+	source := &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}}
+	ok(t, there.client.Patch(ctx, source, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"fallback":"`+stands+`"}}`))))
+	contains(t, apply(exitOK, one), "which is read while https://127.0.0.1:1/away.git is away")
+	at := func(want string) {
+		t.Helper()
+		ok(t, there.client.Get(ctx, client.ObjectKey{Name: "main"}, source))
+		if c := meta.FindStatusCondition(source.Status.Conditions, v1alpha1.ConditionFetched); source.Status.AppliedCommit != want || c == nil || c.Status != "False" {
+			t.Errorf("applied is %s, want %s; fetched: %+v", source.Status.AppliedCommit, want, c)
+		}
+	}
+	at(first)
+	apply(exitOK, two)
+	at(second)
+	apply(exitOK, one) // which is of the past, and moves nothing
+	at(second)
 }

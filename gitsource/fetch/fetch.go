@@ -88,6 +88,9 @@ type Options struct {
 	// Refs are patterns of references that the source reads beside branches and
 	// tags; the mirror has what any of its sources reads.
 	Refs []string
+	// Fallback is a git bundle that is read when the remote cannot be reached;
+	// empty: there is none.
+	Fallback string
 	// Changed is called after every fetch that moved a reference or went
 	// otherwise than the one before. It must not block.
 	Changed func()

@@ -3,6 +3,8 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -99,7 +101,11 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	r.fetchers.mu.Lock()
 	r.asked = false
 	refs := slices.Clone(r.more)
+	var fallbacks []string
 	for m := range r.members {
+		if f := m.options.Fallback; f != "" {
+			fallbacks = append(fallbacks, f)
+		}
 		refs = append(refs, m.options.Refs...)
 		if m.options.Began != nil {
 			m.options.Began()
@@ -116,7 +122,19 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	}
 	slices.Sort(refs)
 	from.Refs = slices.Compact(refs)
-	return r.mirror.Fetch(ctx, from)
+	moved, err = r.mirror.Fetch(ctx, from)
+	if err == nil || ctx.Err() != nil {
+		return moved, err
+	}
+	slices.Sort(fallbacks)
+	for _, path := range slices.Compact(fallbacks) {
+		also, badly := r.mirror.UnbundleForward(ctx, path)
+		moved = moved || also
+		if badly != nil && !errors.Is(badly, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; the fallback: %w", err, badly)
+		}
+	}
+	return moved, err
 }
 
 // tell hands the end of a fetch to everybody whom it concerns.

@@ -50,6 +50,16 @@ type bundle struct {
 // the middle of history needs what comes before to be here already, from
 // earlier bundles under the same name. It tells whether a reference has moved.
 func (r *Repository) Unbundle(ctx context.Context, path string) (moved bool, err error) {
+	return r.unbundle(ctx, path, func(context.Context, ID, ID) (bool, error) { return true, nil })
+}
+
+// UnbundleForward is Unbundle for references that do not go back by it: those
+// stay that the bundle's commits do not descend from.
+func (r *Repository) UnbundleForward(ctx context.Context, path string) (moved bool, err error) {
+	return r.unbundle(ctx, path, r.IsAncestor)
+}
+
+func (r *Repository) unbundle(ctx context.Context, path string, may func(ctx context.Context, old, new ID) (bool, error)) (moved bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return false, fmt.Errorf("open bundle: %w", err)
@@ -64,12 +74,24 @@ func (r *Repository) Unbundle(ctx context.Context, path string) (moved bool, err
 	if err != nil {
 		return false, err
 	}
-	wanted := maps.Clone(have) // a bundle of some branches says nothing about others
-	maps.Copy(wanted, b.refs)
 	if b.news(have) {
 		if err := r.storeBundle(ctx, reader, b); err != nil {
 			return false, fmt.Errorf("bundle %s: %w", path, err)
 		}
+	}
+	wanted := maps.Clone(have) // a bundle of some branches says nothing about others
+	for name, id := range b.refs {
+		old, known := have[name]
+		if known && old != id {
+			ok, err := may(ctx, old, id)
+			if err != nil {
+				return false, fmt.Errorf("bundle %s: %w", path, err)
+			}
+			if !ok {
+				continue
+			}
+		}
+		wanted[name] = id
 	}
 	return r.moveRefs(have, wanted, b.advertised())
 }

@@ -57,6 +57,11 @@ type GitSourceSpec struct {
 	// +optional
 	// +listType=atomic
 	Ignore []string `json:"ignore,omitempty"`
+	// Fallback is the path of a git bundle on the server's machine that is read
+	// while a remote repository cannot be reached: its branches and tags go
+	// forward by it, and never back. "headway bundle apply" writes it.
+	// +optional
+	Fallback string `json:"fallback,omitempty"`
 	// Interval is how often a remote repository is asked for new commits; a
 	// tenth more or less, so that many sources do not ask at once. Of several
 	// sources with the same repository the shortest counts. Repositories and

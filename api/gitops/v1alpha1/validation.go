@@ -29,6 +29,11 @@ func ValidateGitSource(o, _ *GitSource) field.ErrorList {
 			errs = append(errs, field.Required(at.Child("ignore").Index(i), "write a pattern, or leave it out"))
 		}
 	}
+	if f := s.Fallback; f != "" && (!strings.HasPrefix(f, "/") || path.Clean(f) != f) {
+		errs = append(errs, field.Invalid(at.Child("fallback"), f, "must be a clean path from the root of the server's machine"))
+	} else if f != "" && (strings.HasPrefix(s.URL, "/") || strings.HasPrefix(s.URL, "file://")) {
+		errs = append(errs, field.Forbidden(at.Child("fallback"), "counts only where url is remote"))
+	}
 	if s.Interval != nil && s.Interval.Duration < MinInterval {
 		errs = append(errs, field.Invalid(at.Child("interval"), s.Interval.Duration.String(), "must be at least "+MinInterval.String()))
 	}

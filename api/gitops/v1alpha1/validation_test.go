@@ -64,6 +64,9 @@ func TestValidateGitSource(t *testing.T) {
 			s.Approval = v1alpha1.ApprovalSpec{Required: "always", Count: 2, NotAuthor: true, Expires: &metav1.Duration{Duration: time.Hour}}
 		}, ""},
 		"approval by too many":        {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Required: "always", Count: 11} }, "spec.approval.count: Invalid"},
+		"fallback":                    {func(s *spec) { s.URL, s.Fallback = "https://example.org/a.git", "/srv/a.bundle" }, ""},
+		"fallback elsewhere":          {func(s *spec) { s.URL, s.Fallback = "https://example.org/a.git", "a.bundle" }, "spec.fallback: Invalid"},
+		"fallback of a path":          {func(s *spec) { s.URL, s.Fallback = "/srv/a.git", "/srv/a.bundle" }, "spec.fallback: Forbidden"},
 		"approval by several of none": {func(s *spec) { s.Approval = v1alpha1.ApprovalSpec{Count: 2} }, "spec.approval: Forbidden"},
 		"approval that ends at once": {func(s *spec) {
 			s.Approval = v1alpha1.ApprovalSpec{Required: "always", Expires: &metav1.Duration{Duration: time.Second}}
