@@ -90,8 +90,11 @@ func (s *source) preview(ctx context.Context, view txn.View, ref v1alpha1.GitRef
 		return out, nil, err
 	}
 	// A renderer of its own: the source's remembers the applied commit.
-	renderer := s.planner(name, view)
-	set, _, problems, err := s.rendered(ctx, renderer, id)
+	anybodys, err := s.anybodys(ctx, name, id)
+	if err != nil {
+		return fail(err)
+	}
+	set, _, problems, err := s.rendered(ctx, s.planner(anybodys, view), id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -233,40 +236,6 @@ func (s *source) judge(out *v1alpha1.PlanStatus, p *plan.Plan, set *render.Set, 
 			out.Outcomes = append(out.Outcomes, one)
 		}
 	}
-}
-
-// planner renders what is planned. It is not the source's own renderer, which
-// remembers the applied commit, and what anybody may push gets one that never
-// has keys; each remembers what it planned last, so that the next plan costs
-// what has changed.
-func (s *source) planner(ref string, view txn.View) *render.Renderer {
-	p := &s.follower.planners
-	p.view = view
-	read := func() (txn.View, error) { return p.view, nil }
-	if !foreign(ref) {
-		if p.own == nil {
-			p.own = s.renderer(s.follower.repo, read, nil)
-		}
-		return p.own
-	}
-	if p.foreign == nil {
-		cfg := s.rendering(s.follower.repo, read, nil)
-		cfg.Decrypt, cfg.Sealed = nil, true
-		p.foreign = render.New(cfg)
-	}
-	return p.foreign
-}
-
-// planners are made when the first plan is asked for.
-type planners struct {
-	own, foreign *render.Renderer
-	view         txn.View // of the plan that is being made
-}
-
-// foreign tells whether a reference may be pushed by people who may not push
-// branches, as forges let everybody do with pull requests.
-func foreign(ref string) bool {
-	return strings.HasPrefix(ref, "refs/") && !strings.HasPrefix(ref, "refs/heads/") && !strings.HasPrefix(ref, "refs/tags/")
 }
 
 // moves adds the objects that are only written down in another place.

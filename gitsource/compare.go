@@ -44,14 +44,29 @@ func (s *source) compare(ctx context.Context, view txn.View, from, to v1alpha1.G
 
 // setOf gives the objects of a reference: as they were when it was applied, if
 // they are kept, and rendered otherwise. What anybody may push is always
-// rendered, without keys.
+// rendered, without keys. What is kept from before there was a record of what
+// was encrypted in it is rendered again, where that can be done.
 func (s *source) setOf(ctx context.Context, view txn.View, ref v1alpha1.GitReference) (*render.Set, []v1alpha1.Problem, error) {
+	var old *render.Set
+	kept := func(id repo.ID) *render.Set {
+		set, err := s.engine.rendered.Get(s.name, id)
+		if err == nil && set.Unrecorded {
+			old = set
+		}
+		if err != nil || set.Unrecorded { // one that is damaged is rendered, too
+			return nil
+		}
+		return set
+	}
 	fail := func(err error) (*render.Set, []v1alpha1.Problem, error) {
+		if old != nil {
+			return old, nil, nil
+		}
 		return nil, []v1alpha1.Problem{{Message: err.Error()}}, nil
 	}
 	if id, err := repo.ParseID(ref.Commit); ref.Commit != "" && err == nil {
 		// The repository may be away, or have lost it.
-		if set, err := s.engine.rendered.Get(s.name, id); err == nil {
+		if set := kept(id); set != nil {
 			return set, nil, nil
 		}
 	}
@@ -63,11 +78,18 @@ func (s *source) setOf(ctx context.Context, view txn.View, ref v1alpha1.GitRefer
 		return fail(err)
 	}
 	if !foreign(name) {
-		if set, err := s.engine.rendered.Get(s.name, id); err == nil {
+		if set := kept(id); set != nil {
 			return set, nil, nil
 		}
 	}
-	set, _, problems, err := s.rendered(ctx, s.planner(name, view), id)
+	anybodys, err := s.anybodys(ctx, name, id)
+	if err != nil {
+		return fail(err)
+	}
+	set, _, problems, err := s.rendered(ctx, s.planner(anybodys, view), id)
+	if err == nil && len(problems) > 0 && old != nil {
+		return old, nil, nil
+	}
 	for i := range problems {
 		problems[i].Message = fmt.Sprintf("%.12s: %s", id, problems[i].Message)
 	}
@@ -85,9 +107,12 @@ func (s *source) sealedBetween(a, b *render.Set, out *v1alpha1.PlanStatus) func(
 		changed := !bytes.Equal(s.fileOf(a.Commit, file), s.fileOf(b.Commit, file))
 		out.Sealed = append(out.Sealed, v1alpha1.SealedFile{File: file, Changed: changed})
 	}
+	withheld := slices.Concat(a.Withheld, b.Withheld)
 	return func(o *render.Object) bool {
 		_, in := slices.BinarySearch(files, o.File)
-		return in || a.Unsure || b.Unsure
+		gvk := o.Body.GroupVersionKind()
+		return in || a.Unsure || b.Unsure ||
+			slices.Contains(withheld, render.Withheld{Group: gvk.Group, Kind: gvk.Kind, Namespace: o.Body.GetNamespace(), Name: o.Body.GetName()})
 	}
 }
 
@@ -125,12 +150,21 @@ func Compare(from, to *render.Set, unseen func(*render.Object) bool) ([]v1alpha1
 			e := plan.Entry{Group: ref.Resource.Group, Kind: ref.Resource.Resource}
 			one.Fields = drift.Diff(&e, b.Body, a.Body)
 			for i, f := range one.Fields { // whatever kind an encrypted value has ended up in
-				one.Fields[i].Before, one.Fields[i].After = to.Redact(from.Redact(f.Before)), to.Redact(from.Redact(f.After))
+				one.Fields[i].Before, one.Fields[i].After = shown(f.Before, from, to), shown(f.After, from, to)
 			}
 		}
 		out = append(out, one)
 	}
 	return out, counts
+}
+
+// shown is a value as anybody may see it. Of a set that has no record of what was
+// encrypted in it no value is shown.
+func shown(value string, from, to *render.Set) string {
+	if value != "" && (from.Unrecorded || to.Unrecorded) {
+		return "(not shown)"
+	}
+	return to.Redact(from.Redact(value))
 }
 
 // byKind are the objects of a set.

@@ -112,7 +112,7 @@ func (s *source) again(ctx context.Context, commit string) (txn.View, *render.Se
 	if s.follower.repo == nil {
 		return nil, nil, s.follower.err
 	}
-	set, _, problems, err := s.rendered(ctx, s.planner(s.status.ObservedRef, view), id)
+	set, _, problems, err := s.rendered(ctx, s.planner(foreign(s.status.ObservedRef), view), id)
 	if err == nil && len(problems) > 0 {
 		err = fmt.Errorf("render %s: %s", commit, problems[0])
 	}

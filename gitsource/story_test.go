@@ -52,7 +52,7 @@ func TestStories(t *testing.T) {
 		"approve":        (*story).approve,       // USER awaited|REF [REASON]: consents to the plan of the commit that waits, or of a reference
 		"override":       (*story).override,      // USER: has work's HEAD applied in spite of windows
 		"overridden":     (*story).overridden,    // USER TEXT, says the release of work's HEAD
-		"plan":           (*story).plan,          // REF: prints what a Plan says of it
+		"plan":           (*story).plan,          // BRANCH, or HEAD for the commit of work: prints what a Plan says of it
 		"may":            (*story).may,           // ACCOUNT NAMESPACE...: the only ones that it may write in
 		"phase":          (*story).wantPhase,     // PHASE REV [SOURCE]
 		"unplanned":      (*story).wantNoPlan,    // REF

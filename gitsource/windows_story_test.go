@@ -30,8 +30,12 @@ func (s *story) overridden(_ *testscript.TestScript, args []string) error {
 
 func (s *story) plan(ts *testscript.TestScript, args []string) error {
 	ref := txn.Ref{Resource: v1alpha1.Resource("plans"), Name: "asked"}
+	of := v1alpha1.GitReference{Branch: args[0]}
+	if args[0] == "HEAD" {
+		of = v1alpha1.GitReference{Commit: s.head()}
+	}
 	s.do(admin, txn.Change{Verb: txn.Create, Ref: ref, Object: &v1alpha1.Plan{
-		ObjectMeta: metav1.ObjectMeta{Name: ref.Name}, Spec: v1alpha1.PlanSpec{Source: "main", Ref: v1alpha1.GitReference{Branch: args[0]}},
+		ObjectMeta: metav1.ObjectMeta{Name: ref.Name}, Spec: v1alpha1.PlanSpec{Source: "main", Ref: of},
 	}})
 	return failure(s.await(func() string {
 		p := s.get(ref).(*v1alpha1.Plan)

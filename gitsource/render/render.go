@@ -73,6 +73,9 @@ type Set struct {
 	// Unsure says that some of them are part of a kustomization or a chart of
 	// which nobody can tell which objects need them: all are left out.
 	Unsure bool
+	// Unrecorded says that nobody knows what was encrypted in it: it was kept by
+	// a version that made no note of that.
+	Unrecorded bool
 
 	lines   *lines // nil: fields have no lines of their own
 	secrets []string

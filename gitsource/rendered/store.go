@@ -76,8 +76,14 @@ type Info struct {
 type set struct {
 	Kept    time.Time `json:"kept"`
 	Objects []entry   `json:"objects"`
-	// Secrets are what was encrypted in the commit, wherever it ended up.
-	Secrets []string `json:"secrets,omitempty"`
+	// Secrets are what was encrypted in the commit, wherever it ended up, if that
+	// is Recorded: sets of earlier versions do not say.
+	Secrets  []string `json:"secrets,omitempty"`
+	Recorded bool     `json:"recorded,omitempty"`
+}
+
+func (s *set) same(o *set) bool {
+	return reflect.DeepEqual(s.Objects, o.Objects) && slices.Equal(s.Secrets, o.Secrets) && s.Recorded == o.Recorded
 }
 
 // entry is an object of a commit without its body.
@@ -99,7 +105,7 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := set{Kept: at.UTC(), Objects: make([]entry, len(rendered.Objects)), Secrets: rendered.Secrets()}
+	kept := set{Kept: at.UTC(), Objects: make([]entry, len(rendered.Objects)), Secrets: rendered.Secrets(), Recorded: !rendered.Unrecorded}
 	for i, o := range rendered.Objects {
 		if !isDigest(o.Digest) {
 			return fmt.Errorf("keep %s: %s has no digest", rendered.Commit, o.Origin())
@@ -114,7 +120,7 @@ func (s *Store) Put(source string, rendered *render.Set, at time.Time) error {
 		there[o.Digest] = true
 	}
 	s.there = there
-	if old, err := s.read(source, rendered.Commit); err == nil && reflect.DeepEqual(old.Objects, kept.Objects) && slices.Equal(old.Secrets, kept.Secrets) {
+	if old, err := s.read(source, rendered.Commit); err == nil && old.same(&kept) {
 		return nil
 	}
 	if err := s.write(s.set(source, rendered.Commit), setName(source, rendered.Commit), kept); err != nil {
@@ -147,7 +153,9 @@ func (s *Store) Get(source string, commit repo.ID) (*render.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", commit, err)
 	}
-	return render.Restored(commit, objects, kept.Secrets), nil
+	set := render.Restored(commit, objects, kept.Secrets)
+	set.Unrecorded = !kept.Recorded
+	return set, nil
 }
 
 // objects reads what a commit names.

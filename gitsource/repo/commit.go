@@ -79,17 +79,28 @@ func person(s object.Signature) string {
 // maxHistory bounds a walk through history.
 const maxHistory = 200_000
 
-// IsAncestor tells whether old is new or an ancestor of it. Newer commits are
-// looked at first, so that the usual answer is near.
+// IsAncestor tells whether old is new or an ancestor of it.
 func (r *Repository) IsAncestor(ctx context.Context, old, new ID) (bool, error) {
+	return r.Within(ctx, old, []ID{new})
+}
+
+// Within tells whether old is one of some commits or an ancestor of one. Newer
+// commits are looked at first, so that the usual answer is near.
+func (r *Repository) Within(ctx context.Context, old ID, tips []ID) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seen := map[ID]bool{new: true}
-	first, err := r.commit(new)
-	if err != nil {
-		return false, err
+	seen, queue := map[ID]bool{}, &byTime{}
+	for _, tip := range tips {
+		if seen[tip] {
+			continue
+		}
+		seen[tip] = true
+		first, err := r.commit(tip)
+		if err != nil {
+			return false, err
+		}
+		heap.Push(queue, first)
 	}
-	queue := &byTime{first}
 	for queue.Len() > 0 {
 		c := heap.Pop(queue).(*Commit)
 		if c.ID == old {
