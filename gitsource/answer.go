@@ -55,6 +55,22 @@ func (s *source) answer(ctx context.Context, name string) error {
 	return nil
 }
 
+// unanswered are the Plans that wait for an answer, beside those that are known.
+func (s *source) unanswered(ctx context.Context, known []string) ([]string, error) {
+	view, err := s.engine.cfg.Txn.View(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("view: %w", err)
+	}
+	var out []string
+	for o := range view.Each(plans, "") {
+		p, ok := o.(*v1alpha1.Plan)
+		if ok && p.Spec.Source == s.name && p.Labels[v1alpha1.LabelPreviewOf] == "" && len(p.Status.Conditions) == 0 && !slices.Contains(known, p.Name) {
+			out = append(out, p.Name)
+		}
+	}
+	return out, nil
+}
+
 // withCondition says in a condition whether the plan could be applied.
 func (s *source) withCondition(status *v1alpha1.PlanStatus) *v1alpha1.PlanStatus {
 	status.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Planned", LastTransitionTime: *s.stamp()}}

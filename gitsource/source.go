@@ -321,6 +321,10 @@ func (s *source) step(ctx context.Context, p pending) error {
 	if err == nil && len(s.broken) > 0 && !s.suspended() {
 		err = s.correct(ctx)
 	}
+	if p.all { // also when the source begins, or something was missed
+		unanswered, planErr := s.unanswered(ctx, p.plans)
+		p.plans, err = append(p.plans, unanswered...), errors.Join(err, planErr)
+	}
 	for _, name := range p.plans {
 		if planErr := s.answer(ctx, name); planErr != nil {
 			err = errors.Join(err, planErr)
