@@ -71,13 +71,19 @@ func (s *story) poll(*testscript.TestScript, []string) error {
 	s.server.Requests()
 	return failure(s.await(func() string {
 		s.clock.Step(time.Minute)
-		for _, r := range s.server.Requests() {
-			if strings.HasSuffix(r.Path, "/info/refs") {
-				return ""
-			}
-		}
-		return "nobody asks"
+		return s.fetched()
 	}))
+}
+
+// fetched tells whether the server was asked by who fetches; a report is pushed
+// meanwhile, at its own time.
+func (s *story) fetched() string {
+	for _, r := range s.server.Requests() {
+		if r.Service == "git-upload-pack" {
+			return ""
+		}
+	}
+	return "nobody asks"
 }
 
 // asked lets at most half a minute pass until the server is asked.
@@ -85,14 +91,7 @@ func (s *story) asked(*testscript.TestScript, []string) error {
 	s.server.Requests() // those before; the clock has not gone on since
 	for range 30 {
 		s.clock.Step(time.Second)
-		if failure(s.awaitFor(500*time.Millisecond, func() string {
-			for _, r := range s.server.Requests() {
-				if strings.HasSuffix(r.Path, "/info/refs") {
-					return ""
-				}
-			}
-			return "nobody asks"
-		})) == nil {
+		if failure(s.awaitFor(500*time.Millisecond, s.fetched)) == nil {
 			return nil
 		}
 	}

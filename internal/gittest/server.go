@@ -53,6 +53,9 @@ type Request struct {
 	Authorization string
 	// Protocol is the version of git's protocol that was asked for.
 	Protocol string
+	// Service is whose references were asked for: git-upload-pack by who
+	// fetches, git-receive-pack by who pushes.
+	Service string
 }
 
 // New serves the repositories below root until the test ends.
@@ -145,7 +148,7 @@ func (s *Server) Requests() []Request {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	fault := s.fault
-	s.seen = append(s.seen, Request{Path: r.URL.Path, Authorization: r.Header.Get("Authorization"), Protocol: r.Header.Get("Git-Protocol")})
+	s.seen = append(s.seen, Request{Path: r.URL.Path, Authorization: r.Header.Get("Authorization"), Protocol: r.Header.Get("Git-Protocol"), Service: r.URL.Query().Get("service")})
 	s.mu.Unlock()
 	w = &counted{w, s}
 	if s.ssh.old.Load() {
