@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -124,11 +126,15 @@ func (s *source) makeEnvironment(ctx context.Context, e *v1alpha1.EnvironmentSta
 				return nil, nil
 			}
 		}
+		ref := txn.Ref{Resource: gitSources, Name: e.Namespace}
+		o, ok := view.Get(ref)
+		if ok && !s.isEnvironment(o) {
+			e.Message = "somebody else has a GitSource of that name"
+			return nil, nil
+		}
 		var pause string
 		changes := s.environmentObjects(view, e, &pause)
 		e.Message = pause
-		ref := txn.Ref{Resource: gitSources, Name: e.Namespace}
-		o, ok := view.Get(ref)
 		if !ok {
 			made = true
 			return append(changes, s.write(txn.Create, ref, "", s.environmentSource(e, spec))), nil
@@ -142,10 +148,22 @@ func (s *source) makeEnvironment(ctx context.Context, e *v1alpha1.EnvironmentSta
 		stored.TypeMeta, stored.Spec = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "GitSource"}, spec
 		return append(changes, s.write(txn.Update, ref, "", stored)), nil
 	})
-	if err != nil {
+	var refused apierrors.APIStatus
+	switch {
+	case errors.As(err, &refused) && !txn.IsConflict(err): // the source itself goes on, and the other environments
+		e.Message = err.Error()
+		return false, nil
+	case err != nil:
 		return false, fmt.Errorf("make the environment %s: %w", e.Namespace, err)
 	}
 	return made, nil
+}
+
+// isEnvironment tells whether an object is the source of one of the
+// environments.
+func (s *source) isEnvironment(o txn.Object) bool {
+	c, ok := o.(*v1alpha1.GitSource)
+	return ok && c.Spec.Environment != nil && c.Spec.Environment.Source == s.name
 }
 
 func (s *source) environmentSource(e *v1alpha1.EnvironmentStatus, spec v1alpha1.GitSourceSpec) *v1alpha1.GitSource {

@@ -58,8 +58,8 @@ func (s *source) lookAtEnvironments(ctx context.Context) error {
 	}
 	children := map[string]*v1alpha1.GitSource{} // by name
 	for o := range view.Each(gitSources, "") {
-		if c, ok := o.(*v1alpha1.GitSource); ok && c.Spec.Environment != nil && c.Spec.Environment.Source == s.name {
-			children[c.Name] = c
+		if s.isEnvironment(o) {
+			children[o.GetName()] = o.(*v1alpha1.GitSource)
 		}
 	}
 	heads, err := s.environmentHeads(ctx)
@@ -156,6 +156,9 @@ func (s *source) environmentHeads(ctx context.Context) ([]environmentHead, error
 		case i < 0 && s.environing.tips[ref] == tip, i < 0 && s.environing.tips == nil && c.Time.Before(now.Time):
 			// When it was pushed is not known: not before it was made.
 			h.PushedTime = metav1.Time{Time: c.Time.UTC().Truncate(time.Second)}
+			if h.PushedTime.After(now.Time) { // who makes commits of tomorrow has no longer time
+				h.PushedTime = metav1.Time{Time: now.Add(-spec.TTL.Duration)}
+			}
 		default:
 			h.PushedTime = now
 		}
