@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"unicode"
+
+	"github.com/headway-sh/headway/api/gitops/v1alpha1"
 )
 
 const (
@@ -15,14 +17,17 @@ const (
 )
 
 // pushed reads who has pushed which commit off a call, as the line of the
-// annotation that says so; it is empty where the call tells of nobody.
+// annotation that says so; it is empty where the call tells of nobody, or of a
+// reference that the source does not follow: who pushes a commit there again
+// is not who has brought it to the cluster.
 //
 //	GitHub         after, pusher.name and pusher.email
 //	Gitea, Forgejo after, pusher.login, pusher.full_name and pusher.email
 //	GitLab         after or checkout_sha, user_name, user_username and user_email
 //	others         as GitHub
-func pushed(body []byte) string {
+func pushed(source *v1alpha1.GitSource, body []byte) string {
 	var push struct {
+		Ref      string `json:"ref"`
 		After    string `json:"after"`
 		Checkout string `json:"checkout_sha"`
 		Pusher   struct {
@@ -36,7 +41,7 @@ func pushed(body []byte) string {
 		UserName string `json:"user_username"`
 		Email    string `json:"user_email"`
 	}
-	if json.Unmarshal(body, &push) != nil {
+	if json.Unmarshal(body, &push) != nil || push.Ref != "" && !follows(source, push.Ref) {
 		return ""
 	}
 	// Of an annotated tag "after" is the tag itself.
@@ -61,7 +66,7 @@ func pushed(body []byte) string {
 // oneLine makes a name harmless where a line is a record.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return ' '
 		}
 		return r

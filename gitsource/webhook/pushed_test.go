@@ -37,6 +37,8 @@ func TestWhoHasPushed(t *testing.T) {
 		"nobody":       {v1alpha1.WebhookGitHub, `{"ref":"refs/heads/main","after":"` + id + `"}`, ""},
 		"a deletion":   {v1alpha1.WebhookGitHub, `{"ref":"refs/heads/main","after":"` + strings.Repeat("0", 40) + `","pusher":{"name":"jane"}}`, ""},
 		"two lines":    {v1alpha1.WebhookGitHub, `{"after":"` + id + `","pusher":{"name":"jane\n` + strings.Repeat("2", 40) + ` \u001b[1mmallory"}}`, id + " jane " + strings.Repeat("2", 40) + " [1mmallory"},
+		"from behind":  {v1alpha1.WebhookGitHub, `{"after":"` + id + `","pusher":{"name":"mallory \u202eenaj\u2066"}}`, id + " mallory enaj"},
+		"a preview":    {v1alpha1.WebhookGitHub, `{"ref":"refs/heads/try-it","after":"` + id + `","pusher":{"name":"mallory"}}`, ""},
 		"no commit":    {v1alpha1.WebhookGitHub, `{"after":"main","pusher":{"name":"jane"}}`, ""},
 		"other shapes": {v1alpha1.WebhookGitHub, `{"after":7,"pusher":["jane"]}`, ""},
 		"no JSON":      {v1alpha1.WebhookGitHub, `payload=%7B%7D`, ""},

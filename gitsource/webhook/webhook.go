@@ -130,7 +130,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) outcome {
 	case !h.first(name, id, body):
 		return replayed
 	}
-	if err := h.tell(r.Context(), name, pushed(body)); err != nil {
+	if err := h.tell(r.Context(), name, pushed(source, body)); err != nil {
 		h.forget(name, id, body)
 		h.cfg.Logger.Warn("webhook not served", "source", name, "error", err)
 		return failed
@@ -181,15 +181,20 @@ func concerns(source *v1alpha1.GitSource, h http.Header, body []byte) bool {
 			}
 		}
 	}
+	return follows(source, push.Ref)
+}
+
+// follows tells whether a source may go to what is pushed to a reference.
+func follows(source *v1alpha1.GitSource, pushed string) bool {
 	switch ref := source.Spec.Ref; {
 	case ref.Branch != "":
-		return push.Ref == "refs/heads/"+ref.Branch
+		return pushed == "refs/heads/"+ref.Branch
 	case ref.Tag != "":
-		return push.Ref == "refs/tags/"+ref.Tag
+		return pushed == "refs/tags/"+ref.Tag
 	case ref.Semver != "":
-		return strings.HasPrefix(push.Ref, "refs/tags/")
+		return strings.HasPrefix(pushed, "refs/tags/")
 	case ref.Name != "":
-		return push.Ref == ref.Name
+		return pushed == ref.Name
 	}
 	return true
 }
