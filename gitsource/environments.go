@@ -169,10 +169,15 @@ func (s *source) environmentHeads(ctx context.Context) ([]environmentHead, error
 	slices.SortFunc(heads, func(a, b environmentHead) int {
 		return cmp.Or(b.PushedTime.Compare(a.PushedTime.Time), b.time.Compare(a.time), cmp.Compare(a.Ref, b.Ref))
 	})
-	live := 0
+	live, looked := 0, 0
 	merged := map[[2]repo.ID]bool{}
 	heads = slices.DeleteFunc(heads, func(h environmentHead) bool {
-		return h.Expires.After(now.Time) && s.isMerged(ctx, h.tip, merged)
+		if !h.Expires.After(now.Time) {
+			if looked++; looked > shownEnvironments { // every look costs a walk
+				return false
+			}
+		}
+		return s.isMerged(ctx, h.tip, merged)
 	})
 	s.environing.merged = merged
 	for i := range heads {

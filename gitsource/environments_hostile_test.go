@@ -132,3 +132,24 @@ func TestCommitsOfTomorrow(t *testing.T) {
 		}
 	}
 }
+
+// TestMergedHasNone: what is merged has no environment and is not told of, at
+// the next looks neither, whenever its commits were made.
+func TestMergedHasNone(t *testing.T) {
+	t.Parallel()
+	c := environments(t, v1alpha1.EnvironmentsSpec{})
+	c.clock.Step(100 * time.Hour) // after the commits, which all are of one time
+	c.try("try-it")
+	c.environmentOf("try-it", func(e v1alpha1.EnvironmentStatus) bool { return e.Phase == v1alpha1.EnvironmentHealthy })
+	c.git(c.work(), "checkout", "-q", "main")
+	c.git(c.work(), "merge", "-q", "--no-edit", "try-it")
+	for _, message := range []string{"merged", "another", "and another"} {
+		c.phase("main", c.push(message), v1alpha1.ReleaseHealthy)
+		c.eventually("no environment", func() string {
+			if all := c.source("main").Status.Environments; len(all) > 0 {
+				return fmt.Sprintf("environments are %+v", all)
+			}
+			return ""
+		})
+	}
+}
