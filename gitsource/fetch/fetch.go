@@ -179,21 +179,13 @@ func (m *Member) Include(name string, then func()) bool {
 
 // Push brings one reference of the mirror to the remote, as repo.Push does.
 func (m *Member) Push(ctx context.Context, name string) error {
-	to, err := m.fetchers.cfg.Remote(ctx, m.remote.target)
-	if err != nil {
-		return err
-	}
-	return m.remote.mirror.Push(ctx, to, name)
+	return m.remote.push(ctx, func(to repo.Remote) error { return m.remote.mirror.Push(ctx, to, name) })
 }
 
 // PushCommit makes a commit of the mirror the tip of the remote's reference, as
 // repo.PushCommit does.
 func (m *Member) PushCommit(ctx context.Context, name string, id repo.ID) error {
-	to, err := m.fetchers.cfg.Remote(ctx, m.remote.target)
-	if err != nil {
-		return err
-	}
-	return m.remote.mirror.PushCommit(ctx, to, name, id)
+	return m.remote.push(ctx, func(to repo.Remote) error { return m.remote.mirror.PushCommit(ctx, to, name, id) })
 }
 
 // Leave ends the source's part; the last one closes the mirror and returns

@@ -211,3 +211,39 @@ func TestFailuresAndQuiet(t *testing.T) {
 	}
 	more(time.Minute)
 }
+
+// TestAPushThatLosesTellsWhatElseHasMoved: it brings the mirror up to date, so
+// that the next fetch finds nothing moved; and it lets go of no reference that
+// the mirror holds.
+func TestAPushThatLosesTellsWhatElseHasMoved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.git("-C", "work", "push", "-q", "../remote.git", "main:refs/pull/7/head")
+	var changed atomic.Int32
+	m, err := r.fetchers.Join(t.Context(), fetch.Target{URL: r.server.HTTPS("remote.git")}, fetch.Options{Interval: time.Hour, Refs: []string{"refs/pull/*/head"},
+		Changed: func() { changed.Add(1) }, Done: func(time.Duration, error) { r.fetches.Add(1) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Leave()
+	r.until("fetched", func() bool { return changed.Load() == 1 })
+	before, err := m.Repo().Tip("refs/heads/main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.git("-C", "work", "push", "-q", "../remote.git", "main:reports")
+	r.commit()
+	r.git("-C", "work", "push", "-q", "-f", "../remote.git", "main:reports")
+	if err := m.PushCommit(t.Context(), "refs/heads/reports", before); !errors.Is(err, repo.ErrRefMoved) {
+		t.Fatalf("the push of an old commit says %v", err)
+	}
+	if n := changed.Load(); n != 2 {
+		t.Errorf("told %d times of changes, want once more", n)
+	}
+	if now, err := m.Repo().Tip("refs/heads/main"); err != nil || now == before {
+		t.Errorf("main is at %s (%v), as before", now, err)
+	}
+	if _, err := m.Repo().Tip("refs/pull/7/head"); err != nil {
+		t.Errorf("the pull request has gone: %v", err)
+	}
+}

@@ -100,13 +100,12 @@ func (r *remote) has(refs []string) bool {
 func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	r.fetchers.mu.Lock()
 	r.asked = false
-	refs := slices.Clone(r.more)
+	refs := r.refs()
 	var fallbacks []string
 	for m := range r.members {
 		if f := m.options.Fallback; f != "" {
 			fallbacks = append(fallbacks, f)
 		}
-		refs = append(refs, m.options.Refs...)
 		if m.options.Began != nil {
 			m.options.Began()
 		}
@@ -120,8 +119,7 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	slices.Sort(refs)
-	from.Refs = slices.Compact(refs)
+	from.Refs = refs
 	moved, err = r.mirror.Fetch(ctx, from)
 	if err == nil || ctx.Err() != nil {
 		return moved, err
@@ -135,6 +133,38 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 		}
 	}
 	return moved, err
+}
+
+// refs are the patterns of what the mirror holds beside branches and tags. The
+// Fetchers' mutex is held.
+func (r *remote) refs() []string {
+	refs := slices.Clone(r.more)
+	for m := range r.members {
+		refs = append(refs, m.options.Refs...)
+	}
+	slices.Sort(refs)
+	return slices.Compact(refs)
+}
+
+// push lets f bring something to the remote. When somebody was quicker, the
+// mirror has been brought up to date, with whatever has moved besides: that no
+// later fetch will find it moved any more is why all members are told here.
+func (r *remote) push(ctx context.Context, f func(to repo.Remote) error) error {
+	to, err := r.fetchers.cfg.Remote(ctx, r.target)
+	if err != nil {
+		return err
+	}
+	r.fetchers.mu.Lock()
+	to.Refs = r.refs()
+	r.fetchers.mu.Unlock()
+	if err = f(to); errors.Is(err, repo.ErrRefMoved) {
+		r.fetchers.mu.Lock()
+		defer r.fetchers.mu.Unlock()
+		for m := range r.members {
+			m.options.Changed()
+		}
+	}
+	return err
 }
 
 // tell hands the end of a fetch to everybody whom it concerns.

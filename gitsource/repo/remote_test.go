@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,7 +199,7 @@ func (r *remote) hostile(t *testing.T) {
 	}{
 		{"stalls", gittest.Stall, "stalls"},
 		{"floods references", gittest.RefFlood, "over 1048576 bytes"},
-		{"truncates", gittest.Truncate(150), "EOF"},
+		{"truncates", gittest.Truncate(150), "EOF|there is none"}, // where it falls depends on how much the remote says first,
 		{"claims 4 GiB", gittest.Bomb(4<<30, 1<<20), "object of 4294967296 bytes (limit 67108864)"},
 		{"inflates to more than it claims", gittest.Bomb(100, 64<<20), "size"},
 		{"redirects to another host", gittest.Redirect(elsewhere.URL), "only redirects on the same host"},
@@ -216,7 +217,7 @@ func (r *remote) hostile(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			_, err := r.mirror.Fetch(t.Context(), from)
 			runtime.ReadMemStats(&after)
-			if err == nil || !strings.Contains(err.Error(), c.want) {
+			if err == nil || !slices.ContainsFunc(strings.Split(c.want, "|"), func(want string) bool { return strings.Contains(err.Error(), want) }) {
 				t.Errorf("the fetch says %v, want %q", err, c.want)
 			}
 			if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
