@@ -189,29 +189,36 @@ func (p *plan) update() {
 }
 
 // stuck is the pod that the update takes next and that is not available, so
-// that its loss costs nothing; nil when there is none. While a pod that the
-// update has made is not available yet there is none: it may be the new
+// that its loss costs nothing; nil when there is none. Where order does not
+// matter it is the first such pod, whatever comes before it. While a pod that
+// the update has made is not available yet there is none: it may be the new
 // template that is broken.
 func (p *plan) stuck() *corev1.Pod {
 	if p.Set.Spec.UpdateStrategy.Type != appsv1.RollingUpdateStatefulSetStrategyType {
 		return nil
 	}
+	var first *corev1.Pod
 	for _, slot := range slices.Backward(p.slots) {
 		pod := slot.pod
 		switch {
 		case slot.index < p.partition():
-			return nil
+			return first
 		case pod == nil:
 		case pod.DeletionTimestamp != nil:
 			return nil
-		case p.updated(pod) && p.available(pod):
-		case p.updated(pod) || p.available(pod):
+		case p.available(pod):
+			if p.ordered && !p.updated(pod) {
+				return nil
+			}
+		case p.updated(pod):
 			return nil
-		default:
+		case p.ordered:
 			return pod
+		case first == nil:
+			first = pod
 		}
 	}
-	return nil
+	return first
 }
 
 // firstUnavailable is the pod of the lowest ordinal that is not available.
