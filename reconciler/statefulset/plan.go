@@ -143,7 +143,7 @@ func (p *plan) fill() bool {
 func (p *plan) shrink() bool {
 	first := p.firstUnavailable()
 	for _, pod := range p.condemned {
-		if pod.DeletionTimestamp == nil && (!p.ordered || pod == first || p.available(pod)) {
+		if pod.DeletionTimestamp == nil && (!p.ordered || pod == first || p.available(pod) || podstate.IsTerminal(pod)) {
 			p.Delete = append(p.Delete, pod)
 		}
 		if p.ordered {
@@ -221,7 +221,8 @@ func (p *plan) stuck() *corev1.Pod {
 	return first
 }
 
-// firstUnavailable is the pod of the lowest ordinal that is not available.
+// firstUnavailable is the pod of the lowest ordinal that is not available. A
+// condemned one that has ended does not count: nobody can wait for it.
 func (p *plan) firstUnavailable() *corev1.Pod {
 	for _, slot := range p.slots {
 		if slot.pod != nil && !p.available(slot.pod) {
@@ -229,7 +230,7 @@ func (p *plan) firstUnavailable() *corev1.Pod {
 		}
 	}
 	for _, pod := range slices.Backward(p.condemned) {
-		if !p.available(pod) {
+		if !p.available(pod) && !podstate.IsTerminal(pod) {
 			return pod
 		}
 	}
