@@ -38,7 +38,7 @@ type Repository struct {
 // Store keeps what came from repositories. It is safe for concurrent use.
 type Store struct {
 	dir string
-	mu  sync.Mutex // one fetch at a time
+	mu  sync.Mutex // guards what is written; nobody waits for a repository with it
 }
 
 // Open keeps archives below a directory, which is made when it is needed. With
@@ -53,8 +53,6 @@ func (s *Store) Get(ctx context.Context, repositories []Repository, name, versio
 	if !plainName.MatchString(name) || !plainName.MatchString(version) {
 		return nil, fmt.Errorf("%q %q is no name and version of a chart", name, version)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, r := range repositories {
 		if content, err := s.kept(r, name, version); err == nil {
 			return content, nil
@@ -75,7 +73,7 @@ func (s *Store) Get(ctx context.Context, repositories []Repository, name, versio
 
 func (s *Store) pin(r Repository, name, version string) string {
 	sum := sha256.Sum256([]byte(r.URL))
-	return filepath.Join(s.dir, "versions", hex.EncodeToString(sum[:12]), name+"-"+version)
+	return filepath.Join(s.dir, "versions", hex.EncodeToString(sum[:12]), name, version)
 }
 
 func (s *Store) archive(digest string) string { return filepath.Join(s.dir, "archives", digest+".tgz") }
@@ -108,6 +106,8 @@ func (s *Store) keep(r Repository, name, version string, content []byte) error {
 	if s.dir == "" {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	digest := digestOf(content)
 	pin := s.pin(r, name, version)
 	if was, err := os.ReadFile(pin); err == nil && len(was) == 64 && string(was) != digest {
@@ -131,8 +131,9 @@ func write(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+	fresh := filepath.Join(filepath.Dir(path), ".new-"+filepath.Base(path)) // no version is called so
+	if err := os.WriteFile(fresh, content, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	return os.Rename(fresh, path)
 }

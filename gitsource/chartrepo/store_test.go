@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/headway-sh/headway/gitsource/chartrepo"
 )
@@ -150,5 +151,62 @@ func TestKeptCharts(t *testing.T) {
 	}
 	if _, err := chartrepo.Open(dir).Get(t.Context(), []chartrepo.Repository{r}, "../x", "1"); err == nil {
 		t.Error("a name that leads elsewhere is taken")
+	}
+}
+
+// TestSlowRepository: who waits for a repository keeps nobody else waiting.
+func TestSlowRepository(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-answer
+	}))
+	defer slow.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: slow.Certificate().Raw})
+	_, r := serve(t, map[string]string{"index.yaml": entry("1.2.3", digest("db"), "db.tgz"), "db.tgz": "db"})
+	store := chartrepo.Open(t.TempDir())
+	waiting, got := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := store.Get(t.Context(), []chartrepo.Repository{{URL: slow.URL, CABundle: string(ca)}}, "db", "1.2.3")
+		waiting <- err
+	}()
+	<-asked
+	go func() {
+		_, err := store.Get(t.Context(), []chartrepo.Repository{r}, "db", "1.2.3")
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for a repository of somebody else")
+	}
+	close(answer)
+	if err := <-waiting; err == nil {
+		t.Error("a repository that says nothing has a chart")
+	}
+}
+
+// TestNamesWithDashes: what is kept of one chart is not taken for another.
+func TestNamesWithDashes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.yaml"), []byte(fmt.Sprintf(
+		"entries:\n  db:\n  - {version: 1.0.0-2.0.0, digest: %q, urls: [a.tgz]}\n  db-1.0.0:\n  - {version: 2.0.0, digest: %q, urls: [b.tgz]}\n", digest("a"), digest("b"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".tgz"), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := chartrepo.Open(t.TempDir())
+	for _, c := range [][3]string{{"db", "1.0.0-2.0.0", "a"}, {"db-1.0.0", "2.0.0", "b"}} {
+		if got, err := store.Get(t.Context(), []chartrepo.Repository{{URL: dir}}, c[0], c[1]); err != nil || string(got) != c[2] {
+			t.Errorf("%s %s: %q, %v", c[0], c[1], got, err)
+		}
 	}
 }

@@ -1,9 +1,11 @@
 package render_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,4 +69,39 @@ func TestChartRepositories(t *testing.T) {
 		t.Fatal(err)
 	}
 	try("away, and kept", "1.2.3", locked, here)
+}
+
+// TestChartRepositoriesBounded: neither many large dependencies nor repositories
+// that do not answer make a commit costly.
+func TestChartRepositoriesBounded(t *testing.T) {
+	t.Parallel()
+	from := []v1alpha1.ChartRepository{{URL: "https://charts.example.org"}}
+	large := "apiVersion: v2\nname: app\nversion: 1.0.0\ndependencies:\n"
+	for n := range 12 {
+		large += fmt.Sprintf("- {name: db, version: 1.2.3, repository: \"https://charts.example.org\", alias: db%d}\n", n)
+	}
+	archive := packed(t, "db", map[string]string{"db/Chart.yaml": "apiVersion: v2\nname: db\nversion: 1.2.3\n", "db/files/a": strings.Repeat("a", 4<<20)})
+	asked := 0
+	_, problems := renderWith(t, map[string]string{"app/Chart.yaml": large}, func(c *config) {
+		c.Charts.Repositories, c.Charts.Fetch = from, func(context.Context, string, string) ([]byte, error) {
+			asked++
+			return []byte(archive), nil
+		}
+	})
+	if len(problems) != 1 || !strings.Contains(problems[0].Message, "the dependencies from elsewhere have more than") || asked > 9 {
+		t.Errorf("after %d: %v", asked, problems)
+	}
+	one := func(name string) string {
+		return "apiVersion: v2\nname: " + name + "\nversion: 1.0.0\ndependencies:\n- {name: db, version: 1.2.3, repository: \"https://charts.example.org\"}\n"
+	}
+	asked = 0
+	_, problems = renderWith(t, map[string]string{"a/Chart.yaml": one("a"), "b/Chart.yaml": one("b")}, func(c *config) {
+		c.Charts.Repositories, c.Charts.Fetch = from, func(context.Context, string, string) ([]byte, error) {
+			asked++
+			return nil, fmt.Errorf("index.yaml: %w", context.DeadlineExceeded)
+		}
+	})
+	if len(problems) != 2 || asked != 1 {
+		t.Errorf("asked %d times: %v", asked, problems)
+	}
 }

@@ -177,6 +177,7 @@ type run struct {
 	ids     map[string][]age.Identity
 	files   int
 	unsure  bool
+	silent  bool // a repository of charts has not answered in time: none is asked again
 	result
 }
 

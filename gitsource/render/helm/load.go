@@ -79,6 +79,21 @@ func LoadArchive(content []byte) (*chart.Chart, error) {
 	return c, nil
 }
 
+// Size is how many bytes the files of a chart have, with those of the charts in
+// it.
+func Size(c *chart.Chart) int {
+	size := 0
+	for _, f := range c.Raw {
+		if !strings.HasPrefix(f.Name, "charts/") { // which its dependencies have
+			size += len(f.Data)
+		}
+	}
+	for _, d := range c.Dependencies() {
+		size += Size(d)
+	}
+	return size
+}
+
 var tooLarge = &Error{Message: fmt.Sprintf("the chart has more than %d bytes, with its archives unpacked", MaxChart)}
 
 // Missing are the dependencies that Chart.yaml names and the chart does not
