@@ -44,7 +44,7 @@ func environmentName(prefix, source, ref string) string {
 func (s *source) environmentSpec(e *v1alpha1.EnvironmentStatus) v1alpha1.GitSourceSpec {
 	own := s.object.Spec.DeepCopy()
 	out := v1alpha1.GitSource{Spec: v1alpha1.GitSourceSpec{
-		URL: own.URL, Ref: v1alpha1.GitReference{Name: e.Ref}, Paths: own.Paths, Ignore: own.Ignore, Interval: own.Interval,
+		URL: own.URL, Fallback: own.Fallback, Ref: v1alpha1.GitReference{Name: e.Ref}, Paths: own.Paths, Ignore: own.Ignore, Interval: own.Interval,
 		SecretRef: own.SecretRef, CABundle: own.CABundle, Verification: own.Verification, Render: own.Render, Helm: own.Helm,
 		TargetNamespace: e.Namespace, ServiceAccountName: v1alpha1.EnvironmentAccount,
 		Timeout: own.Timeout, Drift: own.Drift,

@@ -95,7 +95,7 @@ func (s *source) follow(ctx context.Context) {
 	path := s.engine.localPath(s.object.Spec.URL)
 	switch {
 	case path == "":
-		s.join(ctx, f, fetch.Target{URL: s.object.Spec.URL, CABundle: string(s.object.Spec.CABundle)})
+		s.join(ctx, f, fetch.Target{URL: s.object.Spec.URL, CABundle: string(s.object.Spec.CABundle), Fallback: s.object.Spec.Fallback})
 		if f.member != nil {
 			f.push = func(ctx context.Context, _ *repo.Repository, ref string) error { return f.member.Push(ctx, ref) }
 			f.pushCommit = func(ctx context.Context, _ *repo.Repository, ref string, id repo.ID) error {
@@ -127,7 +127,7 @@ func (s *source) join(ctx context.Context, f *follower, t fetch.Target) {
 	// What was pushed after a fetch has begun may not be in it.
 	var began atomic.Int64
 	f.member, f.err = s.engine.fetchers.Join(ctx, t, fetch.Options{
-		Interval: spec.Interval.Duration, Refs: readRefs(spec), Fallback: spec.Fallback,
+		Interval: spec.Interval.Duration, Refs: readRefs(spec),
 		Changed: func() { s.tell(func(p *pending) { p.refs = true }) },
 		Began:   func() { began.Store(s.engine.claims.tick()) },
 		Done: func(took time.Duration, err error) {

@@ -29,6 +29,9 @@ type Target struct {
 	Secret v1alpha1.SecretReference
 	// CABundle, PEM, is what a remote's certificate is checked against.
 	CABundle string
+	// Fallback is a git bundle that is read when the remote cannot be reached;
+	// empty: there is none. Who does not name it is not moved by it.
+	Fallback string
 }
 
 // dir is the name of the target's mirror. It is that of the URL alone where
@@ -37,6 +40,9 @@ func (t Target) dir() string {
 	name := t.URL
 	if t.Secret != (v1alpha1.SecretReference{}) || t.CABundle != "" || t.Bundle {
 		name = strings.Join([]string{t.URL, t.Secret.Namespace, t.Secret.Name, t.CABundle, fmt.Sprint(t.Bundle)}, "\n")
+	}
+	if t.Fallback != "" {
+		name += "\nor " + t.Fallback
 	}
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:12]) + ".git"
@@ -88,9 +94,6 @@ type Options struct {
 	// Refs are patterns of references that the source reads beside branches and
 	// tags; the mirror has what any of its sources reads.
 	Refs []string
-	// Fallback is a git bundle that is read when the remote cannot be reached;
-	// empty: there is none.
-	Fallback string
 	// Changed is called after every fetch that moved a reference or went
 	// otherwise than the one before. It must not block.
 	Changed func()

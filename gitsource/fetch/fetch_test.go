@@ -166,6 +166,44 @@ func TestCredentialsPart(t *testing.T) {
 	}
 }
 
+// TestFallbackParts: a bundle that stands in for a remote does so for those only
+// who name it, and not for others of the same repository.
+func TestFallbackParts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path := filepath.Join(r.root, "standing-in.bundle")
+	var first, second atomic.Int32
+	a, b := r.join(fetch.Target{Fallback: path}, time.Minute, &first), r.join(fetch.Target{}, time.Minute, &second)
+	defer a.Leave()
+	defer b.Leave()
+	r.until("fetched", func() bool { return first.Load() == 1 && second.Load() == 1 })
+	tip := func(m *fetch.Member) repo.ID {
+		_, id, err := m.Repo().Resolve(v1alpha1.GitReference{Branch: "main"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	was := tip(b)
+	r.server.Break(gittest.Away)
+	r.git("-C", "work", "commit", "-q", "--allow-empty", "-m", "by hand")
+	r.git("-C", "work", "bundle", "create", "-q", path, "main")
+	ends := make(chan struct{}, 2)
+	for _, m := range []*fetch.Member{a, b} {
+		m.Now(func() { ends <- struct{}{} })
+	}
+	r.until("asked", func() bool {
+		r.clock.Step(time.Second)
+		return len(ends) == 2
+	})
+	if tip(a) == was {
+		t.Error("who names the bundle stays where he was")
+	}
+	if tip(b) != was {
+		t.Error("who does not name the bundle is moved by it")
+	}
+}
+
 // TestFailuresAndQuiet: the pauses grow while a remote is away, somebody's call
 // does not wait for them, and a remote that wants quiet has it in any case.
 func TestFailuresAndQuiet(t *testing.T) {

@@ -101,11 +101,7 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	r.fetchers.mu.Lock()
 	r.asked = false
 	refs := r.refs()
-	var fallbacks []string
 	for m := range r.members {
-		if f := m.options.Fallback; f != "" {
-			fallbacks = append(fallbacks, f)
-		}
 		if m.options.Began != nil {
 			m.options.Began()
 		}
@@ -121,18 +117,14 @@ func (r *remote) once(ctx context.Context) (moved bool, err error) {
 	}
 	from.Refs = refs
 	moved, err = r.mirror.Fetch(ctx, from)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || r.target.Fallback == "" {
 		return moved, err
 	}
-	slices.Sort(fallbacks)
-	for _, path := range slices.Compact(fallbacks) {
-		also, badly := r.mirror.UnbundleForward(ctx, path)
-		moved = moved || also
-		if badly != nil && !errors.Is(badly, fs.ErrNotExist) {
-			err = fmt.Errorf("%w; the fallback: %w", err, badly)
-		}
+	also, badly := r.mirror.UnbundleForward(ctx, r.target.Fallback)
+	if badly != nil && !errors.Is(badly, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; the fallback: %w", err, badly)
 	}
-	return moved, err
+	return moved || also, err
 }
 
 // refs are the patterns of what the mirror holds beside branches and tags. The

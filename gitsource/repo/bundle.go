@@ -60,6 +60,9 @@ func (r *Repository) UnbundleForward(ctx context.Context, path string) (moved bo
 }
 
 func (r *Repository) unbundle(ctx context.Context, path string, may func(ctx context.Context, old, new ID) (bool, error)) (moved bool, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // nobody may write to a pipe
+		return false, fmt.Errorf("bundle %s: it is not a file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false, fmt.Errorf("open bundle: %w", err)

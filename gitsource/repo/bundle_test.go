@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/headway-sh/headway/api/gitops/v1alpha1"
@@ -99,6 +100,18 @@ func TestDamagedBundles(t *testing.T) {
 				t.Error("the mirror has a commit")
 			}
 		})
+	}
+}
+
+// TestPipeForBundle: a pipe that nobody writes to keeps nobody waiting.
+func TestPipeForBundle(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.bundle")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mirror(t).UnbundleForward(t.Context(), path); err == nil || !strings.Contains(err.Error(), "not a file") {
+		t.Error(err)
 	}
 }
 
