@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,8 @@ type outgoing struct {
 	branch *report.Branch
 	outlet *outlet
 	urgent bool
+	// left are the branches that the source is to go from.
+	left []*report.Branch
 }
 
 func newReporter(s *source) *reporter {
@@ -65,11 +68,16 @@ func (r *reporter) publish(ctx context.Context, s *source) {
 	urgent := final || r.next != nil && r.next.urgent || len(state.Drift) > 0 && !reflect.DeepEqual(state.Drift, r.shown.Drift) ||
 		!reflect.DeepEqual(state.Plans, r.shown.Plans) || !reflect.DeepEqual(state.Environments, r.shown.Environments) // somebody waits for it
 	r.shown = state
-	if r.on != nil && r.on != branch {
-		r.on.Forget(s.name)
+	var left []*report.Branch
+	if r.next != nil {
+		left = r.next.left
 	}
+	if r.on != nil && r.on != branch {
+		left = append(left, r.on)
+	}
+	left = slices.DeleteFunc(left, func(b *report.Branch) bool { return b == branch })
 	r.on, r.at = branch, o.place
-	r.next = &outgoing{state: state, place: o.place, branch: branch, outlet: o, urgent: urgent}
+	r.next = &outgoing{state: state, place: o.place, branch: branch, outlet: o, urgent: urgent, left: left}
 	poke(r.wake)
 }
 
@@ -169,6 +177,10 @@ func (r *reporter) write(ctx context.Context, out *outgoing, now time.Time) erro
 	if err != nil {
 		return err
 	}
+	for _, b := range out.left { // here, as it waits for what others write there
+		b.Forget(r.source.name)
+	}
+	out.left = nil
 	_, err = out.branch.Publish(ctx, out.place, out.state, tried, now)
 	return err
 }
