@@ -59,10 +59,22 @@ func (s *simulation) upTo(d time.Duration) time.Duration {
 	return time.Duration(s.rng.Int64N(int64(d)))
 }
 
+// passed waits until so much of the simulated time has, which it does at once
+// when nobody has anything to do; false: ctx has ended before.
+func passed(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // write lets a controller's write fail before, or after it has been done.
 func (s *simulation) write(ctx context.Context, do func() error) error {
-	time.Sleep(s.upTo(20 * time.Millisecond))
-	if ctx.Err() != nil {
+	if !passed(ctx, s.upTo(20*time.Millisecond)) {
 		return ctx.Err()
 	}
 	switch {
@@ -148,10 +160,9 @@ func (i lateInformer) AddEventHandlerWithOptions(h toolscache.ResourceEventHandl
 			case <-i.ctx.Done():
 				return
 			case deliver := <-events:
-				if i.s.chance(20) {
-					time.Sleep(i.s.upTo(3 * time.Second))
+				if !i.s.chance(20) || passed(i.ctx, i.s.upTo(3*time.Second)) {
+					deliver()
 				}
-				deliver()
 			}
 		}
 	}()
@@ -196,8 +207,7 @@ func (s *simulation) controllers(ctx context.Context) {
 // agent gives pods a node, lets them run, ends those that are deleted and those
 // of Jobs, some of them badly.
 func (s *simulation) agent(ctx context.Context) {
-	for ctx.Err() == nil {
-		time.Sleep(100*time.Millisecond + s.upTo(time.Second))
+	for passed(ctx, 100*time.Millisecond+s.upTo(time.Second)) {
 		var list corev1.PodList
 		if err := s.api.List(ctx, &list); err != nil {
 			return
@@ -403,17 +413,17 @@ func simulate(t *testing.T, seed uint64) {
 	running.Go(func() { s.controllers(ctx) })
 	running.Go(func() { s.agent(ctx) })
 	for version := 2; version <= 4; version++ {
-		time.Sleep(30*time.Second + s.upTo(90*time.Second))
+		passed(ctx, 30*time.Second+s.upTo(90*time.Second))
 		s.roll(ctx, fmt.Sprint(version))
 	}
-	time.Sleep(time.Minute)
+	passed(ctx, time.Minute)
 	s.mu.Lock()
 	s.calm = true
 	s.mu.Unlock()
 	var why string
 	began := time.Now()
 	for range 120 { // minutes: what has failed often waits long
-		time.Sleep(time.Minute)
+		passed(ctx, time.Minute)
 		if why = s.settled(ctx, "4"); why == "" {
 			break
 		}

@@ -85,7 +85,7 @@ func (c peerClient) Get(ctx context.Context, key client.ObjectKey, o client.Obje
 	if err := c.may(view, k, "get", key.Namespace, key.Name); err != nil {
 		return err
 	}
-	shown, err := c.computed(ctx, view, k)
+	shown, err := c.computed(ctx, view, k, key.Namespace)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (c peerClient) List(ctx context.Context, out client.ObjectList, options ...
 	if from.After != (txn.Ref{}) {
 		after = &from.After
 	}
-	shown, err := c.computed(ctx, view, k)
+	shown, err := c.computed(ctx, view, k, o.Namespace)
 	if err != nil {
 		return err
 	}
@@ -125,11 +125,11 @@ func (c peerClient) List(ctx context.Context, out client.ObjectList, options ...
 }
 
 // computed is the View with the objects of a kind that is made when it is read.
-func (c peerClient) computed(ctx context.Context, view txn.View, k *kind.Kind) (txn.View, error) {
+func (c peerClient) computed(ctx context.Context, view txn.View, k *kind.Kind, namespace string) (txn.View, error) {
 	if k.Computed == nil {
 		return view, nil
 	}
-	all, err := k.Computed(ctx, view)
+	all, err := k.Computed(ctx, view, namespace)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", k.Plural, err)
 	}

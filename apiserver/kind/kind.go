@@ -53,10 +53,10 @@ type Kind struct {
 	New     func() txn.Object
 	NewList func() runtime.Object
 
-	// Computed gives the objects, in the order of their namespaces and names, of
-	// a kind that is made when it is read and never stored; nil: the kind is
-	// stored. It may take a while, within ctx.
-	Computed func(ctx context.Context, view txn.View) ([]txn.Object, error)
+	// Computed gives the objects of a namespace, or of all ("") and then in the
+	// order of their namespaces and names, of a kind that is made when it is read
+	// and never stored; nil: the kind is stored. It may take a while, within ctx.
+	Computed func(ctx context.Context, view txn.View, namespace string) ([]txn.Object, error)
 
 	// Name tells what is wrong with a name; prefix: with a generateName. Nil
 	// means that names are DNS subdomains.

@@ -46,7 +46,7 @@ func componentStatusKind() *kind.Kind {
 
 // componentStatuses tells of the singletons by the Leases that they hold, and
 // of the storage: whoever gets an answer at all reads from a storage that works.
-func componentStatuses(_ context.Context, view txn.View) ([]txn.Object, error) {
+func componentStatuses(_ context.Context, view txn.View, _ string) ([]txn.Object, error) {
 	led := func(name string) *corev1.ComponentStatus { //nolint:staticcheck // as above
 		o, ok := view.Get(txn.Ref{Resource: schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"}, Namespace: metav1.NamespaceSystem, Name: name})
 		if !ok || deref(o.(*coordinationv1.Lease).Spec.HolderIdentity, "") == "" {

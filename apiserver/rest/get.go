@@ -25,7 +25,7 @@ func (h *Handler) find(r *http.Request, c *call) (*store.Entry, error) {
 	ref := c.kind.Ref(c.namespace(), c.info.Name)
 	e := snapshot.Entry(ref)
 	if c.kind.Computed != nil {
-		all, err := computed(r.Context(), c.kind, snapshot)
+		all, err := computed(r.Context(), c.kind, snapshot, ref.Namespace)
 		if err != nil {
 			return nil, err
 		}

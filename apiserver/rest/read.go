@@ -183,7 +183,7 @@ func candidates(s *selector, snapshot *store.Snapshot, after *txn.Ref) iter.Seq[
 // compute makes the list of a kind that is not stored, which is never chunked:
 // there is no revision at which it could go on.
 func (h *Handler) compute(ctx context.Context, s *selector, snapshot *store.Snapshot) (*chunk, error) {
-	all, err := computed(ctx, s.kind, snapshot)
+	all, err := computed(ctx, s.kind, snapshot, s.namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -192,8 +192,8 @@ func (h *Handler) compute(ctx context.Context, s *selector, snapshot *store.Snap
 }
 
 // computed are the entries of a kind that is not stored.
-func computed(ctx context.Context, k *kind.Kind, snapshot *store.Snapshot) ([]*store.Entry, error) {
-	objects, err := k.Computed(ctx, snapshot)
+func computed(ctx context.Context, k *kind.Kind, snapshot *store.Snapshot, namespace string) ([]*store.Entry, error) {
+	objects, err := k.Computed(ctx, snapshot, namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func sum(containers []metricsv1beta1.ContainerMetrics) corev1.ResourceList {
 	return corev1.ResourceList{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory}
 }
 
-func (s *Source) nodes(ctx context.Context, view txn.View) ([]txn.Object, error) {
+func (s *Source) nodes(ctx context.Context, view txn.View, _ string) ([]txn.Object, error) {
 	seen, err := s.look(ctx, view)
 	if err != nil {
 		return nil, err
@@ -76,13 +76,13 @@ func (s *Source) nodes(ctx context.Context, view txn.View) ([]txn.Object, error)
 	return all, nil
 }
 
-func (s *Source) pods(ctx context.Context, view txn.View) ([]txn.Object, error) {
+func (s *Source) pods(ctx context.Context, view txn.View, namespace string) ([]txn.Object, error) {
 	seen, err := s.look(ctx, view)
 	if err != nil {
 		return nil, err
 	}
 	var all []txn.Object
-	for o := range view.Each(pods, "") {
+	for o := range view.Each(pods, namespace) {
 		pod := o.(*corev1.Pod)
 		l, ok := seen[pod.Spec.NodeName]
 		if !ok {

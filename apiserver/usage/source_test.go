@@ -65,7 +65,7 @@ func cluster() txn.View {
 
 func computed(t *testing.T, k *kind.Kind) map[string]string {
 	t.Helper()
-	all, err := k.Computed(t.Context(), cluster())
+	all, err := k.Computed(t.Context(), cluster(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,10 +104,10 @@ func TestRates(t *testing.T) {
 		want(kinds[0], map[string]string{"n1": "500m 1Mi 3s", "n2": "500m 1Mi 3s"})
 		want(kinds[1], map[string]string{"on-n1": "n1 250m 2Ki 3s", "on-n2": "n2 250m 2Ki 3s"})
 		asked(2)
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second) // of the bubble's time
 		want(kinds[1], map[string]string{"on-n1": "n1 250m 2Ki 20s", "on-n2": "n2 250m 2Ki 20s"})
 		asked(3)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		want(kinds[0], map[string]string{"n1": "500m 1Mi 3s", "n2": "500m 1Mi 3s"})
 		asked(5)
 	})

@@ -23,14 +23,7 @@ func TestApprovalOnTheAPIServer(t *testing.T) {
 	t.Parallel()
 	c, as := roomsOf(t)
 	ctx := t.Context()
-	git := cloneOf(t, map[string]string{"one.yaml": movable})
-	sources, err := c.Watch(ctx, &v1alpha1.GitSourceList{})
-	ok(t, err)
-	defer sources.Stop()
-	ok(t, c.Create(ctx, &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}, Spec: v1alpha1.GitSourceSpec{
-		URL: git.dir, Ref: v1alpha1.GitReference{Branch: "main"}, Reports: v1alpha1.ReportsSpec{Disabled: true},
-		Approval: v1alpha1.ApprovalSpec{Required: v1alpha1.ApprovalAlways},
-	}}))
+	sources := asking(t, c, v1alpha1.ApprovalSpec{Required: v1alpha1.ApprovalAlways})
 	var o *v1alpha1.GitSource
 	until(t, sources, func(e watch.Event) bool {
 		o = e.Object.(*v1alpha1.GitSource)
@@ -54,7 +47,7 @@ func TestApprovalOnTheAPIServer(t *testing.T) {
 	})
 
 	// Who may write the subresource may not consent, and the status takes none.
-	_, err = writeApproval(ctx, writer, "main", v1alpha1.Approval{Digest: digest}, false)
+	_, err := writeApproval(ctx, writer, "main", v1alpha1.Approval{Digest: digest}, false)
 	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `not permitted to approve commits of the source "main"`) {
 		t.Errorf("without the verb: %v", err)
 	}
@@ -95,14 +88,7 @@ func TestTwoApproversOnTheAPIServer(t *testing.T) {
 	t.Parallel()
 	c, as := roomsOf(t)
 	ctx := t.Context()
-	git := cloneOf(t, map[string]string{"one.yaml": movable})
-	sources, err := c.Watch(ctx, &v1alpha1.GitSourceList{})
-	ok(t, err)
-	defer sources.Stop()
-	ok(t, c.Create(ctx, &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}, Spec: v1alpha1.GitSourceSpec{
-		URL: git.dir, Ref: v1alpha1.GitReference{Branch: "main"}, Reports: v1alpha1.ReportsSpec{Disabled: true},
-		Approval: v1alpha1.ApprovalSpec{Required: v1alpha1.ApprovalAlways, Count: 2, Expires: &metav1.Duration{Duration: time.Hour}},
-	}}))
+	sources := asking(t, c, v1alpha1.ApprovalSpec{Required: v1alpha1.ApprovalAlways, Count: 2, Expires: &metav1.Duration{Duration: time.Hour}})
 	var o *v1alpha1.GitSource
 	until(t, sources, func(e watch.Event) bool {
 		o = e.Object.(*v1alpha1.GitSource)
@@ -116,7 +102,7 @@ func TestTwoApproversOnTheAPIServer(t *testing.T) {
 	consent := func(user, reason string, revoke bool) (*v1alpha1.GitSource, error) {
 		return writeApproval(ctx, as(user), "main", v1alpha1.Approval{Digest: digest, Reason: reason, By: user}, revoke)
 	}
-	_, err = consent("jane", "first", false)
+	_, err := consent("jane", "first", false)
 	ok(t, err)
 	o, err = consent("jane", "again", false)
 	ok(t, err)
@@ -153,4 +139,18 @@ func TestTwoApproversOnTheAPIServer(t *testing.T) {
 	if all := r.Status.Approvals; len(all) != 2 || all[0].By != "jane" || all[1].By != "john" || len(o.Status.Approvals) != 0 {
 		t.Errorf("the release says %+v, left are %+v", all, o.Status.Approvals)
 	}
+}
+
+// asking makes a source with a commit, whose changes somebody has to consent to,
+// and watches it.
+func asking(t *testing.T, c client.WithWatch, approval v1alpha1.ApprovalSpec) watch.Interface {
+	t.Helper()
+	git := cloneOf(t, map[string]string{"one.yaml": movable})
+	sources, err := c.Watch(t.Context(), &v1alpha1.GitSourceList{})
+	ok(t, err)
+	t.Cleanup(sources.Stop)
+	ok(t, c.Create(t.Context(), &v1alpha1.GitSource{ObjectMeta: metav1.ObjectMeta{Name: "main"}, Spec: v1alpha1.GitSourceSpec{
+		URL: git.dir, Ref: v1alpha1.GitReference{Branch: "main"}, Reports: v1alpha1.ReportsSpec{Disabled: true}, Approval: approval,
+	}}))
+	return sources
 }

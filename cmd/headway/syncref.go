@@ -86,13 +86,7 @@ func (t *toRef) fetched(ctx context.Context, c *cluster) error {
 }
 
 func (t *toRef) wait(ctx context.Context, c *cluster, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	err := watchUntil(ctx, c.config, []client.Object{&v1alpha1.GitSource{}, &v1alpha1.Release{}}, t.look)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return exitCode{exitTimeout, fmt.Errorf("commit %.12s is not healthy after %s: %s", t.commit, timeout, t.told)}
-	}
-	return err
+	return c.untilHealthy(ctx, timeout, t.look, func() (string, string) { return fmt.Sprintf("commit %.12s", t.commit), t.told })
 }
 
 // look decides by what the cluster says of the commit since it was pinned.

@@ -28,11 +28,18 @@ type syncWait struct {
 func (w *syncWait) run(ctx context.Context, c *cluster, timeout time.Duration) error {
 	w.descends = func(commit, of string) bool { return commit == of }
 	w.told = w.source + " has not asked its repository yet"
+	return c.untilHealthy(ctx, timeout, w.look, func() (string, string) { return w.source, w.told })
+}
+
+// untilHealthy looks at sources and releases, whenever they change, until look
+// has seen enough; so says what is not healthy when the time is over, and why.
+func (c *cluster) untilHealthy(ctx context.Context, timeout time.Duration, look func(context.Context, client.Reader) (bool, error), so func() (what, why string)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := watchUntil(ctx, c.config, []client.Object{&v1alpha1.GitSource{}, &v1alpha1.Release{}}, w.look)
+	err := watchUntil(ctx, c.config, []client.Object{&v1alpha1.GitSource{}, &v1alpha1.Release{}}, look)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return exitCode{exitTimeout, fmt.Errorf("%s is not healthy after %s: %s", w.source, timeout, w.told)}
+		what, why := so()
+		return exitCode{exitTimeout, fmt.Errorf("%s is not healthy after %s: %s", what, timeout, why)}
 	}
 	return err
 }
