@@ -63,18 +63,20 @@ func made(t *testing.T, c configv1.Extender) *extender.Extender {
 
 func TestSpeaksTheProtocol(t *testing.T) {
 	t.Parallel()
-	answers := map[string]string{
-		"/x/filter":     `{"Nodes":{"items":[{"metadata":{"name":"n2"}}]},"FailedNodes":{"n1":"no room"},"FailedAndUnresolvableNodes":{"n3":"wrong rack"}}`,
-		"/x/prioritize": `[{"Host":"n2","Score":7},{"Host":"n1","Score":99}]`,
-		"/x/bind":       `{}`,
-	}
-	for name, knows := range map[string]bool{"whole nodes": false, "names of nodes": true} {
+	for name, test := range map[string]struct {
+		knows  bool
+		filter string
+	}{
+		"whole nodes":    {false, `{"Nodes":{"items":[{"metadata":{"name":"n2"}}]},"FailedNodes":{"n1":"no room"},"FailedAndUnresolvableNodes":{"n3":"wrong rack"}}`},
+		"names of nodes": {true, `{"nodenames":["n2"],"failedNodes":{"n1":"no room"},"failedAndUnresolvableNodes":{"n3":"wrong rack"}}`},
+	} {
 		t.Run(name, func(t *testing.T) {
-			if knows {
-				answers["/x/filter"] = `{"nodenames":["n2"],"failedNodes":{"n1":"no room"},"failedAndUnresolvableNodes":{"n3":"wrong rack"}}`
-			}
-			s, asked := serve(t, answers)
-			e := made(t, settings(s, func(c *configv1.Extender) { c.NodeCacheCapable = knows }))
+			s, asked := serve(t, map[string]string{
+				"/x/filter":     test.filter,
+				"/x/prioritize": `[{"Host":"n2","Score":7},{"Host":"n1","Score":99}]`,
+				"/x/bind":       `{}`,
+			})
+			e := made(t, settings(s, func(c *configv1.Extender) { c.NodeCacheCapable = test.knows }))
 			fit, refused, err := e.Filter(t.Context(), web, nodes("n1", "n2", "n3"))
 			if err != nil {
 				t.Fatal(err)
@@ -86,7 +88,7 @@ func TestSpeaksTheProtocol(t *testing.T) {
 			if got := question["Pod"].(map[string]any)["metadata"].(map[string]any)["name"]; got != "web" {
 				t.Errorf("asked about pod %v", got)
 			}
-			if knows {
+			if test.knows {
 				if diff := cmp.Diff([]any{"n1", "n2", "n3"}, question["NodeNames"]); diff != "" || question["Nodes"] != nil {
 					t.Errorf("asked about (-want +got):\n%s%v", diff, question["Nodes"])
 				}
