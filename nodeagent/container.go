@@ -43,7 +43,7 @@ func (w *worker) containerConfig(ctx context.Context, a *attempt, image runtime.
 	config := runtime.ContainerConfig{
 		PodUID: string(w.uid), Name: c.Name, Attempt: a.number, Image: image.ID,
 		Command: expand(c.Command, values), Args: expand(c.Args, values), WorkingDir: c.WorkingDir,
-		Env: append([]string{"HOSTNAME=" + hostname(a.pod, w.agent.NodeName)}, vars...), Mounts: append(mounts, own...), LogPath: logPath,
+		Env: append([]string{"HOSTNAME=" + w.agent.kernelName(a.pod)}, vars...), Mounts: append(mounts, own...), LogPath: logPath,
 		Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 		Resources: cgroup.Container(c), OOMScoreAdj: cgroup.OOMScoreAdj(a.pod, c, w.agent.memory()),
 		Target: w.target(a.pod, c.Name),

@@ -56,7 +56,7 @@ func (w *worker) setIPs(ips []string) {
 // files are the network's files of a pod; the node's own are read anew.
 func (a *Agent) files(pod *corev1.Pod, ips []string) network.PodFiles {
 	f := network.PodFiles{
-		Pod: pod, Hostname: hostname(pod, a.NodeName), PodIPs: ips,
+		Pod: pod, Hostname: hostname(pod, a.NodeName), KernelName: a.kernelName(pod), PodIPs: ips,
 		ClusterDNS: a.ClusterDNS, ClusterDomain: a.ClusterDomain,
 	}
 	// A node without these files has nothing to hand on.
@@ -78,8 +78,12 @@ func (w *worker) upDirectories(context.Context) error {
 	return nil
 }
 
-// maxHostname is what the kernel takes.
-const maxHostname = 63
+const (
+	// maxHostname is how long one label of a name is at most.
+	maxHostname = 63
+	// maxKernelName is what the kernel takes.
+	maxKernelName = 64
+)
 
 func hostname(pod *corev1.Pod, node string) string {
 	name := pod.Name
@@ -95,6 +99,16 @@ func hostname(pod *corev1.Pod, node string) string {
 		name = strings.TrimRight(name[:maxHostname], "-.")
 	}
 	return name
+}
+
+// kernelName is the host name that the kernel tells the pod's processes: the
+// whole name in the cluster's DNS if the pod wants that and has one.
+func (a *Agent) kernelName(pod *corev1.Pod) string {
+	name := hostname(pod, a.NodeName)
+	if full := pod.Spec.SetHostnameAsFQDN; full == nil || !*full || pod.Spec.HostNetwork || pod.Spec.HostnameOverride != nil {
+		return name
+	}
+	return network.FQDN(network.PodFiles{Pod: pod, Hostname: name, ClusterDomain: a.ClusterDomain})
 }
 
 func sysctls(pod *corev1.Pod) map[string]string {

@@ -216,13 +216,17 @@ func (w *worker) downVolumes(context.Context) error {
 
 func (w *worker) upSandbox(ctx context.Context) error {
 	pod := w.current()
+	name := w.agent.kernelName(pod)
+	if len(name) > maxKernelName {
+		return fmt.Errorf("hostname %q is too long: %d characters, the kernel takes %d", name, len(name), maxKernelName)
+	}
 	w.sandbox.mu.Lock()
 	parent := w.sandbox.cgroupParent
 	w.sandbox.mu.Unlock()
 	w.runtimeMu.Lock()
 	s, err := w.agent.Runtime.StartSandbox(ctx, runtime.SandboxConfig{
 		PodUID: string(w.uid), PodName: pod.Name, PodNamespace: pod.Namespace,
-		Hostname:    hostname(pod, w.agent.NodeName),
+		Hostname:    name,
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		CgroupParent:          parent,

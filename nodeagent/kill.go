@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/headway-sh/headway/nodeagent/plan"
+	"github.com/headway-sh/headway/nodeagent/runtime"
 )
 
 // forceInterval is how long a container is waited for after SIGKILL before the
@@ -20,6 +22,7 @@ const forceInterval = 5 * time.Second
 type kill struct {
 	mu       sync.Mutex // guards deadline
 	deadline time.Time
+	fast     bool          // neither preStop nor the stop signal
 	sooner   chan struct{} // gets a value when deadline has moved
 }
 
@@ -57,6 +60,8 @@ func (w *worker) killContainer(ctx context.Context, a plan.Action) {
 	}
 	message := "Stopping container " + a.Container
 	switch {
+	case a.Reason == plan.Restarting:
+		message = "Container " + a.Container + " restarts with all containers of the pod"
 	case a.Reason == plan.Resized:
 		message = "Container " + a.Container + " resize requires restart"
 	case a.Message == "FailedPostStartHook":
@@ -65,8 +70,8 @@ func (w *worker) killContainer(ctx context.Context, a plan.Action) {
 		message = "Container " + a.Container + " failed " + a.Message + ", will be restarted"
 	}
 	w.event1(a.Container, corev1.EventTypeNormal, "Killing", message)
-	w.probes.End(a.Container)
-	k := &kill{deadline: a.Deadline, sooner: make(chan struct{}, 1)}
+	w.probes.Quiet(a.Container)
+	k := &kill{deadline: a.Deadline, fast: a.Fast, sooner: make(chan struct{}, 1)}
 	w.kills[a.Container] = k
 	id := o.ID
 	w.spawn(ctx, a.Container, func(ctx context.Context) func() {
@@ -77,10 +82,12 @@ func (w *worker) killContainer(ctx context.Context, a plan.Action) {
 
 // stop returns when the container has ended or ctx has.
 func (w *worker) stop(ctx context.Context, c *corev1.Container, id string, k *kill, exited <-chan struct{}) {
-	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
-		w.preStop(ctx, c, id, k, exited)
+	if !k.fast {
+		if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
+			w.preStop(ctx, c, id, k, exited)
+		}
+		w.signal(ctx, id, w.stopSignal(ctx, c))
 	}
-	w.signal(ctx, id, w.stopSignal(ctx, c))
 	for {
 		now := w.agent.Clock.Now()
 		left := k.when().Sub(now)
@@ -148,18 +155,33 @@ func (w *worker) signal(ctx context.Context, id string, signal int) {
 	}
 }
 
-// stopSignal is the pod's word, else the image's, else SIGTERM.
+// stopSignal looks the image up: one that is gone has no word.
 func (w *worker) stopSignal(ctx context.Context, c *corev1.Container) int {
-	name := ""
+	image, err := w.agent.Runtime.Image(ctx, c.Image)
+	if err != nil {
+		image.StopSignal = ""
+	}
+	return signalNumber(stopSignal(c, image))
+}
+
+// stopSignal is the pod's word, else the image's, else SIGTERM.
+func stopSignal(c *corev1.Container, image runtime.Image) string {
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
-		name = string(*c.Lifecycle.StopSignal)
+		return string(*c.Lifecycle.StopSignal)
 	}
-	if name == "" {
-		if image, err := w.agent.Runtime.Image(ctx, c.Image); err == nil {
-			name = image.StopSignal
-		}
+	return image.StopSignal
+}
+
+// signalName is a signal as the API writes it; empty for one it has no word for.
+func signalName(name string) string {
+	n := signalNumber(name)
+	switch base := 34; {
+	case n == base:
+		return "SIGRTMIN"
+	case n > base && n < 64:
+		return "SIGRTMIN+" + strconv.Itoa(n-base)
 	}
-	return signalNumber(name)
+	return unix.SignalName(unix.Signal(n))
 }
 
 func signalNumber(name string) int {

@@ -20,8 +20,9 @@ import (
 const (
 	// maxOutput is how much of a hook's or probe's output goes into an event.
 	maxOutput = 4 << 10
-	// maxMessage is how long a termination message is (API reference).
-	maxMessage = 4 << 10
+	// maxMessage is how long a termination message is, maxMessages those of all
+	// of a pod's containers, which have equal shares (API reference).
+	maxMessage, maxMessages = 4 << 10, 12 << 10
 	// maxLogMessage and its lines stand in for a message that was not written.
 	maxLogMessage, maxLogLines = 2 << 10, 80
 )
@@ -87,7 +88,7 @@ func (w *worker) watchProbes(c *corev1.Container, o *status.Container) {
 func (w *worker) probed(r probe.Result) {
 	o := w.observed.Containers[r.Container]
 	c := w.container(r.Container)
-	if c == nil || !o.Running() || o.ID != r.ID || w.ending != nil {
+	if c == nil || !o.Running() || o.ID != r.ID || w.ending != nil && r.Kind != probe.Readiness {
 		return
 	}
 	if r.Message != "" {
@@ -120,8 +121,9 @@ func (w *worker) probed(r probe.Result) {
 
 // terminationMessage is what the container left as its last word.
 func (w *worker) terminationMessage(c *corev1.Container, o *status.Container) string {
+	limit := min(maxMessage, maxMessages/max(len(w.pod.Spec.InitContainers)+len(w.pod.Spec.Containers), 1))
 	if c.TerminationMessagePath != "" {
-		data, err := readHead(w.messagePath(c.Name, o.Attempt), maxMessage)
+		data, err := readHead(w.messagePath(c.Name, o.Attempt), limit)
 		if err == nil && len(data) > 0 {
 			return string(data)
 		}
@@ -129,7 +131,7 @@ func (w *worker) terminationMessage(c *corev1.Container, o *status.Container) st
 	if c.TerminationMessagePolicy != corev1.TerminationMessageFallbackToLogsOnError || o.ExitCode == 0 || o.LogPath == "" {
 		return ""
 	}
-	data, err := logs.Tail(o.LogPath, maxLogLines, maxLogMessage)
+	data, err := logs.Tail(o.LogPath, maxLogLines, min(maxLogMessage, limit))
 	if err != nil {
 		return ""
 	}

@@ -70,7 +70,9 @@ func (w *worker) ended(name string, o *status.Container, code int, at time.Time)
 	if at.Sub(o.Started) >= plan.LongRun {
 		o.Crashes = 0
 	}
-	o.Crashes++
+	if !o.Again {
+		o.Crashes++
+	}
 	w.probes.End(name)
 	delete(w.unhealthy, name)
 	if c := w.container(name); c != nil {
@@ -151,13 +153,13 @@ func (w *worker) recover(name string, c runtime.Container) {
 	o := &status.Container{
 		ID: c.ID, Attempt: c.Attempt, State: c.State, Started: c.Started, Finished: c.Finished,
 		ExitCode: c.ExitCode, OOMKilled: c.OOMKilled, Reason: c.Reason, Message: c.Message,
-		ImageID: c.ImageID, Image: c.ImageRef, LogPath: c.LogPath, Crashes: c.Attempt + 1,
+		ImageID: c.ImageID, Image: c.ImageRef, LogPath: c.LogPath, Crashes: c.Attempt + 1, User: linuxUser(c.User),
 	}
 	if old != nil {
 		o.Last = old.Last
 		if old.ID == o.ID {
 			o.Image, o.ImageID, o.Resources = old.Image, old.ImageID, old.Resources
-			o.Ready, o.StartedUp = old.Ready, old.StartedUp
+			o.Ready, o.StartedUp, o.StopSignal = old.Ready, old.StartedUp, old.StopSignal
 			if !old.Started.IsZero() {
 				o.Started = old.Started
 			}
@@ -197,6 +199,12 @@ func remembered(s *corev1.ContainerStatus) *status.Container {
 		Resources: s.Resources,
 		Last:      s.LastTerminationState.Terminated, StartedUp: s.Started != nil && *s.Started,
 	}
+	if s.User != nil {
+		o.User = s.User.Linux
+	}
+	if s.StopSignal != nil {
+		o.StopSignal = string(*s.StopSignal)
+	}
 	_, o.ID = cutID(s.ContainerID)
 	switch {
 	case s.State.Running != nil:
@@ -222,4 +230,11 @@ func from(o *status.Container, t *corev1.ContainerStateTerminated) {
 	o.State, o.Started, o.Finished = runtime.StateExited, t.StartedAt.Time, t.FinishedAt.Time
 	o.ExitCode, o.Reason, o.Message = int(t.ExitCode), t.Reason, t.Message
 	o.Ready, o.StartedUp = false, false
+}
+
+func linuxUser(u *runtime.User) *corev1.LinuxContainerUser {
+	if u == nil {
+		return nil
+	}
+	return &corev1.LinuxContainerUser{UID: u.UID, GID: u.GID, SupplementalGroups: u.Groups}
 }

@@ -46,7 +46,7 @@ func (w *worker) startContainer(ctx context.Context, a plan.Action) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w.starts[c.Name] = cancel
-	attempt := &attempt{worker: w, spec: w.granted(c, o), number: a.Attempt, previous: o.ID, pod: w.pod, facts: w.facts()}
+	attempt := &attempt{worker: w, spec: w.granted(c, o), number: a.Attempt, previous: o.ID, again: o.Again, pod: w.pod, facts: w.facts()}
 	w.spawn(ctx, c.Name, func(ctx context.Context) func() {
 		err := attempt.run(ctx)
 		return func() {
@@ -109,6 +109,7 @@ type attempt struct {
 	pod      *corev1.Pod
 	spec     *corev1.Container
 	number   int
+	again    bool   // it follows an end that restarts all containers
 	previous string // the attempt before, to be removed
 	facts    env.Facts
 }
@@ -133,7 +134,11 @@ func (a *attempt) run(ctx context.Context) error {
 	if err != nil {
 		return &startFailure{reason: "CreateContainerError", message: err.Error(), event: "Failed"}
 	}
-	w.post(func() { w.created(a, id, image, config.LogPath) })
+	user, err := w.agent.Runtime.User(ctx, id)
+	if err != nil {
+		return err
+	}
+	w.post(func() { w.created(a, id, image, config.LogPath, user) })
 	w.event1(a.spec.Name, corev1.EventTypeNormal, "Created", "Container created")
 	w.runtimeMu.Lock()
 	err = w.agent.Runtime.Start(ctx, id)
@@ -204,13 +209,16 @@ func (a *attempt) postStart(ctx context.Context, id string) error {
 }
 
 // created notes a new attempt: what was before becomes the last state.
-func (w *worker) created(a *attempt, id string, image runtime.Image, logPath string) {
+func (w *worker) created(a *attempt, id string, image runtime.Image, logPath string, user *runtime.User) {
 	old := w.observed.Containers[a.spec.Name]
 	o := &status.Container{
 		ID: id, Attempt: a.number, State: runtime.StateCreated, LogPath: logPath,
 		Image: imageName(a.spec.Image, image), ImageID: imageID(image),
 		Last: old.Last, Crashes: old.Crashes, Resources: a.spec.Resources.DeepCopy(),
+		User: linuxUser(user), StopSignal: signalName(stopSignal(a.spec, image)),
 	}
+	// One that began before all containers were to restart is to restart too.
+	o.Again = old.Again && !a.again
 	if old.Exited() && old.ID != id {
 		o.Last = status.Terminated(old, w.agent.RuntimeName)
 	}

@@ -197,6 +197,8 @@ func (w *worker) act(ctx context.Context, a plan.Action) {
 		w.startContainer(ctx, a)
 	case plan.Kill:
 		w.killContainer(ctx, a)
+	case plan.AllAgain:
+		w.allAgain()
 	case plan.Fail:
 		w.fail(a.Reason, a.Message)
 	}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -23,6 +24,8 @@ type PodFiles struct {
 	// Hostname of the pod and the addresses it has.
 	Hostname string
 	PodIPs   []string
+	// KernelName is what goes into /etc/hostname. Default: Hostname.
+	KernelName string
 	// Cluster DNS as in the agent's configuration.
 	ClusterDNS    []netip.Addr
 	ClusterDomain string
@@ -37,7 +40,7 @@ func Files(dir string, f PodFiles) error {
 	if err := os.MkdirAll(etc, 0o755); err != nil {
 		return err
 	}
-	for name, content := range map[string]string{"hosts": Hosts(f), "hostname": f.Hostname + "\n", "resolv.conf": Resolv(f)} {
+	for name, content := range map[string]string{"hosts": Hosts(f), "hostname": cmp.Or(f.KernelName, f.Hostname) + "\n", "resolv.conf": Resolv(f)} {
 		path := filepath.Join(etc, name)
 		if have, err := os.ReadFile(path); err == nil && string(have) == content {
 			continue

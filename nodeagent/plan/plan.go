@@ -23,6 +23,8 @@ const (
 	Kill Kind = "kill"
 	// Fail gives the pod up for Reason and Message.
 	Fail Kind = "fail"
+	// AllAgain marks every container to be followed by another attempt.
+	AllAgain Kind = "all again"
 	// Finish writes the last status and takes the pod out of the API.
 	Finish Kind = "finish"
 )
@@ -36,6 +38,8 @@ type Action struct {
 	// Deadline of a Kill is when it stops being graceful.
 	Deadline        time.Time
 	Reason, Message string
+	// Fast leaves out a Kill's preStop hook and its stop signal.
+	Fast bool
 }
 
 // Input is the snapshot that a plan is made on.
@@ -83,8 +87,12 @@ func (v Verdict) reason() string {
 	return "Unhealthy"
 }
 
-// Resized is the reason of a Kill that gives a container other resources.
-const Resized = "Resized"
+const (
+	// Resized is the reason of a Kill that gives a container other resources.
+	Resized = "Resized"
+	// Restarting is that of one which restarts with all others of its pod.
+	Restarting = "RestartAllContainers"
+)
 
 // Plan is what to do now and when to ask again at the latest.
 type Plan struct {
@@ -155,10 +163,13 @@ func (m *maker) late() bool {
 
 // run starts what should run and kills what a probe gave up.
 func (m *maker) run() {
+	if m.allAgain() {
+		return
+	}
 	if m.initialize() {
 		for i := range m.Pod.Spec.Containers {
 			c := &m.Pod.Spec.Containers[i]
-			m.keep(c, restarts(m.Pod.Spec.RestartPolicy, m.Observed.Containers[c.Name]))
+			m.keep(c, status.Restarts(m.Pod, c, m.Observed.Containers[c.Name]))
 		}
 	}
 	for i := range m.Pod.Spec.EphemeralContainers {
@@ -180,7 +191,7 @@ func (m *maker) initialize() bool {
 			}
 			continue
 		}
-		if begun || o.Succeeded() && !o.Stale {
+		if begun || o.Succeeded() && !o.Stale && !o.Again {
 			continue
 		}
 		m.keep(c, o.Exited())
@@ -194,7 +205,7 @@ func (m *maker) initialize() bool {
 func (m *maker) begun() bool {
 	return slices.ContainsFunc(m.Pod.Spec.Containers, func(c corev1.Container) bool {
 		o := m.Observed.Containers[c.Name]
-		return o.Created() && !o.Stale
+		return o.Created() && !o.Stale && !o.Again
 	})
 }
 
@@ -290,31 +301,18 @@ func (m *maker) end() {
 // Complete tells whether a pod has come to its end by itself: every container
 // has ended and none restarts, or an init container failed for good.
 func Complete(pod *corev1.Pod, o *status.Observed) bool {
-	if pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
-		for i := range pod.Spec.InitContainers {
-			c := &pod.Spec.InitContainers[i]
-			if at := o.Containers[c.Name]; !status.Restartable(c) && at.Exited() && at.ExitCode != 0 && !at.Stale {
-				return true
-			}
+	for i := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[i]; !status.Restartable(c) && status.FailedForGood(pod, c, o.Containers[c.Name]) {
+			return !restartsAll(pod, o)
 		}
 	}
 	for i := range pod.Spec.Containers {
-		at := o.Containers[pod.Spec.Containers[i].Name]
-		if !at.Exited() || restarts(pod.Spec.RestartPolicy, at) {
+		c := &pod.Spec.Containers[i]
+		if at := o.Containers[c.Name]; !at.Exited() || status.Restarts(pod, c, at) {
 			return false
 		}
 	}
-	return len(pod.Spec.Containers) > 0
-}
-
-func restarts(policy corev1.RestartPolicy, o *status.Container) bool {
-	switch policy {
-	case corev1.RestartPolicyNever:
-		return false
-	case corev1.RestartPolicyOnFailure:
-		return !o.Succeeded()
-	}
-	return true
+	return len(pod.Spec.Containers) > 0 && !restartsAll(pod, o)
 }
 
 // Grace is how long the pod's containers have to stop.

@@ -69,6 +69,7 @@ type Probes struct {
 type run struct {
 	id     string
 	cancel context.CancelFunc
+	quiet  context.CancelFunc // ends all but the readiness probe
 }
 
 // New makes an empty set.
@@ -88,8 +89,22 @@ func (p *Probes) Begin(ctx context.Context, c Container) {
 		old.cancel()
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	p.running[c.Spec.Name] = run{c.ID, cancel}
-	p.group.Go(func() { p.ask(ctx, c) })
+	vital, quiet := context.WithCancel(ctx)
+	p.running[c.Spec.Name] = run{c.ID, cancel, quiet}
+	p.group.Go(func() {
+		defer quiet()
+		p.ask(ctx, vital, c)
+	})
+}
+
+// Quiet stops all of a container's probes but readiness: one on its way out is
+// to be known as unready once it is, and not to be killed for it.
+func (p *Probes) Quiet(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r, ok := p.running[name]; ok {
+		r.quiet()
+	}
 }
 
 // End stops asking a container.
@@ -114,8 +129,9 @@ func (p *Probes) Stop() {
 	p.group.Wait()
 }
 
-func (p *Probes) ask(ctx context.Context, c Container) {
-	if c.Spec.StartupProbe != nil && !c.StartedUp && !p.loop(ctx, c, Startup, c.Spec.StartupProbe) {
+// ask runs the probes until ctx ends, all but readiness until vital does.
+func (p *Probes) ask(ctx, vital context.Context, c Container) {
+	if c.Spec.StartupProbe != nil && !c.StartedUp && !p.loop(vital, c, Startup, c.Spec.StartupProbe) {
 		return
 	}
 	var group sync.WaitGroup
@@ -123,7 +139,7 @@ func (p *Probes) ask(ctx context.Context, c Container) {
 		group.Go(func() { p.loop(ctx, c, Readiness, c.Spec.ReadinessProbe) })
 	}
 	if c.Spec.LivenessProbe != nil {
-		group.Go(func() { p.loop(ctx, c, Liveness, c.Spec.LivenessProbe) })
+		group.Go(func() { p.loop(vital, c, Liveness, c.Spec.LivenessProbe) })
 	}
 	group.Wait()
 }

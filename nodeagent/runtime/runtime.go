@@ -41,6 +41,9 @@ type Interface interface {
 	// Remove kills the container if it runs and removes it with its snapshot.
 	// The log stays: it belongs to the pod's log directory.
 	Remove(ctx context.Context, id string) error
+	// User is who a container's first process is at its beginning; nil if that
+	// is not known.
+	User(ctx context.Context, id string) (*User, error)
 	// Update changes the resources of a running container.
 	Update(ctx context.Context, id string, resources Resources) error
 
@@ -182,7 +185,15 @@ type Container struct {
 	// Reason of a start that did not work, such as "StartError".
 	Reason, Message string
 	LogPath         string
+	User            *User
 	Labels          map[string]string
+}
+
+// User is a process's user with all of its groups.
+type User struct {
+	UID, GID int64
+	// Groups are all of them, GID among them.
+	Groups []int64
 }
 
 // EventKind is what an Event tells.

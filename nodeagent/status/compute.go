@@ -48,10 +48,11 @@ func Compute(pod *corev1.Pod, o *Observed, runtimeName string, now time.Time) co
 type tally struct {
 	pendingInit, failedInit              int
 	running, waiting, stopped, succeeded int
+	again                                int // of those stopped, that start again
 	sidecars                             int // that run
 }
 
-func count(pod *corev1.Pod, s *corev1.PodStatus) (t tally) {
+func count(pod *corev1.Pod, o *Observed, s *corev1.PodStatus) (t tally) {
 	for i := range pod.Spec.InitContainers {
 		st := s.InitContainerStatuses[i]
 		ended := st.State.Terminated
@@ -61,8 +62,9 @@ func count(pod *corev1.Pod, s *corev1.PodStatus) (t tally) {
 				ended = nil
 			}
 		}
+		c := &pod.Spec.InitContainers[i]
 		switch {
-		case Restartable(&pod.Spec.InitContainers[i]):
+		case Restartable(c):
 			if st.State.Running != nil {
 				t.sidecars++
 			}
@@ -71,8 +73,11 @@ func count(pod *corev1.Pod, s *corev1.PodStatus) (t tally) {
 			}
 		case ended == nil:
 			t.pendingInit++
-		case ended.ExitCode != 0:
+		case ended.ExitCode == 0:
+		case FailedForGood(pod, c, o.Containers[c.Name]):
 			t.failedInit++
+		default:
+			t.pendingInit++
 		}
 	}
 	for i := range s.ContainerStatuses {
@@ -91,6 +96,9 @@ func count(pod *corev1.Pod, s *corev1.PodStatus) (t tally) {
 			if ended.ExitCode == 0 {
 				t.succeeded++
 			}
+			if c := &pod.Spec.Containers[i]; st.State.Waiting != nil || Restarts(pod, c, o.Containers[c.Name]) {
+				t.again++
+			}
 		}
 	}
 	return t
@@ -100,14 +108,14 @@ func phase(pod *corev1.Pod, o *Observed, s *corev1.PodStatus) corev1.PodPhase {
 	if o.Failure != nil && (o.Stopped || len(o.Containers) == 0) {
 		return corev1.PodFailed
 	}
-	t := count(pod, s)
+	t := count(pod, o, s)
 	if o.Stopped {
 		if t.stopped == len(pod.Spec.Containers) && t.succeeded == t.stopped {
 			return corev1.PodSucceeded
 		}
 		return corev1.PodFailed
 	}
-	p := running(pod, t)
+	p := running(t)
 	if Terminal(p) && t.sidecars > 0 {
 		return corev1.PodRunning // until they have stopped too
 	}
@@ -115,14 +123,13 @@ func phase(pod *corev1.Pod, o *Observed, s *corev1.PodStatus) corev1.PodPhase {
 }
 
 // running is the phase of a pod that has not been stopped.
-func running(pod *corev1.Pod, t tally) corev1.PodPhase {
-	never := pod.Spec.RestartPolicy == corev1.RestartPolicyNever
+func running(t tally) corev1.PodPhase {
 	// A sidecar that has to start anew does not take a pod back to Pending.
 	begun := t.running+t.stopped > 0
 	switch {
-	case t.failedInit > 0 && never:
+	case t.failedInit > 0:
 		return corev1.PodFailed
-	case (t.pendingInit > 0 || t.failedInit > 0) && !begun:
+	case t.pendingInit > 0 && !begun:
 		return corev1.PodPending
 	case t.waiting > 0:
 		return corev1.PodPending
@@ -130,14 +137,12 @@ func running(pod *corev1.Pod, t tally) corev1.PodPhase {
 		return corev1.PodRunning
 	case t.stopped == 0:
 		return corev1.PodPending
-	case pod.Spec.RestartPolicy == corev1.RestartPolicyAlways:
+	case t.again > 0:
 		return corev1.PodRunning
 	case t.stopped == t.succeeded:
 		return corev1.PodSucceeded
-	case never:
-		return corev1.PodFailed
 	}
-	return corev1.PodRunning // OnFailure: about to be restarted
+	return corev1.PodFailed
 }
 
 // Terminal tells whether a phase is an end.

@@ -12,7 +12,7 @@ import (
 // own are the condition types that the node writes.
 var own = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
-	corev1.PodResizePending, corev1.PodResizeInProgress,
+	corev1.PodResizePending, corev1.PodResizeInProgress, corev1.AllContainersRestarting,
 }
 
 // conditions computes the node's own conditions and keeps those of others;
@@ -25,6 +25,9 @@ func conditions(pod *corev1.Pod, o *Observed, s *corev1.PodStatus, now time.Time
 		ready(pod, containersReady),
 		containersReady,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+	}
+	if c, told := restarting(pod, o); told {
+		wanted = append(wanted, c)
 	}
 	if r := o.Resize; r != nil {
 		c := corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: r.Reason, Message: r.Message}

@@ -43,6 +43,15 @@ func (n namer) status(c *corev1.Container) corev1.ContainerStatus {
 	st.ImageID = o.ImageID
 	st.RestartCount = int32(o.Attempt)
 	st.ContainerID = ContainerID(n.runtime, o.ID)
+	if o.Created() {
+		st.VolumeMounts = mountStatuses(c)
+		if o.User != nil {
+			st.User = &corev1.ContainerUser{Linux: o.User}
+		}
+		if o.StopSignal != "" {
+			st.StopSignal = ptr.To(corev1.Signal(o.StopSignal))
+		}
+	}
 	if o.Last != nil {
 		st.LastTerminationState.Terminated = o.Last
 	}
@@ -121,4 +130,22 @@ func Terminated(o *Container, runtimeName string) *corev1.ContainerStateTerminat
 		StartedAt: at(o.Started), FinishedAt: at(o.Finished),
 		ContainerID: ContainerID(runtimeName, o.ID),
 	}
+}
+
+// mountStatuses tell which volumes a container has.
+func mountStatuses(c *corev1.Container) []corev1.VolumeMountStatus {
+	var all []corev1.VolumeMountStatus
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		st := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			mode := corev1.RecursiveReadOnlyDisabled
+			if r := m.RecursiveReadOnly; r != nil && *r != corev1.RecursiveReadOnlyDisabled {
+				mode = corev1.RecursiveReadOnlyEnabled // the kernel is asked for it: IfPossible is possible
+			}
+			st.RecursiveReadOnly = &mode
+		}
+		all = append(all, st)
+	}
+	return all
 }

@@ -55,6 +55,10 @@ type Container struct {
 	Reason    string
 	Message   string
 	LogPath   string
+	// User is who the newest attempt's process began as; nil if unknown.
+	User *corev1.LinuxContainerUser
+	// StopSignal is what ends it gracefully, such as SIGTERM; empty if unknown.
+	StopSignal string
 	// Waiting is why the container is not running and not simply ended:
 	// ErrImagePull, CrashLoopBackOff; it hides a finished attempt.
 	Waiting *Waiting
@@ -68,6 +72,9 @@ type Container struct {
 	// Stale says that the newest attempt ran in a sandbox that is gone, as
 	// after a reboot.
 	Stale bool
+	// Again says that the newest attempt, ended or about to, is to be followed
+	// by another whatever the policies say: all of the pod's containers restart.
+	Again bool
 	// Crashes counts ends since the container last ran for long; Retry is when
 	// a start that did not succeed may be tried again.
 	Crashes int

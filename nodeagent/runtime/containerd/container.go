@@ -105,7 +105,7 @@ func (r *Runtime) create(ctx context.Context, id string, config runtime.Containe
 	m := &meta{
 		PodUID: config.PodUID, Name: config.Name, Attempt: config.Attempt,
 		ImageRef: config.Image, ImageID: image.id, LogPath: config.LogPath, Cgroup: spec.Linux.CgroupsPath,
-		TTY: config.TTY, Stdin: config.Stdin, StdinOnce: config.StdinOnce, Labels: config.Labels, snapshotID: id,
+		TTY: config.TTY, Stdin: config.Stdin, StdinOnce: config.StdinOnce, User: userOf(user), Labels: config.Labels, snapshotID: id,
 	}
 	if err := r.register(ctx, id, m, image.name, spec); err != nil {
 		return err
@@ -114,6 +114,15 @@ func (r *Runtime) create(ctx context.Context, id string, config runtime.Containe
 	defer r.mu.Unlock()
 	r.known[id], r.rootfs[id] = m, rootfs
 	return nil
+}
+
+// User implements runtime.Interface.
+func (r *Runtime) User(ctx context.Context, id string) (*runtime.User, error) {
+	m, err := r.lookup(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("user of container: %w", err)
+	}
+	return m.User, nil
 }
 
 // target is the first process of the container whose processes another shall
@@ -236,7 +245,7 @@ func (r *Runtime) container(id string, m *meta, l life, t *taskState) runtime.Co
 	c := runtime.Container{
 		ID: id, PodUID: m.PodUID, Name: m.Name, Attempt: m.Attempt, ImageRef: m.ImageRef, ImageID: m.ImageID,
 		State: l.state(), Created: m.created, Started: l.Started, Finished: l.Finished, ExitCode: l.ExitCode,
-		OOMKilled: l.OOMKilled, Reason: l.Reason, Message: l.Message, LogPath: m.LogPath, Labels: m.Labels,
+		OOMKilled: l.OOMKilled, Reason: l.Reason, Message: l.Message, LogPath: m.LogPath, User: m.User, Labels: m.Labels,
 	}
 	if c.State == runtime.StateRunning && t != nil {
 		c.PID = t.pid

@@ -35,6 +35,7 @@ type meta struct {
 	TTY        bool              `json:"tty,omitempty"`
 	Stdin      bool              `json:"stdin,omitempty"`
 	StdinOnce  bool              `json:"stdinOnce,omitempty"`
+	User       *runtime.User     `json:"user,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	created    time.Time
 	snapshotID string

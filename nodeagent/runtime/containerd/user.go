@@ -150,3 +150,11 @@ func number(text string) (uint32, bool) {
 	n, err := strconv.ParseUint(text, 10, 31)
 	return uint32(n), err == nil
 }
+
+func userOf(u specs.User) *runtime.User {
+	user := &runtime.User{UID: int64(u.UID), GID: int64(u.GID)}
+	for _, gid := range u.AdditionalGids {
+		user.Groups = append(user.Groups, int64(gid))
+	}
+	return user
+}

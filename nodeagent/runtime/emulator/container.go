@@ -165,6 +165,28 @@ func (r *Runtime) Signal(ctx context.Context, id string, signal int) error {
 	return nil
 }
 
+// User implements runtime.Interface: the user is who the container asks for.
+func (r *Runtime) User(ctx context.Context, id string) (*runtime.User, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.enter(ctx, "User", id); err != nil {
+		return nil, err
+	}
+	c, err := r.container(id)
+	if err != nil {
+		return nil, err
+	}
+	user := &runtime.User{}
+	if c.config.RunAsUser != nil {
+		user.UID = *c.config.RunAsUser
+	}
+	if c.config.RunAsGroup != nil {
+		user.GID = *c.config.RunAsGroup
+	}
+	user.Groups = append([]int64{user.GID}, c.config.SupplementalGroups...)
+	return user, nil
+}
+
 // Remove implements runtime.Interface.
 func (r *Runtime) Remove(ctx context.Context, id string) error {
 	if err := r.begin(ctx, "Remove", id); err != nil {

@@ -2,6 +2,7 @@ package runtimetest
 
 import (
 	"errors"
+	"reflect"
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -65,6 +66,17 @@ func testEnvironment(p *Pod) {
 	want := "yes container mine web-host\nweb-host\n1000\n1000\n1000 2000\n/bin"
 	if got := p.Log("job"); got != want {
 		p.Errorf("log %q, want %q", got, want)
+	}
+}
+
+func testUser(p *Pod) {
+	config := p.Config("job", "exit 0")
+	user, group := int64(7), int64(8)
+	config.RunAsUser, config.RunAsGroup, config.SupplementalGroups = &user, &group, []int64{9}
+	id := p.Create(config)
+	got, err := p.Runtime.User(p.Context(), id)
+	if want := (&runtime.User{UID: 7, GID: 8, Groups: []int64{8, 9}}); err != nil || !reflect.DeepEqual(got, want) {
+		p.Errorf("user %+v, %v, want %+v", got, err, want)
 	}
 }
 

@@ -70,6 +70,7 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 		{"exit code and log", testExit},
 		{"image defaults", testImageDefaults},
 		{"environment, user and hostname", testEnvironment},
+		{"who a process is", testUser},
 		{"no such command", testNoCommand},
 		{"missing image and sandbox", testMissing},
 		{"signals", testSignals},
