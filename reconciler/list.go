@@ -18,6 +18,7 @@ import (
 	"github.com/headway-sh/headway/reconciler/job"
 	"github.com/headway-sh/headway/reconciler/localpath"
 	"github.com/headway-sh/headway/reconciler/namespace"
+	"github.com/headway-sh/headway/reconciler/networkpolicy"
 	"github.com/headway-sh/headway/reconciler/nodecidr"
 	"github.com/headway-sh/headway/reconciler/nodelife"
 	"github.com/headway-sh/headway/reconciler/podgc"
@@ -82,6 +83,7 @@ var list = []entry{
 	{"endpointslice", endpointslice.Name, plain(endpointslice.New)},
 	{"endpointslicemirroring", endpointslicemirroring.Name, plain(endpointslicemirroring.New)},
 	{"endpoints", endpoints.Name, plain(endpoints.New)},
+	{"networkpolicy", networkpolicy.Name, plain(networkpolicy.New)},
 	{"servicecidr", servicecidr.Name, plain(servicecidr.New)},
 	{"nodelife", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
 		return nodelife.New(deps, c.Liveness, c.Eviction)

@@ -68,6 +68,12 @@ var controllerRules = map[string][]rbacv1.PolicyRule{
 		rule(can("create delete get list update watch"), discovery, "endpointslices"),
 		rule(can("create"), discovery, "endpointslices/restricted"),
 	},
+	"networkpolicy-controller": {
+		rule(read, core, "namespaces pods"),
+		rule(read, network, "networkpolicies"),
+		rule(can("create delete get list update watch"), discovery, "endpointslices"),
+		rule(can("create"), discovery, "endpointslices/restricted"),
+	},
 	"service-cidrs-controller": {
 		rule(can("get list patch update watch"), network, "servicecidrs"),
 		rule(can("patch update"), network, "servicecidrs/finalizers servicecidrs/status"),
