@@ -29,10 +29,11 @@ type Agent struct {
 	saved    *checkpoints
 	group    sync.WaitGroup
 
-	mu      sync.Mutex // guards workers, left and context
-	workers map[types.UID]*worker
-	left    map[types.UID]*found // what the runtime had at the start
-	context context.Context      //nolint:containedctx // the life of Run, under which workers start
+	mu        sync.Mutex // guards all below
+	workers   map[types.UID]*worker
+	left      map[types.UID]*found // what the runtime had at the start
+	manifests manifests
+	context   context.Context //nolint:containedctx // the life of Run, under which workers start
 }
 
 // New makes an agent; Run runs it.
@@ -70,6 +71,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.adopt(ctx); err != nil {
 		return err
 	}
+	a.group.Go(func() { a.followFiles(ctx) })
 	a.group.Go(func() { a.follow(ctx, events) })
 	a.group.Go(func() { _ = a.objects.Run(ctx, a.changed) }) // ends with ctx only
 	a.group.Go(func() { a.followServices(ctx) })
@@ -142,12 +144,18 @@ func (a *Agent) followServices(ctx context.Context) {
 // replace is the whole list: pods that are not on it are gone.
 func (a *Agent) replace(pods []*corev1.Pod) {
 	named := map[types.UID]bool{}
+	var mirrors []*corev1.Pod
 	for _, pod := range pods {
+		if isMirror(pod) {
+			mirrors = append(mirrors, pod)
+			continue
+		}
 		named[pod.UID] = true
 		a.set(pod)
 	}
+	a.setMirrors(mirrors)
 	for _, w := range a.all() {
-		if !named[w.uid] {
+		if !named[w.uid] && !w.static {
 			w.post(w.gone)
 		}
 	}
@@ -183,6 +191,10 @@ func (a *Agent) set(pod *corev1.Pod) {
 	if pod.Spec.NodeName != a.NodeName {
 		return
 	}
+	if isMirror(pod) {
+		a.setMirror(pod, false)
+		return
+	}
 	if w := a.worker(pod.UID); w != nil {
 		w.post(func() { w.update(pod) })
 		return
@@ -191,6 +203,10 @@ func (a *Agent) set(pod *corev1.Pod) {
 }
 
 func (a *Agent) gone(pod *corev1.Pod) {
+	if isMirror(pod) {
+		a.setMirror(pod, true)
+		return
+	}
 	if w := a.worker(pod.UID); w != nil {
 		w.post(w.gone)
 	}
@@ -227,6 +243,9 @@ func (a *Agent) start(pod *corev1.Pod, adopted bool) *worker {
 		a.mu.Unlock()
 		for _, other := range a.all() {
 			other.post(func() {}) // there may be room now for a resize that waits
+		}
+		if w.static {
+			a.syncFiles() // another may have waited for its name
 		}
 	})
 	return w

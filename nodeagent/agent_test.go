@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -111,6 +112,15 @@ func (n *node) newClient(objects ...client.Object) client.WithWatch {
 				}
 				return c.List(ctx, list, opts...)
 			},
+			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+				if err := n.away(); err != nil {
+					return err
+				}
+				if o.GetUID() == "" {
+					o.SetUID(uuid.NewUUID())
+				}
+				return c.Create(ctx, o, opts...)
+			},
 			Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 				options := (&client.DeleteOptions{}).ApplyOptions(opts)
 				if options.GracePeriodSeconds == nil || *options.GracePeriodSeconds != 0 {
@@ -127,6 +137,9 @@ func (n *node) newClient(objects ...client.Object) client.WithWatch {
 					return apierrors.NewConflict(corev1.Resource("pods"), o.GetName(), errors.New("UID"))
 				}
 				now.SetFinalizers(nil)
+				if now.GetDeletionTimestamp() == nil {
+					return c.Delete(ctx, now)
+				}
 				return c.Update(ctx, now)
 			},
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {

@@ -45,6 +45,8 @@ type Config struct {
 	ResolvConf string
 	// Allocatable is what pods may ask for in sum; nil admits everything.
 	Allocatable func() corev1.ResourceList
+	// Static are the pods of the node's own files; nil: there are none.
+	Static StaticPods
 	// NodeLabels are the Node's, for admission; nil admits everything.
 	NodeLabels func() map[string]string
 

@@ -19,7 +19,7 @@ func (a *Agent) Find(namespace, name string, uid types.UID) (serve.Pod, bool) {
 	var best *shared
 	for _, w := range a.all() {
 		s := w.shared.Load()
-		if s.pod.Namespace == namespace && s.pod.Name == name && (uid == "" || uid == s.pod.UID) && (best == nil || best.ended) {
+		if s.pod.Namespace == namespace && s.pod.Name == name && (uid == "" || uid == s.pod.UID || s.mirror != nil && uid == s.mirror.UID) && (best == nil || best.ended) {
 			best = s // one that has ended may have left its name to another
 		}
 	}

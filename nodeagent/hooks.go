@@ -163,6 +163,9 @@ func (w *worker) finishPod(ctx context.Context) func() {
 		if err == nil {
 			w.finished = true
 			w.agent.writer.Forget(w.uid)
+			if w.mirror.pod != nil {
+				w.agent.writer.Forget(w.mirror.pod.UID)
+			}
 			return
 		}
 		if ctx.Err() != nil {
@@ -175,7 +178,14 @@ func (w *worker) finishPod(ctx context.Context) func() {
 }
 
 func (w *worker) deleteFromAPI(ctx context.Context) error {
-	if w.shared.Load().absent {
+	s := w.shared.Load()
+	if w.static {
+		if s.mirror == nil {
+			return nil
+		}
+		return errors.Join(w.agent.writer.Flush(ctx, s.mirror.UID), w.agent.deleteMirror(ctx, s.mirror))
+	}
+	if s.absent {
 		return nil
 	}
 	if err := w.agent.writer.Flush(ctx, w.uid); err != nil {

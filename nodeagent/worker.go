@@ -15,6 +15,7 @@ import (
 	"github.com/headway-sh/headway/nodeagent/probe"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/serve"
+	"github.com/headway-sh/headway/nodeagent/static"
 	"github.com/headway-sh/headway/nodeagent/status"
 )
 
@@ -24,6 +25,9 @@ type worker struct {
 	agent *Agent
 	uid   types.UID
 	inbox inbox
+	// static says that the pod is one of a file; the API shows its mirror.
+	static bool
+	mirror mirror
 
 	pod      *corev1.Pod // desired, as last heard; never changed
 	observed status.Observed
@@ -71,6 +75,7 @@ type shared struct {
 	ips    []string
 	ended  bool
 	absent bool
+	mirror *corev1.Pod
 	ids    map[string]string // container → runtime's ID
 	served map[string]serve.Container
 }
@@ -87,7 +92,7 @@ type sandbox struct {
 
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
-		agent: a, uid: pod.UID, pod: pod,
+		agent: a, uid: pod.UID, pod: pod, static: static.Is(pod),
 		inbox: newInbox(),
 		busy:  map[string]bool{}, starts: map[string]context.CancelFunc{}, kills: map[string]*kill{},
 		exits: map[string]chan struct{}{}, unhealthy: map[string]plan.Verdict{}, pulls: map[string]int{},
@@ -155,6 +160,9 @@ func (w *worker) step(ctx context.Context) time.Time {
 	}
 	w.resize(ctx)
 	w.publish(ctx)
+	if at := w.showMirror(ctx); !at.IsZero() && (p.Wake.IsZero() || at.Before(p.Wake)) {
+		p.Wake = at
+	}
 	if r := w.observed.Resize; r != nil && r.Reason == "Error" && (p.Wake.IsZero() || w.resizeRetry.Before(p.Wake)) {
 		p.Wake = w.resizeRetry
 	}
@@ -299,8 +307,8 @@ func (w *worker) publish(ctx context.Context) {
 	if w.published == nil || !equality.Semantic.DeepEqual(w.published, &s) {
 		w.published, w.dirty = &s, true
 	}
-	if !w.absent {
-		w.agent.writer.Set(ctx, w.pod, w.published) // which knows whether there is anything to say
+	if pod := w.inAPI(); pod != nil && !w.absent {
+		w.agent.writer.Set(ctx, pod, w.published) // which knows whether there is anything to say
 	}
 	w.share()
 	w.save(ctx)
@@ -338,7 +346,7 @@ func (w *worker) save(ctx context.Context) {
 }
 
 func (w *worker) share() {
-	s := &shared{pod: w.pod, status: w.published, ended: w.observed.Stopped, absent: w.absent, ids: map[string]string{}, served: map[string]serve.Container{}}
+	s := &shared{pod: w.pod, status: w.published, ended: w.observed.Stopped, absent: w.absent, mirror: w.mirror.pod, ids: map[string]string{}, served: map[string]serve.Container{}}
 	for name, c := range w.observed.Containers {
 		s.ids[name] = c.ID
 		s.served[name] = w.serve(name, c)

@@ -14,6 +14,7 @@ import (
 	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/apiserver/write"
 	"github.com/headway-sh/headway/internal/localvolume"
+	"github.com/headway-sh/headway/internal/podrefs"
 )
 
 const (
@@ -135,13 +136,8 @@ func restrictMirror(r *write.Request, pod *corev1.Pod, node string) error {
 	if len(owners) != 1 || owners[0].APIVersion != "v1" || owners[0].Kind != "Node" || owners[0].Name != node {
 		return forbidden(r, "node %q can only create pods with an owner reference set to itself", node)
 	}
-	if pod.Spec.ServiceAccountName != "" {
-		return forbidden(r, "node %q can not create pods that reference a service account", node)
-	}
-	for _, v := range pod.Spec.Volumes {
-		if v.Secret != nil || v.ConfigMap != nil || v.PersistentVolumeClaim != nil || v.Projected != nil {
-			return forbidden(r, "node %q can not create pods that reference API objects in volume %q", node, v.Name)
-		}
+	if what := podrefs.Any(pod); what != "" {
+		return forbidden(r, "node %q can not create pods that reference %s", node, what)
 	}
 	return nil
 }

@@ -285,6 +285,17 @@ func TestNodeRestriction(t *testing.T) {
 	label := func(key string) func(*corev1.Node) {
 		return func(n *corev1.Node) { n.Labels = map[string]string{key: "x"} }
 	}
+	mirror := func(change func(*corev1.Pod)) *corev1.Pod {
+		p := on("n1")
+		p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "h"}
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1"}}
+		p.Spec.ServiceAccountName = ""
+		if change != nil {
+			change(p)
+		}
+		return p
+	}
+	secretEnv := []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}}}}
 	tests := map[string]struct {
 		o, old      txn.Object
 		subresource string
@@ -296,8 +307,15 @@ func TestNodeRestriction(t *testing.T) {
 		"another's deletion":   {nil, on("n2"), "", `pods "web" is forbidden: node "n1" can only delete pods with spec.nodeName set to itself`},
 		"own pod itself":       {on("n1"), on("n1"), "", `pods "web" is forbidden: node "n1" may not write pods beyond their status`},
 		"a plain pod":          {on("n1"), nil, "", `pods "web" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only create mirror pods`},
-		"own node":             {node("n1"), node("n1"), "status", ""},
-		"another node":         {node("n2"), node("n2"), "status", `nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"`},
+		"own mirror":           {mirror(nil), nil, "", ""},
+		"a mirror elsewhere":   {mirror(func(p *corev1.Pod) { p.Spec.NodeName = "n2" }), nil, "", `pods "web" is forbidden: node "n1" can only create pods with spec.nodeName set to itself`},
+		"mirror with a secret": {mirror(func(p *corev1.Pod) { p.Spec.Containers[0].EnvFrom = secretEnv }), nil, "", `pods "web" is forbidden: node "n1" can not create pods that reference secret "s"`},
+		"mirror with a pull secret": {mirror(func(p *corev1.Pod) { p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "s"}} }), nil, "",
+			`pods "web" is forbidden: node "n1" can not create pods that reference secret "s"`},
+		"mirror with an account": {mirror(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "robot" }), nil, "",
+			`pods "web" is forbidden: node "n1" can not create pods that reference service account "robot"`},
+		"own node":     {node("n1"), node("n1"), "status", ""},
+		"another node": {node("n2"), node("n2"), "status", `nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"`},
 		"own taints": {node("n1", func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "k"}} }), node("n1"), "",
 			`nodes "n1" is forbidden: node "n1" is not allowed to modify taints`},
 		"own zone":        {node("n1", label("topology.kubernetes.io/zone")), nil, "", ""},

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/internal/podrefs"
 )
 
 // IndexNodeName is the index of pods by the node they are bound to.
@@ -79,102 +80,10 @@ func referenced(view txn.View, node string, a Attributes) bool {
 	return eachPod(view, node, a.Namespace, func(p *corev1.Pod) bool {
 		switch a.Resource {
 		case "secrets":
-			return slices.Contains(podSecrets(&p.Spec), a.Name)
+			return slices.Contains(podrefs.Secrets(&p.Spec), a.Name)
 		case "configmaps":
-			return slices.Contains(podConfigMaps(&p.Spec), a.Name)
+			return slices.Contains(podrefs.ConfigMaps(&p.Spec), a.Name)
 		}
-		return slices.Contains(podClaims(p), a.Name)
+		return slices.Contains(podrefs.Claims(p), a.Name)
 	})
-}
-
-func containers(spec *corev1.PodSpec, f func(env []corev1.EnvVar, from []corev1.EnvFromSource)) {
-	for i := range spec.InitContainers {
-		f(spec.InitContainers[i].Env, spec.InitContainers[i].EnvFrom)
-	}
-	for i := range spec.Containers {
-		f(spec.Containers[i].Env, spec.Containers[i].EnvFrom)
-	}
-	for i := range spec.EphemeralContainers {
-		f(spec.EphemeralContainers[i].Env, spec.EphemeralContainers[i].EnvFrom)
-	}
-}
-
-func podSecrets(spec *corev1.PodSpec) []string {
-	var names []string
-	for _, r := range spec.ImagePullSecrets {
-		names = append(names, r.Name)
-	}
-	containers(spec, func(env []corev1.EnvVar, from []corev1.EnvFromSource) {
-		for _, e := range env {
-			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
-				names = append(names, e.ValueFrom.SecretKeyRef.Name)
-			}
-		}
-		for _, f := range from {
-			if f.SecretRef != nil {
-				names = append(names, f.SecretRef.Name)
-			}
-		}
-	})
-	for i := range spec.Volumes {
-		v := &spec.Volumes[i]
-		if v.Secret != nil {
-			names = append(names, v.Secret.SecretName)
-		}
-		if v.CSI != nil && v.CSI.NodePublishSecretRef != nil {
-			names = append(names, v.CSI.NodePublishSecretRef.Name)
-		}
-		if v.Projected != nil {
-			for _, s := range v.Projected.Sources {
-				if s.Secret != nil {
-					names = append(names, s.Secret.Name)
-				}
-			}
-		}
-	}
-	return names
-}
-
-func podConfigMaps(spec *corev1.PodSpec) []string {
-	var names []string
-	containers(spec, func(env []corev1.EnvVar, from []corev1.EnvFromSource) {
-		for _, e := range env {
-			if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
-				names = append(names, e.ValueFrom.ConfigMapKeyRef.Name)
-			}
-		}
-		for _, f := range from {
-			if f.ConfigMapRef != nil {
-				names = append(names, f.ConfigMapRef.Name)
-			}
-		}
-	})
-	for i := range spec.Volumes {
-		v := &spec.Volumes[i]
-		if v.ConfigMap != nil {
-			names = append(names, v.ConfigMap.Name)
-		}
-		if v.Projected != nil {
-			for _, s := range v.Projected.Sources {
-				if s.ConfigMap != nil {
-					names = append(names, s.ConfigMap.Name)
-				}
-			}
-		}
-	}
-	return names
-}
-
-func podClaims(p *corev1.Pod) []string {
-	var names []string
-	for i := range p.Spec.Volumes {
-		v := &p.Spec.Volumes[i]
-		switch {
-		case v.PersistentVolumeClaim != nil:
-			names = append(names, v.PersistentVolumeClaim.ClaimName)
-		case v.Ephemeral != nil:
-			names = append(names, p.Name+"-"+v.Name)
-		}
-	}
-	return names
 }

@@ -47,6 +47,7 @@ type agentOptions struct {
 	cgroup          string
 	gossipPort      uint16
 	disable         []string
+	node            nodeFlags
 }
 
 func agentCommand() *cobra.Command {
@@ -79,6 +80,7 @@ process list.`,
 	f.StringVar(&o.cgroup, "cgroup", defaultCgroup, "control group below which everything runs; several agents on one machine need one each")
 	f.Uint16Var(&o.gossipPort, "gossip-port", defaultGossipPort, "port for gossip among the machines, TCP and UDP")
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: proxy")
+	o.node.flags(f)
 	return cmd
 }
 
@@ -95,8 +97,10 @@ func (o *agentOptions) complete() error {
 	if o.nodeName, err = nodeName(o.nodeName); err != nil {
 		return err
 	}
-	o.dataDir, err = filepath.Abs(o.dataDir)
-	return err
+	if o.dataDir, err = filepath.Abs(o.dataDir); err != nil {
+		return err
+	}
+	return o.node.complete(o.dataDir)
 }
 
 // nodeName is the name that was given, or the machine's.
@@ -180,7 +184,7 @@ func remoteNode(o *agentOptions, joined *join.Agent, addresses []netip.Addr, log
 		return nil, err
 	}
 	return &nodeProcess{dirs: nodeDirs{o.dataDir}, nodeOptions: nodeOptions{
-		name: o.nodeName, dataDir: o.dataDir, addresses: addresses, runtimeEndpoint: o.runtimeEndpoint, cgroup: o.cgroup,
+		name: o.nodeName, dataDir: o.dataDir, addresses: addresses, runtimeEndpoint: o.runtimeEndpoint, cgroup: o.cgroup, flags: o.node,
 		podCIDR: cluster.PodCIDR, clusterDNS: cluster.ClusterDNS, clusterDomain: cluster.ClusterDomain, proxy: len(o.disable) == 0,
 		client: api, cache: watched, heartbeat: newBeats(joined, log), serving: joined.Serving, clients: joined.Clients(), log: log,
 	}}, nil

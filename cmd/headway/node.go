@@ -45,6 +45,7 @@ type nodeOptions struct {
 	proxy           bool
 	// cgroup is the control group below which everything runs.
 	cgroup string
+	flags  nodeFlags
 
 	client    client.WithWatch
 	cache     cache.Cache
@@ -175,7 +176,8 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Cgroups: groups,
 		Recorder: recorder, HostIPs: n.addresses,
 		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels,
-		Clock: clock.RealClock{}, Logger: n.log,
+		Static: staticPods(n.flags.manifests, n.name, recorder, n.log),
+		Clock:  clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
 		return nil, err
@@ -246,7 +248,7 @@ func (s *server) localNode() (*nodeProcess, error) {
 		return nil, err
 	}
 	return &nodeProcess{dirs: nodeDirs{s.options.dataDir}, nodeOptions: nodeOptions{
-		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint, cgroup: s.options.cgroup,
+		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint, cgroup: s.options.cgroup, flags: s.options.node,
 		podCIDR: s.podCIDR, clusterDNS: s.api.DNSAddress(), clusterDomain: s.api.ClusterDomain(), proxy: s.options.enabled("proxy"),
 		client: peer.LocalClient(), cache: peer.Cache(), heartbeat: s.beats, serving: certificate.Server, clients: s.api.Authorities().Client.Pool(), log: s.log,
 	}}, nil

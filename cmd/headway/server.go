@@ -62,6 +62,7 @@ type serverOptions struct {
 	writesInFlight           int
 	shutdownDelay            time.Duration
 	etcd                     etcdOptions
+	node                     nodeFlags
 }
 
 func serverCommand() *cobra.Command {
@@ -122,6 +123,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "how long to go on serving when told to stop, while /readyz says so")
 	o.etcd.flags(f)
 	o.controllers.flags(f)
+	o.node.flags(f)
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
 
@@ -158,8 +160,10 @@ func (o *serverOptions) complete() error {
 	if o.nodeName, err = nodeName(o.nodeName); err != nil {
 		return err
 	}
-	o.dataDir, err = filepath.Abs(o.dataDir)
-	return err
+	if o.dataDir, err = filepath.Abs(o.dataDir); err != nil {
+		return err
+	}
+	return o.node.complete(o.dataDir)
 }
 
 func (o *serverOptions) enabled(component string) bool { return !slices.Contains(o.disable, component) }
