@@ -1,13 +1,11 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,8 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/proxy/dns"
-	"github.com/headway-sh/headway/proxy/iptables"
 	"github.com/headway-sh/headway/proxy/model"
+	"github.com/headway-sh/headway/proxy/rules"
 )
 
 // Config says what a Proxy serves and where.
@@ -29,13 +27,14 @@ type Config struct {
 	Cache cache.Cache
 	// NodeName decides which endpoints are local.
 	NodeName string
-	// ClusterCIDR holds the pods' addresses of all nodes.
-	ClusterCIDR netip.Prefix
+	// NodeLabels are the Node's labels as they are now, for its zone; nil: the
+	// zone is not known.
+	NodeLabels func() map[string]string
 	// Own are service addresses that this node answers itself, such as cluster
 	// DNS's: they get no rules.
 	Own []netip.Addr
-	// Kernel is the edge to the kernel's rules.
-	Kernel iptables.Kernel
+	// Backends keep the rules, one for each address family that is served.
+	Backends map[corev1.IPFamily]rules.Backend
 	// Zone answers cluster DNS; nil: no DNS is kept.
 	Zone   *dns.Zone
 	Clock  clock.Clock
@@ -49,26 +48,24 @@ const retryDelay = time.Second
 type Proxy struct {
 	config  Config
 	tracker *tracker
-	table   *iptables.Table
-	ports   map[types.NamespacedName][]model.ServicePort
+	node    model.Node
 	// Synced is closed after the first complete write of rules.
 	synced chan struct{}
 }
 
 // New returns a Proxy.
 func New(config Config) (*Proxy, error) {
-	if config.Cache == nil || config.Kernel == nil || config.NodeName == "" || config.Logger == nil || config.Clock == nil {
-		return nil, errors.New("proxy: Cache, Kernel, NodeName, Clock and Logger are needed")
+	if config.Cache == nil || len(config.Backends) == 0 || config.NodeName == "" || config.Logger == nil || config.Clock == nil {
+		return nil, errors.New("proxy: Cache, Backends, NodeName, Clock and Logger are needed")
 	}
-	return &Proxy{config: config, tracker: newTracker(), table: iptables.NewTable(config.Kernel),
-		ports: map[types.NamespacedName][]model.ServicePort{}, synced: make(chan struct{})}, nil
+	return &Proxy{config: config, tracker: newTracker(), node: model.Node{Name: config.NodeName}, synced: make(chan struct{})}, nil
 }
 
 // Synced is closed once the rules have been written for the first time.
 func (p *Proxy) Synced() <-chan struct{} { return p.synced }
 
 // Run keeps the rules until ctx ends. The rules stay in the kernel, so that
-// services work on while the proxy is away; iptables.Remove takes them out.
+// services work on while the proxy is away; the backend's Remove takes them out.
 func (p *Proxy) Run(ctx context.Context) error {
 	if err := p.watch(ctx); err != nil {
 		return err
@@ -147,38 +144,35 @@ func handler[T any](f func(o T, gone bool)) toolscache.ResourceEventHandler {
 
 // sync takes what has changed and brings zone and rules up to it.
 func (p *Proxy) sync(ctx context.Context) error {
+	p.lookAtNode()
 	for _, c := range p.tracker.take() {
 		if p.config.Zone != nil {
 			p.config.Zone.Set(c.key, c.service, c.slices)
 		}
-		if c.service == nil {
-			delete(p.ports, c.key)
-			continue
-		}
-		ports := model.Ports(c.service, c.slices, p.config.NodeName, corev1.IPv4Protocol)
-		if len(ports) > 0 && !slices.Contains(p.config.Own, ports[0].ClusterIP) {
-			p.ports[c.key] = ports
-		} else {
-			delete(p.ports, c.key)
+		for family, backend := range p.config.Backends {
+			var ports []model.ServicePort
+			if c.service != nil {
+				ports = model.Ports(c.service, c.slices, p.node, family)
+			}
+			backend.Set(rules.UpdateOf(c.key.String(), ports, p.config.Own))
 		}
 	}
-	return p.table.Sync(ctx, p.state())
+	var errs []error
+	for family, backend := range p.config.Backends {
+		if err := backend.Sync(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", family, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
-func (p *Proxy) state() iptables.State {
-	s := iptables.State{Cluster: p.config.ClusterCIDR}
-	for _, ports := range p.ports {
-		s.Ports = append(s.Ports, ports...)
-		for i := range ports {
-			for _, to := range ports[i].Local {
-				s.Hairpins = append(s.Hairpins, to.Addr())
-			}
-		}
+// lookAtNode takes a changed zone up: hints then mean other endpoints.
+func (p *Proxy) lookAtNode() {
+	if p.config.NodeLabels == nil {
+		return
 	}
-	slices.SortFunc(s.Ports, func(a, b model.ServicePort) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
-	})
-	slices.SortFunc(s.Hairpins, netip.Addr.Compare)
-	s.Hairpins = slices.Compact(s.Hairpins)
-	return s
+	if zone := p.config.NodeLabels()[corev1.LabelTopologyZone]; zone != p.node.Zone {
+		p.node.Zone = zone
+		p.tracker.markAll()
+	}
 }

@@ -17,7 +17,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllertest"
 
 	"github.com/headway-sh/headway/proxy"
+	"github.com/headway-sh/headway/proxy/backendtest"
+	"github.com/headway-sh/headway/proxy/iptables"
 	"github.com/headway-sh/headway/proxy/iptables/emulator"
+	"github.com/headway-sh/headway/proxy/rules"
 )
 
 // kernel tells the test when rules were written.
@@ -37,7 +40,7 @@ func (k *kernel) Restore(ctx context.Context, input string) error {
 	return err
 }
 
-func (k *kernel) send(p emulator.Packet) emulator.Fate {
+func (k *kernel) send(p backendtest.Packet) backendtest.Fate {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.Send(p, func(int) bool { return true })
@@ -80,8 +83,9 @@ func start(t *testing.T, own ...netip.Addr) *rig {
 			f.Synced()
 		}
 	}
-	p, err := proxy.New(proxy.Config{Cache: informers, NodeName: "n1", ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"), Own: own, Kernel: r.kernel,
-		Clock: clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)})
+	p, err := proxy.New(proxy.Config{Cache: informers, NodeName: "n1", Own: own,
+		Backends: map[corev1.IPFamily]rules.Backend{corev1.IPv4Protocol: iptables.NewTable(iptables.Config{Kernel: r.kernel, Cluster: netip.MustParsePrefix("10.244.0.0/16")})},
+		Clock:    clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,9 +103,9 @@ func start(t *testing.T, own ...netip.Addr) *rig {
 }
 
 // until waits for writes of rules until a packet's fate is as wanted.
-func (r *rig) until(t *testing.T, want emulator.Fate) {
+func (r *rig) until(t *testing.T, want backendtest.Fate) {
 	t.Helper()
-	packet := emulator.Packet{Src: netip.MustParseAddr("10.244.0.9"), Dst: vip, Protocol: "tcp"}
+	packet := backendtest.Packet{Src: netip.MustParseAddr("10.244.0.9"), Dst: vip, Protocol: "tcp"}
 	for got := r.kernel.send(packet); got != want; got = r.kernel.send(packet) {
 		select {
 		case <-r.kernel.restored:
@@ -115,15 +119,15 @@ func TestRulesFollowServicesAndEndpoints(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	r.services.Add(service())
-	r.until(t, emulator.Fate{To: vip, Rejected: true})
+	r.until(t, backendtest.Fate{To: vip, Rejected: true})
 	r.endpoints.Add(slice("10.244.0.5"))
-	r.until(t, emulator.Fate{To: netip.MustParseAddrPort("10.244.0.5:8080")})
+	r.until(t, backendtest.Fate{To: netip.MustParseAddrPort("10.244.0.5:8080")})
 	r.endpoints.Update(slice("10.244.0.5"), slice("10.244.0.7"))
-	r.until(t, emulator.Fate{To: netip.MustParseAddrPort("10.244.0.7:8080")})
+	r.until(t, backendtest.Fate{To: netip.MustParseAddrPort("10.244.0.7:8080")})
 	r.endpoints.Delete(slice("10.244.0.7"))
-	r.until(t, emulator.Fate{To: vip, Rejected: true})
+	r.until(t, backendtest.Fate{To: vip, Rejected: true})
 	r.services.Delete(service())
-	r.until(t, emulator.Fate{To: vip})
+	r.until(t, backendtest.Fate{To: vip})
 }
 
 func TestOwnAddressesGetNoRules(t *testing.T) {
@@ -133,9 +137,9 @@ func TestOwnAddressesGetNoRules(t *testing.T) {
 	other.Name, other.Spec.ClusterIP = "other", "10.96.0.21"
 	r.services.Add(service())
 	r.services.Add(other)
-	packet := emulator.Packet{Src: netip.MustParseAddr("10.244.0.9"), Dst: netip.MustParseAddrPort("10.96.0.21:80"), Protocol: "tcp"}
+	packet := backendtest.Packet{Src: netip.MustParseAddr("10.244.0.9"), Dst: netip.MustParseAddrPort("10.96.0.21:80"), Protocol: "tcp"}
 	for !r.kernel.send(packet).Rejected {
 		<-r.kernel.restored
 	}
-	r.until(t, emulator.Fate{To: vip})
+	r.until(t, backendtest.Fate{To: vip})
 }

@@ -69,6 +69,15 @@ func (t *tracker) mark(key types.NamespacedName) {
 	t.nudge()
 }
 
+// markAll notes that every Service is to be looked at again.
+func (t *tracker) markAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key := range t.services {
+		t.mark(key)
+	}
+}
+
 // nudge wakes the reader of wake, once for any number of nudges.
 func (t *tracker) nudge() {
 	select {

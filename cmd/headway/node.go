@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +29,7 @@ import (
 	"github.com/headway-sh/headway/proxy"
 	"github.com/headway-sh/headway/proxy/dns"
 	"github.com/headway-sh/headway/proxy/iptables"
+	"github.com/headway-sh/headway/proxy/rules"
 )
 
 // nodeOptions are what a node agent differs by, in the server's process or in
@@ -113,13 +115,13 @@ func (n *nodeProcess) run(ctx context.Context) error {
 	}
 	defer runtime.Close()
 	parts = append(parts, component{"runtime", runtime.Run})
-	rest, err := n.agent(ctx, runtime)
+	rest, labels, err := n.agent(ctx, runtime)
 	if err != nil {
 		return err
 	}
 	parts = append(parts, rest...)
 	if n.proxy {
-		proxy, err := n.serviceProxy()
+		proxy, err := n.serviceProxy(labels)
 		if err != nil {
 			return err
 		}
@@ -142,15 +144,16 @@ func (n *nodeProcess) logKeeper() (daemon, error) {
 	return logkeeper.NewProcess(logkeeper.ProcessConfig{Dir: n.dirs.logkeeper(), Command: []string{self, "logkeeper"}, Cgroup: runtimeCgroup(n.cgroup), Log: n.log}), nil
 }
 
-// agent makes the Node's keeper, the pods' agent and its server.
-func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([]component, error) {
+// agent makes the Node's keeper, the pods' agent and its server, and tells where
+// the Node's labels are to be had.
+func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (parts []component, labels func() map[string]string, err error) {
 	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDR: n.podCIDR, Logger: n.log})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	groups, err := cgroup.New(cgroup.Config{Parent: n.cgroup})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// The port that tools expect, or any other where it is taken: the Node says which.
 	listener, err := net.Listen("tcp", net.JoinHostPort(n.addresses[0].String(), "10250"))
@@ -158,11 +161,11 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 		listener, err = net.Listen("tcp", net.JoinHostPort(n.addresses[0].String(), "0"))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen for the agent: %w", err)
+		return nil, nil, fmt.Errorf("listen for the agent: %w", err)
 	}
 	runtimeVersion, err := runtime.Version(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	recorder := nodeagent.NewRecorder(ctx, n.client, n.name, n.log)
 	self, err := node.New(node.Config{
@@ -170,7 +173,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Recorder: recorder, Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	agent, err := nodeagent.New(nodeagent.Config{
 		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Cgroups: groups,
@@ -180,16 +183,16 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) ([
 		Clock:  clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	server, err := serve.New(serve.Config{
 		Listener: listener, NodeName: n.name, Pods: agent, Runtime: runtime, Groups: groups, Dial: network.Dial, Authorizer: onlyServers{}, Logger: n.log,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.serving, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: n.clients},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return []component{{"node", self.Run}, {"agent server", server.Run}, {"pods", agent.Run}}, nil
+	return []component{{"node", self.Run}, {"agent server", server.Run}, {"pods", agent.Run}}, self.NodeLabels, nil
 }
 
 // onlyServers lets the API servers ask an agent, which have authorized the
@@ -204,9 +207,10 @@ func (onlyServers) Authorize(_ context.Context, user string, _ []string, _, _ st
 }
 
 // serviceProxy makes the service rules' keeper and the cluster DNS server.
-func (n *nodeProcess) serviceProxy() ([]component, error) {
+func (n *nodeProcess) serviceProxy(labels func() map[string]string) ([]component, error) {
 	zone := dns.NewZone(n.clusterDomain)
-	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, ClusterCIDR: n.podCIDR, Own: []netip.Addr{n.clusterDNS}, Kernel: iptables.Exec{}, Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
+	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, NodeLabels: labels, Own: []netip.Addr{n.clusterDNS},
+		Backends: map[corev1.IPFamily]rules.Backend{corev1.IPv4Protocol: iptables.NewTable(iptables.Config{Kernel: iptables.Exec{}, Cluster: n.podCIDR, Localhost: true})}, Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}

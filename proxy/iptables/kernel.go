@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os/exec"
+	"slices"
 	"strings"
+
+	"github.com/headway-sh/headway/proxy/localnet"
 )
 
 // Kernel is the edge to the kernel's rules in one address family.
@@ -15,10 +19,12 @@ type Kernel interface {
 	// Restore commits the input of an iptables-restore --noflush, each table
 	// whole or not at all.
 	Restore(ctx context.Context, input string) error
-	// Link makes built-in chains jump to ours, once each; Unlink takes the
-	// jumps away. Both are idempotent.
+	// Link makes built-in chains jump to those of ours that exist, once each;
+	// Unlink takes the jumps away. Both are idempotent.
 	Link(ctx context.Context) error
 	Unlink(ctx context.Context) error
+	// RouteLocalnet lets the kernel route loopback addresses, or not.
+	RouteLocalnet(ctx context.Context, on bool) error
 }
 
 // link is one jump from a built-in chain.
@@ -31,6 +37,7 @@ var links = []link{
 	{Filter, "INPUT", Reject},
 	{Filter, "FORWARD", Reject},
 	{Filter, "OUTPUT", Reject},
+	{Raw, "PREROUTING", Martians},
 }
 
 // Exec is the Kernel behind the iptables programs.
@@ -65,7 +72,7 @@ func run(cmd *exec.Cmd) ([]byte, error) {
 // Chains reads the chains' names.
 func (e Exec) Chains(ctx context.Context) (map[string][]string, error) {
 	chains := map[string][]string{}
-	for _, table := range []string{NAT, Filter} {
+	for _, table := range []string{NAT, Filter, Raw} {
 		saved, err := run(e.command(ctx, "iptables-save", "-t", table))
 		if err != nil {
 			return nil, err
@@ -90,7 +97,14 @@ func (e Exec) Restore(ctx context.Context, input string) error {
 
 // Link inserts the jumps that are missing, before foreign rules.
 func (e Exec) Link(ctx context.Context) error {
+	chains, err := e.Chains(ctx)
+	if err != nil {
+		return err
+	}
 	for _, l := range links {
+		if !slices.Contains(chains[l.table], l.to) {
+			continue
+		}
 		if _, err := run(e.command(ctx, "iptables", "-w", "5", "-t", l.table, "-C", l.from, "-j", l.to)); err == nil {
 			continue
 		}
@@ -114,31 +128,42 @@ func (e Exec) Unlink(ctx context.Context) error {
 	return nil
 }
 
+// RouteLocalnet switches the kernel's setting.
+func (e Exec) RouteLocalnet(ctx context.Context, on bool) error {
+	return localnet.Set(ctx, e.NetNS, on)
+}
+
 // Remove takes everything of ours out of the kernel: what a proxy of an
 // earlier life left as well.
 func Remove(ctx context.Context, k Kernel) error {
 	if err := k.Unlink(ctx); err != nil {
 		return fmt.Errorf("remove service rules: %w", err)
 	}
-	chains, err := k.Chains(ctx)
+	found, err := k.Chains(ctx)
 	if err != nil {
 		return fmt.Errorf("remove service rules: %w", err)
 	}
-	if input := Diff(existing(chains), Ruleset{NAT: {}, Filter: {}}); input != "" {
-		return k.Restore(ctx, input)
-	}
-	return nil
-}
-
-// existing is a Ruleset that differs from any wanted one in every chain named,
-// so that each is written anew or deleted.
-func existing(chains map[string][]string) Ruleset {
-	rules := Ruleset{}
-	for table, names := range chains {
-		rules[table] = map[string][]Rule{}
-		for _, name := range names {
-			rules[table][name] = []Rule{{Comment: "unknown"}}
+	if slices.Contains(found[Raw], Martians) { // it was us who switched it on
+		if err := k.RouteLocalnet(ctx, false); err != nil {
+			return fmt.Errorf("remove service rules: %w", err)
 		}
 	}
-	return rules
+	var input strings.Builder
+	for _, table := range slices.Sorted(maps.Keys(found)) {
+		input.WriteString("*" + table + "\n")
+		for _, name := range found[table] {
+			input.WriteString(":" + name + " - [0:0]\n")
+		}
+		for _, name := range found[table] {
+			input.WriteString("-X " + name + "\n")
+		}
+		input.WriteString("COMMIT\n")
+	}
+	if input.Len() == 0 {
+		return nil
+	}
+	if err := k.Restore(ctx, input.String()); err != nil {
+		return fmt.Errorf("remove service rules: %w", err)
+	}
+	return nil
 }

@@ -19,10 +19,18 @@ type Rule struct {
 	Dst, Mask netip.Addr
 	Protocol  string
 	Port      uint16
-	// LocalDst matches destinations that are addresses of this machine.
-	LocalDst bool
-	// Translated matches connections whose destination was translated.
+	// PortEnd, unless 0, makes Port the first of a range that it ends.
+	PortEnd uint16
+	// Wire matches packets that did not come over the loopback link.
+	Wire bool
+	// LocalSrc and LocalDst match addresses of this machine.
+	LocalSrc, LocalDst bool
+	// Known matches packets of connections that are not new.
+	Known bool
+	// Translated matches connections whose destination was translated, Original
+	// those that were made to an address in the prefix.
 	Translated bool
+	Original   netip.Prefix
 	// Marked matches packets that carry the masquerade mark.
 	Marked bool
 	// OneIn matches one packet in so many, at random; 0 and 1: all.
@@ -33,7 +41,7 @@ type Rule struct {
 	RecentSeconds int
 	Remember      bool
 
-	// Target is a chain, or DNAT (with To), MASQUERADE, REJECT, RETURN or Mark.
+	// Target is a chain, or DNAT (with To), MASQUERADE, REJECT, DROP, RETURN or Mark.
 	Target string
 	To     netip.AddrPort
 }
@@ -49,6 +57,9 @@ const (
 func (r Rule) String() string {
 	var b strings.Builder
 	add := func(format string, args ...any) { fmt.Fprintf(&b, " "+format, args...) }
+	if r.Wire {
+		add("! -i lo")
+	}
 	if r.Src.IsValid() {
 		if r.NotSrc {
 			add("!")
@@ -65,14 +76,26 @@ func (r Rule) String() string {
 	if r.Protocol != "" {
 		add("-p %s", r.Protocol)
 	}
-	if r.Port != 0 {
+	switch {
+	case r.PortEnd != 0:
+		add("-m %s --dport %d:%d", r.Protocol, r.Port, r.PortEnd)
+	case r.Port != 0:
 		add("-m %s --dport %d", r.Protocol, r.Port)
+	}
+	if r.LocalSrc {
+		add("-m addrtype --src-type LOCAL")
 	}
 	if r.LocalDst {
 		add("-m addrtype --dst-type LOCAL")
 	}
+	if r.Known {
+		add("-m conntrack ! --ctstate NEW")
+	}
 	if r.Translated {
 		add("-m conntrack --ctstate DNAT")
+	}
+	if r.Original.IsValid() {
+		add("-m conntrack --ctorigdst %s", r.Original)
 	}
 	if r.Marked {
 		add("-m mark --mark %s/%s", markBit, markBit)

@@ -1,9 +1,9 @@
 package model
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -20,8 +20,11 @@ type ServicePort struct {
 	Number    uint16
 	// NodePort is open on every address of the node; 0: none.
 	NodePort uint16
-	// External are load balancer and external addresses that the node answers for.
-	External []netip.Addr
+	// External are addresses of spec.externalIPs, Balancer those of load balancers
+	// that the node answers for.
+	External, Balancer []netip.Addr
+	// Ranges are the sources that may use the Balancer addresses; none: all.
+	Ranges []netip.Prefix
 	// AffinitySeconds keeps a client at its endpoint for so long; 0: no affinity.
 	AffinitySeconds int
 	// Cluster are the endpoints for traffic that may leave the node, Local
@@ -56,21 +59,30 @@ func (p *ServicePort) Outside() []netip.AddrPort {
 	return p.Cluster
 }
 
+// Node is what a proxy must know about its own node.
+type Node struct {
+	Name string
+	// Zone is the value of topology.kubernetes.io/zone; empty: unknown.
+	Zone string
+}
+
 // Ports gives the ServicePorts of a Service for a node in one family, in the
 // order of the Service's ports; nil for headless Services and those without an
 // address of the family. The slices are those that name the Service.
-func Ports(service *corev1.Service, endpoints []*discoveryv1.EndpointSlice, node string, family corev1.IPFamily) []ServicePort {
+func Ports(service *corev1.Service, endpoints []*discoveryv1.EndpointSlice, node Node, family corev1.IPFamily) []ServicePort {
 	ip, ok := clusterIP(service, family)
 	if !ok {
 		return nil
 	}
+	externalIPs, balancer := external(service, family)
+	ranges := sourceRanges(service, family)
 	ports := make([]ServicePort, 0, len(service.Spec.Ports))
 	for i := range service.Spec.Ports {
 		sp := &service.Spec.Ports[i]
 		p := ServicePort{
 			Namespace: service.Namespace, Service: service.Name, Port: sp.Name,
 			Protocol: protocol(sp.Protocol), ClusterIP: ip, Number: uint16(sp.Port), NodePort: uint16(sp.NodePort),
-			External:      external(service, family),
+			External: externalIPs, Balancer: balancer, Ranges: ranges,
 			InternalLocal: service.Spec.InternalTrafficPolicy != nil && *service.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 			ExternalLocal: service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		}
@@ -102,91 +114,53 @@ func clusterIP(service *corev1.Service, family corev1.IPFamily) (netip.Addr, boo
 	return netip.Addr{}, false
 }
 
-func external(service *corev1.Service, family corev1.IPFamily) []netip.Addr {
-	var out []netip.Addr
-	add := func(text string) {
-		if ip, err := netip.ParseAddr(text); err == nil && is(ip, family) {
-			out = append(out, ip)
-		}
-	}
-	for _, text := range service.Spec.ExternalIPs {
-		add(text)
-	}
+// external gives the addresses from outside that a node answers for. An
+// address that is both is a load balancer's, because that may be restricted.
+func external(service *corev1.Service, family corev1.IPFamily) (externalIPs, balancer []netip.Addr) {
 	if service.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		for _, ingress := range service.Status.LoadBalancer.Ingress {
 			if ingress.IPMode == nil || *ingress.IPMode == corev1.LoadBalancerIPModeVIP {
-				add(ingress.IP)
+				balancer = addAddress(balancer, ingress.IP, family)
 			}
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
+	for _, text := range service.Spec.ExternalIPs {
+		externalIPs = addAddress(externalIPs, text, family)
+	}
+	externalIPs = slices.DeleteFunc(externalIPs, func(ip netip.Addr) bool { return slices.Contains(balancer, ip) })
+	return externalIPs, balancer
 }
 
-// candidate is an endpoint with what decides whether it gets traffic.
-type candidate struct {
-	addr           netip.AddrPort
-	local          bool
-	ready, serving bool
+func addAddress(to []netip.Addr, text string, family corev1.IPFamily) []netip.Addr {
+	ip, err := netip.ParseAddr(text)
+	if err != nil || !is(ip, family) || slices.Contains(to, ip) {
+		return to
+	}
+	return append(to, ip)
 }
 
-// reachable picks the ready endpoints, and those that are terminating but
-// still serve only where nothing is ready, for the cluster and for the node
-// separately (KEP-1669).
-func reachable(all []*discoveryv1.EndpointSlice, port *corev1.ServicePort, node string, family corev1.IPFamily) (cluster, local []netip.AddrPort) {
-	var found []candidate
-	for _, slice := range all {
-		if string(slice.AddressType) != string(family) {
+// sourceRanges gives who may use the load balancer's addresses. Ranges of the
+// other family only leave nobody of this one, which a range of nothing says.
+func sourceRanges(service *corev1.Service, family corev1.IPFamily) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range service.Spec.LoadBalancerSourceRanges {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil || !is(prefix.Addr(), family) {
 			continue
 		}
-		number, ok := targetPort(slice, port)
-		if !ok {
-			continue
+		if prefix.Bits() == 0 {
+			return nil
 		}
-		for i := range slice.Endpoints {
-			if c, ok := toCandidate(&slice.Endpoints[i], number, node); ok {
-				found = append(found, c)
-			}
+		out = append(out, prefix.Masked())
+	}
+	if len(out) == 0 && len(service.Spec.LoadBalancerSourceRanges) > 0 {
+		nobody := netip.AddrFrom4([4]byte{})
+		if family == corev1.IPv6Protocol {
+			nobody = netip.IPv6Unspecified()
 		}
+		out = append(out, netip.PrefixFrom(nobody, nobody.BitLen()))
 	}
-	isLocal := func(c candidate) bool { return c.local }
-	return pick(found, func(candidate) bool { return true }), pick(found, isLocal)
-}
-
-func toCandidate(e *discoveryv1.Endpoint, port uint16, node string) (candidate, bool) {
-	if len(e.Addresses) == 0 {
-		return candidate{}, false
-	}
-	ip, err := netip.ParseAddr(e.Addresses[0])
-	if err != nil {
-		return candidate{}, false
-	}
-	ready := e.Conditions.Ready == nil || *e.Conditions.Ready
-	serving := ready
-	if e.Conditions.Serving != nil {
-		serving = *e.Conditions.Serving
-	}
-	return candidate{addr: netip.AddrPortFrom(ip, port), local: e.NodeName != nil && *e.NodeName == node, ready: ready, serving: serving}, true
-}
-
-func pick(all []candidate, wanted func(candidate) bool) []netip.AddrPort {
-	var ready, serving []netip.AddrPort
-	for _, c := range all {
-		switch {
-		case !wanted(c):
-		case c.ready:
-			ready = append(ready, c.addr)
-		case c.serving:
-			serving = append(serving, c.addr)
-		}
-	}
-	if len(ready) == 0 {
-		ready = serving
-	}
-	slices.SortFunc(ready, func(a, b netip.AddrPort) int {
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Port(), b.Port()))
-	})
-	return slices.Compact(ready)
+	return out
 }
 
 func targetPort(slice *discoveryv1.EndpointSlice, port *corev1.ServicePort) (uint16, bool) {

@@ -26,7 +26,7 @@ func ports(endpoints []discoveryv1.Endpoint, edit func(*corev1.Service)) []model
 	}
 	slice := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints,
 		Ports: []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To[int32](8080), Protocol: ptr.To(corev1.ProtocolTCP)}}}
-	return model.Ports(s, []*discoveryv1.EndpointSlice{slice}, "n1", corev1.IPv4Protocol)
+	return model.Ports(s, []*discoveryv1.EndpointSlice{slice}, model.Node{Name: "n1"}, corev1.IPv4Protocol)
 }
 
 func TestEndpoints(t *testing.T) {

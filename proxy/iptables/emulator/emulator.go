@@ -24,7 +24,7 @@ type Kernel struct {
 	FailRestore error
 
 	tables map[string]map[string][]iptables.Rule
-	linked bool
+	linked map[string]bool // our chains that a built-in one jumps to
 	recent map[string]map[netip.Addr]bool
 }
 
@@ -32,8 +32,8 @@ var _ iptables.Kernel = (*Kernel)(nil)
 
 // New returns a kernel with a foreign chain that nobody may touch.
 func New(local ...netip.Addr) *Kernel {
-	return &Kernel{Local: local, recent: map[string]map[netip.Addr]bool{},
-		tables: map[string]map[string][]iptables.Rule{"nat": {"FOREIGN": {{Comment: "foreign"}}}, "filter": {}}}
+	return &Kernel{Local: local, recent: map[string]map[netip.Addr]bool{}, linked: map[string]bool{},
+		tables: map[string]map[string][]iptables.Rule{"nat": {"FOREIGN": {{Comment: "foreign"}}}, "filter": {}, "raw": {}}}
 }
 
 // Chains lists our chains.
@@ -49,11 +49,23 @@ func (k *Kernel) Chains(context.Context) (map[string][]string, error) {
 	return out, nil
 }
 
-// Link and Unlink switch the jumps.
-func (k *Kernel) Link(context.Context) error { k.linked = true; return nil }
+// Link makes the jumps to the chains that exist.
+func (k *Kernel) Link(context.Context) error {
+	for _, chains := range k.tables {
+		for _, name := range []string{iptables.Services, iptables.Postrouting, iptables.Reject, iptables.Martians} {
+			if _, ok := chains[name]; ok {
+				k.linked[name] = true
+			}
+		}
+	}
+	return nil
+}
 
 // Unlink takes the jumps away.
-func (k *Kernel) Unlink(context.Context) error { k.linked = false; return nil }
+func (k *Kernel) Unlink(context.Context) error { clear(k.linked); return nil }
+
+// RouteLocalnet does nothing: packets are routed wherever they go.
+func (k *Kernel) RouteLocalnet(context.Context, bool) error { return nil }
 
 // Restore applies the input, all of it or nothing.
 func (k *Kernel) Restore(_ context.Context, input string) error {
@@ -105,6 +117,21 @@ func (k *Kernel) Restore(_ context.Context, input string) error {
 	return nil
 }
 
+// Dump gives all rules as text, by table and chain, foreign ones included.
+func (k *Kernel) Dump() map[string][]string {
+	out := map[string][]string{}
+	for table, chains := range k.tables {
+		for name, rules := range chains {
+			lines := []string{}
+			for _, r := range rules {
+				lines = append(lines, r.String())
+			}
+			out[table+" "+name] = lines
+		}
+	}
+	return out
+}
+
 // check refuses jumps to chains that are not there.
 func check(table map[string][]iptables.Rule) error {
 	for name, rules := range table {
@@ -144,7 +171,7 @@ func parse(text string) (iptables.Rule, error) {
 		}
 		switch words[i] {
 		case "!":
-			r.NotSrc = true
+			r.NotSrc = words[i+1] == "-s"
 		case "-s":
 			p, err := netip.ParsePrefix(next())
 			errs = append(errs, err)
@@ -162,12 +189,29 @@ func parse(text string) (iptables.Rule, error) {
 			r.Protocol = next()
 		case "-m":
 			next()
+		case "-i":
+			r.Wire = next() == "lo"
 		case "--dport":
-			r.Port = uint16(number())
+			first, last, _ := strings.Cut(next(), ":")
+			n, err := strconv.Atoi(first)
+			errs = append(errs, err)
+			r.Port = uint16(n)
+			if last != "" {
+				n, err := strconv.Atoi(last)
+				errs = append(errs, err)
+				r.PortEnd = uint16(n)
+			}
 		case "--dst-type":
 			r.LocalDst = next() == "LOCAL"
+		case "--src-type":
+			r.LocalSrc = next() == "LOCAL"
 		case "--ctstate":
-			r.Translated = next() == "DNAT"
+			state := next()
+			r.Translated, r.Known = state == "DNAT", state == "NEW"
+		case "--ctorigdst":
+			p, err := netip.ParsePrefix(next())
+			errs = append(errs, err)
+			r.Original = p
 		case "--mark":
 			r.Marked = next() != ""
 		case "--mode":

@@ -4,48 +4,30 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/headway-sh/headway/proxy/backendtest"
 	"github.com/headway-sh/headway/proxy/iptables"
 )
 
-// Packet is the first packet of a connection.
-type Packet struct {
-	Src      netip.Addr
-	Dst      netip.AddrPort
-	Protocol string
-}
-
-// Fate is what happens to it.
-type Fate struct {
-	// To is where it goes in the end.
-	To netip.AddrPort
-	// Masqueraded says that its source becomes the node's.
-	Masqueraded bool
-	// Rejected says that the sender is told that nobody is there.
-	Rejected bool
-}
-
 // Send runs a packet through the rules. choose picks the draw of every
 // probability: it is given n and returns whether this one in n is taken.
-func (k *Kernel) Send(p Packet, choose func(n int) bool) Fate {
-	if !k.linked {
-		return Fate{To: p.Dst}
+func (k *Kernel) Send(p backendtest.Packet, choose func(n int) bool) backendtest.Fate {
+	w := &walk{kernel: k, packet: p, fate: backendtest.Fate{To: p.Dst}, choose: choose}
+	for _, hook := range []struct{ table, name string }{
+		{iptables.Raw, iptables.Martians}, {iptables.NAT, iptables.Services}, {iptables.Filter, iptables.Reject}, {iptables.NAT, iptables.Postrouting},
+	} {
+		if k.linked[hook.name] && !w.fate.Rejected && !w.fate.Dropped {
+			w.chain(hook.table, hook.name)
+		}
 	}
-	w := &walk{kernel: k, packet: p, to: p.Dst, choose: choose}
-	w.chain("nat", iptables.Services)
-	w.chain("filter", iptables.Reject)
-	if !w.rejected {
-		w.post = true
-		w.chain("nat", iptables.Postrouting)
-	}
-	return Fate{To: w.to, Masqueraded: w.masqueraded, Rejected: w.rejected}
+	return w.fate
 }
 
 type walk struct {
-	kernel                                          *Kernel
-	packet                                          Packet
-	to                                              netip.AddrPort
-	choose                                          func(int) bool
-	translated, marked, masqueraded, rejected, post bool
+	kernel             *Kernel
+	packet             backendtest.Packet
+	fate               backendtest.Fate
+	choose             func(int) bool
+	translated, marked bool
 }
 
 // chain walks a chain and tells whether a rule ended the table.
@@ -60,13 +42,16 @@ func (w *walk) chain(table, name string) (done bool) {
 		case iptables.Mark:
 			w.marked = true
 		case "MASQUERADE":
-			w.masqueraded = true
+			w.fate.Masqueraded = true
 			return true
 		case "REJECT":
-			w.rejected = true
+			w.fate.Rejected = true
+			return true
+		case "DROP":
+			w.fate.Dropped = true
 			return true
 		case "DNAT":
-			w.to, w.translated = r.To, true
+			w.fate.To, w.translated = r.To, true
 			return true
 		default:
 			if w.chain(table, r.Target) {
@@ -80,11 +65,15 @@ func (w *walk) chain(table, name string) (done bool) {
 func (w *walk) matches(r iptables.Rule) bool {
 	switch {
 	case r.Src.IsValid() && r.Src.Contains(w.packet.Src) == r.NotSrc,
-		r.Dst.IsValid() && !under(w.to.Addr(), r.Dst, r.Mask),
+		r.Dst.IsValid() && !under(w.fate.To.Addr(), r.Dst, r.Mask),
 		r.Protocol != "" && r.Protocol != w.packet.Protocol,
-		r.Port != 0 && r.Port != w.to.Port(),
-		r.LocalDst && !slices.Contains(w.kernel.Local, w.to.Addr()),
+		r.Port != 0 && (w.fate.To.Port() < r.Port || w.fate.To.Port() > max(r.Port, r.PortEnd)),
+		r.Wire && !w.packet.Wire,
+		r.LocalSrc && !w.kernel.local(w.packet.Src),
+		r.LocalDst && !w.kernel.local(w.fate.To.Addr()),
+		r.Known, // it is the first one of its connection
 		r.Translated && !w.translated,
+		r.Original.IsValid() && !r.Original.Contains(w.packet.Dst.Addr()),
 		r.Marked && !w.marked,
 		r.OneIn > 1 && !w.choose(r.OneIn):
 		return false
@@ -101,6 +90,8 @@ func (w *walk) matches(r iptables.Rule) bool {
 	}
 	return w.kernel.recent[r.Recent][w.packet.Src]
 }
+
+func (k *Kernel) local(ip netip.Addr) bool { return ip.IsLoopback() || slices.Contains(k.Local, ip) }
 
 func under(ip, dst, mask netip.Addr) bool {
 	if !mask.IsValid() {
