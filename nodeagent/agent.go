@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/nodeagent/checkpoint"
 	"github.com/headway-sh/headway/nodeagent/env"
 	"github.com/headway-sh/headway/nodeagent/follow"
 	"github.com/headway-sh/headway/nodeagent/plan"
@@ -26,7 +28,7 @@ type Agent struct {
 	volumes  *volume.Volumes
 	services *env.Services
 	writer   *status.Writer
-	saved    *checkpoints
+	saved    *checkpoint.Store
 	group    sync.WaitGroup
 
 	mu        sync.Mutex // guards all below
@@ -46,8 +48,11 @@ func New(config Config) (*Agent, error) {
 		objects:  follow.NewObjects(config.Client, config.Logger),
 		services: env.NewServices(),
 		writer:   status.NewWriter(config.Client, config.Clock, config.Logger),
-		saved:    &checkpoints{dir: config.PodsDir()},
 		workers:  map[types.UID]*worker{},
+	}
+	var err error
+	if a.saved, err = checkpoint.Open(config.PodsDir(), filepath.Join(config.DataDir, "checkpoint.key")); err != nil {
+		return nil, fmt.Errorf("node agent: %w", err)
 	}
 	a.volumes = volume.New(volume.Config{
 		Dir: config.PodsDir(), LocalDir: config.VolumesDir(), Client: config.Client, Watch: config.Client, NodeLabels: config.NodeLabels, Objects: a.objects, Clock: config.Clock, Logger: config.Logger,
@@ -85,9 +90,12 @@ func (a *Agent) Run(ctx context.Context) error {
 // adopt starts workers for the pods of the checkpoints, with what the runtime
 // says of them, so that they live on before the API has been heard.
 func (a *Agent) adopt(ctx context.Context) error {
-	pods, err := a.saved.load()
+	pods, refused, err := a.saved.Load()
 	if err != nil {
 		return err
+	}
+	for _, r := range refused {
+		a.Logger.Error("pod not taken over", "err", r)
 	}
 	sandboxes, containers, err := a.Runtime.List(ctx)
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/headway-sh/headway/nodeagent"
+	"github.com/headway-sh/headway/nodeagent/checkpoint"
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/runtime/emulator"
@@ -286,6 +287,24 @@ func (n *node) empty() {
 		}
 		return err == nil && left == 0
 	})
+}
+
+// saved are the phases of the pods in the checkpoints.
+func (n *node) saved() map[types.UID]corev1.PodPhase {
+	n.t.Helper()
+	store, err := checkpoint.Open(filepath.Join(n.dir, "pods"), filepath.Join(n.dir, "checkpoint.key"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	pods, _, err := store.Load()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	all := map[types.UID]corev1.PodPhase{}
+	for _, p := range pods {
+		all[p.UID] = p.Status.Phase
+	}
+	return all
 }
 
 func newPod(name, image string, change ...func(*corev1.Pod)) *corev1.Pod {

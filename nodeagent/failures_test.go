@@ -101,9 +101,8 @@ func TestAgentRestartKeepsContainers(t *testing.T) {
 	id := n.awaitPod("web", "ready", ready).Status.ContainerStatuses[0].ContainerID
 	n.awaitPod("bad", "running", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })
 	n.await("checkpoints", func() bool {
-		a, _ := os.ReadFile(filepath.Join(n.dir, "pods", "uid-web", "pod.json"))
-		b, _ := os.ReadFile(filepath.Join(n.dir, "pods", "uid-bad", "pod.json"))
-		return strings.Contains(string(a), `"phase":"Running"`) && strings.Contains(string(b), `"phase":"Running"`)
+		saved := n.saved()
+		return saved["uid-web"] == corev1.PodRunning && saved["uid-bad"] == corev1.PodRunning
 	})
 	n.stop()
 	n.stepUntil(time.Second, "the end of the other", func() bool {

@@ -157,7 +157,7 @@ func (w *worker) tearDownPod(ctx context.Context) func() {
 func (w *worker) finishPod(ctx context.Context) func() {
 	err := w.deleteFromAPI(ctx)
 	if err == nil {
-		err = errors.Join(os.RemoveAll(w.agent.LogDir(w.current())), w.agent.saved.remove(w.uid))
+		err = errors.Join(os.RemoveAll(w.agent.LogDir(w.current())), w.agent.saved.Remove(w.uid))
 	}
 	return func() {
 		if err == nil {

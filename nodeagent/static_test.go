@@ -119,8 +119,7 @@ func TestPodOfAFileWithoutAServer(t *testing.T) {
 	n.await("a container", func() bool { return len(running()) == 1 && n.called("Start") == 1 })
 	before := running()
 	n.await("a checkpoint", func() bool {
-		files, err := filepath.Glob(filepath.Join(n.dir, "pods", "*", "pod.json"))
-		return err == nil && len(files) == 1
+		return len(n.saved()) == 1
 	})
 	n.stop()
 	n.start()

@@ -335,7 +335,7 @@ func (w *worker) save(ctx context.Context) {
 	pod := w.pod.DeepCopy()
 	pod.Status = *w.published.DeepCopy()
 	w.group.Go(func() {
-		err := w.agent.saved.save(pod)
+		err := w.agent.saved.Save(pod)
 		w.post(func() {
 			w.saving = false
 			if err != nil && ctx.Err() == nil {
