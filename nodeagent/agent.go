@@ -265,7 +265,7 @@ func (a *Agent) admit(pod *corev1.Pod) *status.Failure { return plan.Admit(pod, 
 // nodeLocked is what pods are admitted against, leaving one of them out; mu is
 // held.
 func (a *Agent) nodeLocked(but types.UID) plan.Node {
-	node := plan.Node{}
+	node := plan.Node{Sysctls: a.UnsafeSysctls}
 	if a.Allocatable != nil {
 		node.Allocatable = a.Allocatable()
 	}

@@ -49,6 +49,11 @@ type Config struct {
 	Static StaticPods
 	// NodeLabels are the Node's, for admission; nil admits everything.
 	NodeLabels func() map[string]string
+	// RuntimeHandlers are the handlers that the runtime has beside its default.
+	RuntimeHandlers []string
+	// UnsafeSysctls are patterns of kernel parameters that pods may set beside
+	// the safe ones; see plan.UnsafeSysctl.
+	UnsafeSysctls []string
 
 	Clock  clock.WithTicker
 	Logger *slog.Logger

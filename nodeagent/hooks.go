@@ -230,6 +230,10 @@ func (w *worker) upSandbox(ctx context.Context) error {
 	if len(name) > maxKernelName {
 		return fmt.Errorf("hostname %q is too long: %d characters, the kernel takes %d", name, len(name), maxKernelName)
 	}
+	handler, err := w.handler(ctx, pod)
+	if err != nil {
+		return err
+	}
 	w.sandbox.mu.Lock()
 	parent := w.sandbox.cgroupParent
 	w.sandbox.mu.Unlock()
@@ -240,6 +244,7 @@ func (w *worker) upSandbox(ctx context.Context) error {
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		CgroupParent:          parent,
+		Handler:               handler,
 		Sysctls:               sysctls(pod),
 		Labels: map[string]string{
 			"io.kubernetes.pod.uid": string(w.uid), "io.kubernetes.pod.name": pod.Name, "io.kubernetes.pod.namespace": pod.Namespace,

@@ -109,7 +109,11 @@ func (n *nodeProcess) run(ctx context.Context) error {
 		return fmt.Errorf("start the log keeper: %w", err)
 	}
 	parts = append(parts, component{"log keeper", keeper.Run})
-	runtime, err := containerd.New(containerd.Config{Address: address, RunDir: n.dirs.run(), Keeper: logkeeper.NewClient(logkeeper.Socket(n.dirs.logkeeper())), Log: n.log})
+	handlers, err := n.flags.pods.runtimeHandlers()
+	if err != nil {
+		return err
+	}
+	runtime, err := containerd.New(containerd.Config{Address: address, Handlers: handlers, RunDir: n.dirs.run(), Keeper: logkeeper.NewClient(logkeeper.Socket(n.dirs.logkeeper())), Log: n.log})
 	if err != nil {
 		return err
 	}
@@ -151,7 +155,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	if err != nil {
 		return nil, nil, err
 	}
-	groups, err := cgroup.New(cgroup.Config{Parent: n.cgroup})
+	groups, err := cgroup.New(cgroup.Config{Parent: n.cgroup, PidsLimit: n.flags.pods.pids()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -170,7 +174,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	recorder := nodeagent.NewRecorder(ctx, n.client, n.name, n.log)
 	self, err := node.New(node.Config{
 		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir,
-		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Recorder: recorder, Clock: clock.RealClock{}, Logger: n.log,
+		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), RuntimeHandlers: n.flags.pods.handlerNames(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Recorder: recorder, Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -179,8 +183,9 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Cgroups: groups,
 		Recorder: recorder, HostIPs: n.addresses,
 		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels,
-		Static: staticPods(n.flags.manifests, n.name, recorder, n.log),
-		Clock:  clock.RealClock{}, Logger: n.log,
+		Static:          staticPods(n.flags.manifests, n.name, recorder, n.log),
+		RuntimeHandlers: n.flags.pods.handlerNames(), UnsafeSysctls: n.flags.pods.unsafeSysctls,
+		Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
 		return nil, nil, err

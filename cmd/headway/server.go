@@ -47,6 +47,7 @@ type serverOptions struct {
 	nodeName                 string
 	disable                  []string
 	runtimeEndpoint, cgroup  string
+	pods                     podOptions
 	gitToken, gitCA, ageKey  string
 	gitKey, gitKnownHosts    string
 	gossipPort               uint16

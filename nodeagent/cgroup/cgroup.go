@@ -40,6 +40,7 @@ type Config struct {
 type Groups struct {
 	Config
 	unified bool
+	tiers   tiers
 }
 
 // New looks which version of cgroups the machine has.
@@ -66,6 +67,9 @@ func (g *Groups) Ensure(pod *corev1.Pod) (string, error) {
 	if err := g.set(path, resources); err != nil {
 		return "", fmt.Errorf("make cgroup %s: %w", path, err)
 	}
+	if err := g.tier(status.QOSClass(pod), pod.UID, resources.CPUShares); err != nil {
+		return "", fmt.Errorf("make cgroup %s: %w", path, err)
+	}
 	return path, nil
 }
 
@@ -83,6 +87,7 @@ func (g *Groups) Resize(before, after *corev1.Pod) error {
 	return g.set(g.path(status.QOSClass(after), after.UID), wide)
 }
 
+// set makes a group, if it is not there, and gives it limits.
 func (g *Groups) set(path string, resources runtime.Resources) error {
 	if g.unified {
 		return g.ensure2(path, resources)
@@ -98,6 +103,7 @@ func (g *Groups) Remove(uid types.UID) error {
 			errs = append(errs, remove(filepath.Join(root, g.path(class, uid))))
 		}
 	}
+	errs = append(errs, g.leave(uid))
 	return errors.Join(errs...)
 }
 
@@ -140,6 +146,9 @@ func (g *Groups) ensure1(path string, r runtime.Resources) error {
 		"memory": {{"memory.limit_in_bytes", limit(r.MemoryLimit, "-1")}},
 		"pids":   {{"pids.max", number(r.PidsLimit)}},
 	}
+	for size, bytes := range r.HugePages {
+		values["hugetlb"] = append(values["hugetlb"], [2]string{"hugetlb." + size + ".limit_in_bytes", strconv.FormatInt(bytes, 10)})
+	}
 	for controller, settings := range values {
 		root := filepath.Join(g.Mount, controller)
 		if _, err := os.Stat(root); os.IsNotExist(err) {
@@ -172,6 +181,9 @@ func (g *Groups) ensure2(path string, r runtime.Resources) error {
 	}
 	settings := [][2]string{{"cpu.weight", number(weight(r.CPUShares))}, {"memory.max", limit(r.MemoryLimit, "max")}, {"pids.max", number(r.PidsLimit)}}
 	settings = append(settings, [2]string{"cpu.max", fmt.Sprintf("%s %d", limit(r.CPUQuota, "max"), period)})
+	for size, bytes := range r.HugePages {
+		settings = append(settings, [2]string{"hugetlb." + size + ".max", strconv.FormatInt(bytes, 10)})
+	}
 	return apply(dir, settings)
 }
 
@@ -183,7 +195,7 @@ func enable(dir string) error {
 	}
 	for _, name := range strings.Fields(string(data)) {
 		switch name {
-		case "cpu", "memory", "pids", "io", "cpuset":
+		case "cpu", "memory", "pids", "io", "cpuset", "hugetlb":
 			// One that cannot be handed down, such as cpu beside real-time
 			// tasks, costs its limits and not the pod.
 			_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644) //nolint:gosec // a kernel file

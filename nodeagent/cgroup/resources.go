@@ -1,7 +1,11 @@
 package cgroup
 
 import (
+	"strconv"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	helper "k8s.io/component-helpers/resource"
 
 	"github.com/headway-sh/headway/nodeagent/runtime"
@@ -31,11 +35,42 @@ func Container(c *corev1.Container) runtime.Resources {
 	if limit, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
 		r.MemoryLimit = limit.Value()
 	}
+	r.HugePages = hugePages(c.Resources.Limits)
 	return r
 }
 
-// Pod are the limits of a pod as a whole: its requests in sum, and its limits
-// where all of its containers have one.
+// hugePages are the limits of huge pages by the kernel's names of their sizes.
+func hugePages(limits corev1.ResourceList) map[string]int64 {
+	var all map[string]int64
+	for name, q := range limits {
+		text, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix)
+		if !ok {
+			continue
+		}
+		size, err := resource.ParseQuantity(text)
+		if err != nil {
+			continue // not a size that validation lets through
+		}
+		if all == nil {
+			all = map[string]int64{}
+		}
+		all[pageSize(size.Value())] = q.Value()
+	}
+	return all
+}
+
+// pageSize is a size in the kernel's words: 2097152 is "2MB".
+func pageSize(bytes int64) string {
+	units := []string{"B", "KB", "MB", "GB"}
+	i := 0
+	for ; bytes >= 1024 && bytes%1024 == 0 && i < len(units)-1; i++ {
+		bytes /= 1024
+	}
+	return strconv.FormatInt(bytes, 10) + units[i]
+}
+
+// Pod are the limits of a pod as a whole: its own, or its containers' requests
+// in sum and their limits where all of them have one; its overhead on top.
 func Pod(pod *corev1.Pod) runtime.Resources {
 	requests := helper.PodRequests(pod, helper.PodResourcesOptions{})
 	cpu := requests[corev1.ResourceCPU]
@@ -47,11 +82,17 @@ func Pod(pod *corev1.Pod) runtime.Resources {
 	if limit, ok := limits[corev1.ResourceMemory]; ok && all(pod, corev1.ResourceMemory) {
 		r.MemoryLimit = limit.Value()
 	}
+	r.HugePages = hugePages(limits)
 	return r
 }
 
-// all tells whether every container has a limit of the resource.
+// all tells whether the pod or every container of it has a limit of the resource.
 func all(pod *corev1.Pod, name corev1.ResourceName) bool {
+	if r := pod.Spec.Resources; r != nil {
+		if q, ok := r.Limits[name]; ok && !q.IsZero() {
+			return true
+		}
+	}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
 			if q, ok := list[i].Resources.Limits[name]; !ok || q.IsZero() {
@@ -85,7 +126,28 @@ func OOMScoreAdj(pod *corev1.Pod, c *corev1.Container, nodeMemory int64) int {
 	if nodeMemory <= 0 {
 		return 999
 	}
-	request := c.Resources.Requests[corev1.ResourceMemory]
-	adjust := 1000 - 1000*request.Value()/nodeMemory
+	adjust := 1000 - 1000*memoryShare(pod, c)/nodeMemory
 	return int(min(max(adjust, 3), 999))
+}
+
+// memoryShare is what a container has asked for of memory. Of what the pod as
+// a whole asks for beyond its containers each has an equal share (KEP-2837).
+func memoryShare(pod *corev1.Pod, c *corev1.Container) int64 {
+	request := c.Resources.Requests[corev1.ResourceMemory]
+	own := request.Value()
+	if pod.Spec.Resources == nil {
+		return own
+	}
+	whole, ok := pod.Spec.Resources.Requests[corev1.ResourceMemory]
+	if !ok {
+		return own
+	}
+	asked := helper.AggregateContainerRequests(pod, helper.PodResourcesOptions{})[corev1.ResourceMemory]
+	containers := int64(len(pod.Spec.Containers))
+	for i := range pod.Spec.InitContainers {
+		if status.Restartable(&pod.Spec.InitContainers[i]) {
+			containers++
+		}
+	}
+	return own + max(whole.Value()-asked.Value(), 0)/max(containers, 1)
 }

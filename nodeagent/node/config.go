@@ -55,6 +55,8 @@ type Config struct {
 	DataDir string
 	// PodCIDR overrides what the control plane gives; may be invalid.
 	PodCIDR netip.Prefix
+	// RuntimeHandlers are those beside the default.
+	RuntimeHandlers []string
 	// RuntimeVersion such as containerd://1.6.20, and the agent's own.
 	RuntimeVersion, Version string
 

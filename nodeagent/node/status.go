@@ -36,6 +36,7 @@ func statusOf(c *Config, m Machine, images []runtime.Image, networkReady bool, o
 		ContainerRuntimeVersion: c.RuntimeVersion, KubeletVersion: c.Version, OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
 	}
 	s.Images = imageList(images)
+	features(c, &s)
 	was := func(t corev1.NodeConditionType) bool {
 		return slices.ContainsFunc(old.Conditions, func(o corev1.NodeCondition) bool {
 			return o.Type == t && o.Status == corev1.ConditionTrue

@@ -17,6 +17,8 @@ type Node struct {
 	// Allocatable and Labels are the Node's; nil admits everything.
 	Allocatable corev1.ResourceList
 	Labels      map[string]string
+	// Sysctls are patterns of unsafe kernel parameters that pods may set.
+	Sysctls []string
 	// Pods run on the node or are about to.
 	Pods []*corev1.Pod
 }
@@ -26,7 +28,7 @@ func Admit(pod *corev1.Pod, node Node) *status.Failure {
 	if pod.Spec.OS != nil && pod.Spec.OS.Name != corev1.Linux {
 		return &status.Failure{Reason: "PodOSNotSupported", Message: "Failed to admit pod as the OS field doesn't match node OS"}
 	}
-	if failure := sysctls(pod); failure != nil {
+	if failure := sysctls(pod, node.Sysctls); failure != nil {
 		return failure
 	}
 	if node.Labels != nil && !fits(pod, node.Labels) {

@@ -20,7 +20,7 @@ var safeSysctls = []string{
 
 // sysctls refuses kernel parameters that are not safe, or that would be set
 // for the whole node because the pod shares its namespace.
-func sysctls(pod *corev1.Pod) *status.Failure {
+func sysctls(pod *corev1.Pod, allowed []string) *status.Failure {
 	if pod.Spec.SecurityContext == nil {
 		return nil
 	}
@@ -30,9 +30,9 @@ func sysctls(pod *corev1.Pod) *status.Failure {
 		switch {
 		case pod.Spec.HostNetwork && strings.HasPrefix(name, "net."):
 			why = "not allowed with host net enabled"
-		case pod.Spec.HostIPC && strings.HasPrefix(name, "kernel."):
+		case pod.Spec.HostIPC && isIPC(name):
 			why = "not allowed with host ipc enabled"
-		case !slices.Contains(safeSysctls, name):
+		case !slices.Contains(safeSysctls, name) && !matches(allowed, name):
 			why = "not allowlisted"
 		default:
 			continue
@@ -40,6 +40,31 @@ func sysctls(pod *corev1.Pod) *status.Failure {
 		return &status.Failure{Reason: "SysctlForbidden", Message: fmt.Sprintf("forbidden sysctl: %q %s", name, why)}
 	}
 	return nil
+}
+
+// isIPC tells the parameters of an IPC namespace.
+func isIPC(name string) bool {
+	return strings.HasPrefix(name, "kernel.shm") || strings.HasPrefix(name, "kernel.msg") || name == "kernel.sem" || strings.HasPrefix(name, "fs.mqueue.")
+}
+
+// UnsafeSysctl checks a pattern for parameters that a node allows beside the
+// safe ones: a name, or a beginning followed by "*", of those that a pod has of
+// its own.
+func UnsafeSysctl(pattern string) error {
+	name := SysctlName(strings.TrimSuffix(pattern, "*"))
+	if strings.Contains(name, "*") || !isIPC(name) && !strings.HasPrefix(name, "net.") {
+		return fmt.Errorf("sysctl %q: only kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.* are a pod's own", pattern)
+	}
+	return nil
+}
+
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		if beginning, ok := strings.CutSuffix(p, "*"); ok {
+			return strings.HasPrefix(name, SysctlName(beginning))
+		}
+		return name == SysctlName(p)
+	})
 }
 
 // SysctlName is a parameter's name with dots between its parts. Slashes are

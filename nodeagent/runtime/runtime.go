@@ -92,8 +92,11 @@ type SandboxConfig struct {
 	// CgroupParent is the pod's cgroup below the hierarchy's root, such as
 	// "/headway/burstable/pod<uid>"; the caller has set its limits.
 	CgroupParent string
-	Sysctls      map[string]string
-	Labels       map[string]string
+	// Handler names one of the runtime's configured handlers (RuntimeClass);
+	// empty is the default.
+	Handler string
+	Sysctls map[string]string
+	Labels  map[string]string
 }
 
 // Sandbox is a pod as the runtime knows it.
@@ -155,6 +158,9 @@ type Resources struct {
 	MemoryLimit int64
 	PidsLimit   int64
 	CpusetCPUs  string
+	// HugePages are limits in bytes by page size as the kernel writes it, such
+	// as "2MB".
+	HugePages map[string]int64
 }
 
 // State is where a container is in its life.

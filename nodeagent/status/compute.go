@@ -1,7 +1,6 @@
 package status
 
 import (
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -152,14 +151,24 @@ func Terminal(p corev1.PodPhase) bool {
 
 // QOSClass is the pod's quality of service: Guaranteed when every container
 // has equal requests and limits for cpu and memory, BestEffort when none has
-// any, else Burstable.
+// any, else Burstable. Where the pod as a whole has resources, those decide.
 func QOSClass(pod *corev1.Pod) corev1.PodQOSClass {
 	resources := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+	var all []*corev1.ResourceRequirements
+	if r := pod.Spec.Resources; r != nil && len(r.Requests)+len(r.Limits) > 0 {
+		all = append(all, r)
+	} else {
+		for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+			for i := range list {
+				all = append(all, &list[i].Resources)
+			}
+		}
+	}
 	some, guaranteed := false, true
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+	for _, r := range all {
 		for _, name := range resources {
-			limit, limited := c.Resources.Limits[name]
-			request, requested := c.Resources.Requests[name]
+			limit, limited := r.Limits[name]
+			request, requested := r.Requests[name]
 			limited, requested = limited && !limit.IsZero(), requested && !request.IsZero()
 			some = some || limited || requested
 			if !limited || (requested && request.Cmp(limit) != 0) {

@@ -107,7 +107,7 @@ func (r *Runtime) create(ctx context.Context, id string, config runtime.Containe
 		ImageRef: config.Image, ImageID: image.id, LogPath: config.LogPath, Cgroup: spec.Linux.CgroupsPath,
 		TTY: config.TTY, Stdin: config.Stdin, StdinOnce: config.StdinOnce, User: userOf(user), Labels: config.Labels, snapshotID: id,
 	}
-	if err := r.register(ctx, id, m, image.name, spec); err != nil {
+	if err := r.register(ctx, id, m, image.name, sandbox.Handler, spec); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -141,7 +141,11 @@ func (r *Runtime) target(ctx context.Context, id string) (int, error) {
 	return t.pid, nil
 }
 
-func (r *Runtime) register(ctx context.Context, id string, m *meta, image string, spec *specs.Spec) error {
+func (r *Runtime) register(ctx context.Context, id string, m *meta, image, handler string, spec *specs.Spec) error {
+	shim, err := r.shim(handler)
+	if err != nil {
+		return err
+	}
 	text, err := json.Marshal(spec)
 	if err != nil {
 		return err
@@ -152,7 +156,7 @@ func (r *Runtime) register(ctx context.Context, id string, m *meta, image string
 	}
 	record := containers.Container{
 		ID: id, Image: image, Labels: map[string]string{podLabel: m.PodUID},
-		Runtime: containers.RuntimeInfo{Name: runcShim}, Spec: &anypb.Any{TypeUrl: specType, Value: text},
+		Runtime: shim, Spec: &anypb.Any{TypeUrl: specType, Value: text},
 		Snapshotter: r.config.Snapshotter, SnapshotKey: id,
 		Extensions: map[string]typeurl.Any{extension: extra},
 	}

@@ -164,7 +164,7 @@ func (n *node) open(t testing.TB) (rt *containerd.Runtime, closeRuntime func()) 
 	t.Helper()
 	keeper := logkeeper.NewClient(logkeeper.Socket(filepath.Join(n.dir, "k")))
 	rt, err := containerd.New(containerd.Config{
-		Address: n.containerd.Socket(), RunDir: filepath.Join(n.dir, "r"), Keeper: keeper,
+		Address: n.containerd.Socket(), RunDir: filepath.Join(n.dir, "r"), Keeper: keeper, Handlers: n.handlers(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -46,6 +46,8 @@ func TestKernel(t *testing.T) {
 		{"read-only root", testReadonly},
 		{"confinement", testConfinement},
 		{"terminal", testTerminal},
+		{"handlers", testHandlers},
+		{"fork bomb", testForkBomb},
 		{"nothing is left", testNothingLeft},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

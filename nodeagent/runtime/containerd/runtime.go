@@ -49,6 +49,8 @@ type Config struct {
 	Snapshotter string
 	// RunDir is for what does not survive a reboot (see the package comment).
 	RunDir string
+	// Handlers beside the default, by the name that RuntimeClasses use.
+	Handlers map[string]Handler
 	// Keeper is the log keeper's client.
 	Keeper *logkeeper.Client
 	// LogMaxSize and LogMaxFiles bound a container's log; zero: the keeper's defaults.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,6 +81,11 @@ func buildSpec(ctx context.Context, in specInput) (*specs.Spec, error) {
 		Annotations: map[string]string{groupAnnotation: in.config.PodUID},
 	}
 	spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+	if in.host.cgroup2 {
+		// Out of memory ends all of a container and not one process of it, and
+		// a container does not swap: both as Kubernetes has it by default.
+		spec.Linux.Resources.Unified = map[string]string{"memory.oom.group": "1", "memory.swap.max": "0"}
+	}
 	if in.config.AppArmorProfile != "" && !in.host.appArmor {
 		return nil, fmt.Errorf("AppArmor profile %q cannot be enforced: the node's kernel has AppArmor off", in.config.AppArmorProfile)
 	}
@@ -272,6 +278,9 @@ func resources(r runtime.Resources) *specs.LinuxResources {
 	}
 	if r.PidsLimit > 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
+	}
+	for _, size := range slices.Sorted(maps.Keys(r.HugePages)) {
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(r.HugePages[size])})
 	}
 	return out
 }
