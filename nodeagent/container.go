@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -18,16 +20,13 @@ import (
 )
 
 // containerConfig is a container for the runtime.
-func (w *worker) containerConfig(ctx context.Context, a *attempt, image runtime.Image) (runtime.ContainerConfig, error) {
+func (w *worker) containerConfig(ctx context.Context, a *attempt, image runtime.Image, paths map[string]string) (runtime.ContainerConfig, error) {
 	c := a.spec
 	vars, err := env.Build(ctx, a.facts, c, w.agent.services.Variables(a.pod), source{w.agent, a.pod})
 	if err != nil {
 		return runtime.ContainerConfig{}, err
 	}
 	values := env.Values(vars)
-	w.sandbox.mu.Lock()
-	paths := w.sandbox.volumes
-	w.sandbox.mu.Unlock()
 	mounts, err := w.agent.volumes.Mounts(a.pod, c, paths, values)
 	if err != nil {
 		return runtime.ContainerConfig{}, err
@@ -218,6 +217,30 @@ func (s source) Secret(ctx context.Context, name string) (*corev1.Secret, error)
 		return nil, err
 	}
 	return o.(*corev1.Secret), nil //nolint:forcetypeassert // what the kind says
+}
+
+// maxEnvFile is how large a file with variables is at most (KEP-3721).
+const maxEnvFile = 64 << 10
+
+// File implements env.Source. The pod writes there as it likes: no link leads
+// out of the volume.
+func (s source) File(volume, path string) ([]byte, error) {
+	root, err := os.OpenRoot(s.agent.volumes.Path(s.pod.UID, volume))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	file, err := root.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe does not hold us up
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() || info.Size() > maxEnvFile {
+		return nil, fmt.Errorf("it is no file of at most %d bytes", maxEnvFile)
+	}
+	return io.ReadAll(io.LimitReader(file, maxEnvFile))
 }
 
 func (s source) ref(kind follow.Kind, name string) follow.Ref {

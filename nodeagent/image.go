@@ -67,7 +67,7 @@ func (w *worker) pull(ctx context.Context, c *corev1.Container) (runtime.Image, 
 	image, err := w.agent.Runtime.Pull(ctx, c.Image, w.credentials(ctx, c.Image))
 	if err != nil {
 		w.event1(c.Name, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
-		return runtime.Image{}, &startFailure{reason: "ErrImagePull", message: err.Error(), again: true}
+		return runtime.Image{}, &startFailure{reason: "ErrImagePull", image: c.Image, message: err.Error(), again: true}
 	}
 	w.event1(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%[2]v including waiting). Image size: %d bytes.",
 		c.Image, w.agent.Clock.Since(start).Truncate(time.Millisecond), image.Size))

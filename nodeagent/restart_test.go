@@ -3,6 +3,7 @@ package nodeagent_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -104,16 +105,7 @@ func TestReadinessIsAskedUntilTheEnd(t *testing.T) {
 func TestLastWordsAreShared(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	n.runtime.SetProgram("job:v1", func(_ context.Context, p *emulator.Process) int {
-		for _, m := range p.Config.Mounts {
-			if m.Destination == "/dev/end" {
-				if err := os.WriteFile(m.Source, []byte(strings.Repeat("x", 10_000)), 0o600); err != nil {
-					return 1
-				}
-			}
-		}
-		return 0
-	})
+	n.runtime.SetProgram("job:v1", writesFile("/dev/end", "", strings.Repeat("x", 10_000)))
 	n.create(newPod("many", "job:v1", func(p *corev1.Pod) {
 		p.Spec.RestartPolicy = corev1.RestartPolicyNever
 		p.Spec.Containers = nil
@@ -166,4 +158,26 @@ func TestLongHostNames(t *testing.T) {
 		p.Spec.Hostname, p.Spec.Subdomain, p.Spec.SetHostnameAsFQDN = strings.Repeat("h", 40), "sub", &yes
 	}))
 	n.await("the event", func() bool { return n.seen("too long") })
+}
+
+// writesFile is a program that writes a file below one of its mounts.
+func writesFile(mount, name, content string) emulator.Program {
+	return func(_ context.Context, p *emulator.Process) int {
+		for _, m := range p.Config.Mounts {
+			if m.Destination == mount {
+				if err := os.WriteFile(filepath.Join(m.Source, name), []byte(content), 0o600); err != nil {
+					return 1
+				}
+			}
+		}
+		return 0
+	}
+}
+
+// tellEnvironment is a program that tells its environment and runs on.
+func tellEnvironment(to chan<- []string) emulator.Program {
+	return func(ctx context.Context, p *emulator.Process) int {
+		to <- p.Config.Env
+		return emulator.Graceful(0)(ctx, p)
+	}
 }

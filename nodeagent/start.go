@@ -23,6 +23,8 @@ import (
 type startFailure struct {
 	reason, message string
 	event           string
+	// image is the one that could not be had.
+	image string
 	// again waits by the back-off of image pulls rather than a moment. What has
 	// happened is told already: the event names the reason alone.
 	again bool
@@ -90,8 +92,8 @@ func (w *worker) started(c *corev1.Container, a *attempt, err error, canceled bo
 		reason := failure.reason
 		if w.pulls[c.Name] > 1 && reason == "ErrImagePull" {
 			reason = "ImagePullBackOff"
-			w.event1(c.Name, corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
-			failure.message = fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", c.Image, failure.message)
+			w.event1(c.Name, corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", failure.image))
+			failure.message = fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %s", failure.image, failure.message)
 		}
 		w.event1(c.Name, corev1.EventTypeWarning, "Failed", "Error: "+reason)
 		o.Waiting = &status.Waiting{Reason: reason, Message: failure.message}
@@ -120,7 +122,11 @@ func (a *attempt) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config, err := w.containerConfig(ctx, a, image)
+	paths, err := w.volumePaths(ctx, a)
+	if err != nil {
+		return err
+	}
+	config, err := w.containerConfig(ctx, a, image, paths)
 	if err != nil {
 		return &startFailure{reason: "CreateContainerConfigError", message: err.Error(), event: "Failed"}
 	}

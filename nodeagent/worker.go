@@ -88,6 +88,7 @@ type sandbox struct {
 	ips          []string
 	volumes      map[string]string        // volume name → path on the node
 	images       map[string]runtime.Image // reference → image that is present
+	imageVolumes map[string]string        // volume name → path, of those mounted
 }
 
 func newWorker(a *Agent, pod *corev1.Pod) *worker {

@@ -16,6 +16,9 @@ import (
 type Source interface {
 	ConfigMap(ctx context.Context, name string) (*corev1.ConfigMap, error)
 	Secret(ctx context.Context, name string) (*corev1.Secret, error)
+	// File reads a file of one of the pod's volumes; one that does not exist is
+	// fs.ErrNotExist.
+	File(volume, path string) ([]byte, error)
 }
 
 // Build gives a container's environment as KEY=VALUE, services first, then
@@ -123,6 +126,8 @@ func valueFrom(ctx context.Context, f Facts, c *corev1.Container, s *corev1.EnvV
 			return "", false, fmt.Errorf("couldn't find key %s in Secret %s/%s", ref.Key, f.Pod.Namespace, ref.Name)
 		}
 		return string(data), set, nil
+	case s.FileKeyRef != nil:
+		return fromFile(s.FileKeyRef, source)
 	}
 	return "", false, nil
 }

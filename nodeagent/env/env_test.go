@@ -2,6 +2,7 @@ package env_test
 
 import (
 	"context"
+	"io/fs"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +28,8 @@ func TestExpand(t *testing.T) {
 }
 
 type source struct{}
+
+func (source) File(string, string) ([]byte, error) { return nil, fs.ErrNotExist }
 
 func (source) ConfigMap(_ context.Context, name string) (*corev1.ConfigMap, error) {
 	if name != "cm" {

@@ -52,6 +52,8 @@ func TestRead(t *testing.T) {
 		"tail too many": {func(o *logs.Options) { o.Tail = 100 }, "zero\none\ntwo\nthree\n", "four\n"},
 		"since":         {func(o *logs.Options) { o.Since = time.Date(2026, 1, 2, 15, 4, 2, 0, time.UTC) }, "two\nthree\n", "four\n"},
 		"limit":         {func(o *logs.Options) { o.Limit = 7 }, "zero\non", ""},
+		"stdout":        {func(o *logs.Options) { o.Stream = logs.Stdout }, "zero\none\ntwo\nthree\n", ""},
+		"stderr":        {func(o *logs.Options) { o.Stream = logs.Stderr }, "", "four\n"},
 		"timestamps": {func(o *logs.Options) { o.Timestamps, o.Tail = true, 3 },
 			"2026-01-02T15:04:03.000000000Z three\n", "2026-01-02T15:04:04.000000000Z four\n"},
 	} {

@@ -24,11 +24,22 @@ type Options struct {
 	// Since leaves out what is older.
 	Since      time.Time
 	Timestamps bool
+	// Stream is the one stream that is wanted; empty: both, as they came.
+	Stream Stream
 	// Limit is how many bytes at most; 0 means all.
 	Limit int64
 	// Ended is closed when nothing will be written any more; nil if so already.
 	Ended <-chan struct{}
 }
+
+// Stream is one of a container's two.
+type Stream string
+
+// The streams of a container's output.
+const (
+	Stdout Stream = "Stdout"
+	Stderr Stream = "Stderr"
+)
 
 // errLimit ends a read whose limit is used up.
 var errLimit = errors.New("limit of bytes is reached")
@@ -229,7 +240,7 @@ func (r *reader) drain(ctx context.Context) error {
 
 func (r *reader) emit(line []byte) error {
 	e, ok := parse(line)
-	if !ok || e.at.Before(r.Since) {
+	if !ok || e.at.Before(r.Since) || r.Stream != "" && e.stderr != (r.Stream == Stderr) {
 		return nil
 	}
 	var out []byte

@@ -32,6 +32,11 @@ type Interface interface {
 	StopSandbox(ctx context.Context, podUID string) error
 	RemoveSandbox(ctx context.Context, podUID string) error
 
+	// MountImage mounts what a present image holds for a pod, read-only, and
+	// gives its path. name tells apart what one pod has.
+	// It stays until the pod's sandbox is stopped.
+	MountImage(ctx context.Context, podUID, name, image string) (path string, err error)
+
 	// Create makes a container from an image that is present. Start runs it.
 	Create(ctx context.Context, config ContainerConfig) (id string, err error)
 	Start(ctx context.Context, id string) error

@@ -94,6 +94,15 @@ func logOptions(query url.Values, now time.Time) (logs.Options, error) {
 		number("limitBytes", 1, func(n int64) { o.Limit = n }),
 		number("sinceSeconds", 1, func(n int64) { o.Since = now.Add(-time.Duration(n) * time.Second) }),
 	)
+	switch stream := query.Get("stream"); {
+	case stream == "" || stream == "All" || err != nil:
+	case stream != string(logs.Stdout) && stream != string(logs.Stderr):
+		return o, fmt.Errorf("stream: %q is none of All, Stdout, Stderr", stream)
+	case o.Tail >= 0:
+		return o, errors.New("tailLines and a specific stream cannot be specified together")
+	default:
+		o.Stream = logs.Stream(stream)
+	}
 	if text := query.Get("sinceTime"); text != "" && err == nil {
 		if !o.Since.IsZero() {
 			return o, errors.New("at most one of sinceTime or sinceSeconds may be specified")

@@ -118,6 +118,9 @@ func TestLogsAndAccess(t *testing.T) {
 		"dots":        {"kube-apiserver", "/containerLogs/default/web/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404, ""},
 		"no previous": {"kube-apiserver", "/containerLogs/default/web/done?previous=true", 400, ""},
 		"bad number":  {"kube-apiserver", "/containerLogs/default/web/done?tailLines=-1", 422, ""},
+		"stream":      {"kube-apiserver", "/containerLogs/default/web/done?stream=Stderr", 200, ""},
+		"bad stream":  {"kube-apiserver", "/containerLogs/default/web/done?stream=Both", 422, ""},
+		"tail of one": {"kube-apiserver", "/containerLogs/default/web/done?stream=Stdout&tailLines=1", 422, ""},
 		"not running": {"kube-apiserver", "/exec/default/web/done?command=x&output=1", 400, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // tmpfs mounts one at path unless it is there, and tells whether it did.
@@ -24,6 +25,26 @@ func tmpfs(path, options string) (bool, error) {
 	}
 	if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 		return false, fmt.Errorf("mount tmpfs on %s: %w", path, err)
+	}
+	return true, nil
+}
+
+// hugetlbfs mounts one with pages of a size such as "2Mi" at path, or of the
+// kernel's default size, unless it is there.
+func hugetlbfs(path, page string) (bool, error) {
+	if mounted, err := mountPoint(path); err != nil || mounted {
+		return false, err
+	}
+	options := ""
+	if page != "" {
+		size, err := resource.ParseQuantity(page)
+		if err != nil {
+			return false, fmt.Errorf("size of huge pages %q: %w", page, err)
+		}
+		options = fmt.Sprintf("pagesize=%d", size.Value())
+	}
+	if err := unix.Mount("nodev", path, "hugetlbfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return false, fmt.Errorf("mount huge pages on %s: %w", path, err)
 	}
 	return true, nil
 }

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -116,7 +117,14 @@ func (v *Volumes) project(ctx context.Context, pod *corev1.Pod, volume string, s
 		}
 		return map[string]file{s.ServiceAccountToken.Path: {[]byte(content), mode}}, nil
 	}
-	return nil, fmt.Errorf("this kind of projection is not supported")
+	// Their kinds, ClusterTrustBundle and PodCertificateRequest, are not served.
+	switch {
+	case s.ClusterTrustBundle != nil:
+		return nil, errors.New("clusterTrustBundle projections are not supported: this cluster serves no ClusterTrustBundles")
+	case s.PodCertificate != nil:
+		return nil, errors.New("podCertificate projections are not supported: this cluster serves no PodCertificateRequests")
+	}
+	return nil, errors.New("this kind of projection is not supported")
 }
 
 func (v *Volumes) configMap(ctx context.Context, pod *corev1.Pod, name string, optional *bool) (map[string][]byte, error) {

@@ -40,7 +40,11 @@ func (v *Volumes) Mounts(pod *corev1.Pod, c *corev1.Container, paths, values map
 			}
 			source = target
 		}
-		all = append(all, specs.Mount{Source: source, Destination: m.MountPath, Type: "bind", Options: options(m, readOnly(pod, m.Name))})
+		mount := specs.Mount{Source: source, Destination: m.MountPath, Type: "bind", Options: options(m, readOnly(pod, m.Name))}
+		if isImage(pod, m.Name) {
+			mount.Options = append(mount.Options, "noexec", "nosuid", "nodev") // KEP-4639
+		}
+		all = append(all, mount)
 	}
 	return all, nil
 }
@@ -48,8 +52,12 @@ func (v *Volumes) Mounts(pod *corev1.Pod, c *corev1.Container, paths, values map
 // readOnly tells whether a volume of the pod is read-only for all its containers.
 func readOnly(pod *corev1.Pod, name string) bool {
 	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
-		return v.Name == name && v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+		return v.Name == name && (v.Image != nil || v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly)
 	})
+}
+
+func isImage(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name && v.Image != nil })
 }
 
 func options(m *corev1.VolumeMount, always bool) []string {

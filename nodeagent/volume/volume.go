@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	helper "k8s.io/component-helpers/resource"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,6 +62,9 @@ func (v *Volumes) SetUp(ctx context.Context, pod *corev1.Pod, facts env.Facts) (
 	paths := map[string]string{}
 	for i := range pod.Spec.Volumes {
 		volume := &pod.Spec.Volumes[i]
+		if volume.Image != nil {
+			continue // mounted by the runtime when a container wants it
+		}
 		path, err := v.setUp(ctx, pod, volume, facts)
 		if err != nil {
 			return paths, fmt.Errorf("set up volume %q: %w", volume.Name, err)
@@ -107,6 +113,9 @@ func (v *Volumes) TearDown(uid types.UID) error {
 	return errors.Join(os.RemoveAll(filepath.Join(dir, "subpaths")), os.RemoveAll(filepath.Join(dir, "volumes")))
 }
 
+// Path is where a pod's volume is that is made of files below Dir.
+func (v *Volumes) Path(uid types.UID, name string) string { return v.path(uid, name) }
+
 func (v *Volumes) path(uid types.UID, name string) string {
 	return filepath.Join(v.Dir, string(uid), "volumes", name)
 }
@@ -118,7 +127,7 @@ func (v *Volumes) setUp(ctx context.Context, pod *corev1.Pod, volume *corev1.Vol
 	}
 	switch {
 	case volume.EmptyDir != nil:
-		return path, emptyDir(path, volume.EmptyDir, fsGroup(pod))
+		return path, emptyDir(path, volume.EmptyDir, fsGroup(pod), memoryLimit(volume.EmptyDir, pod))
 	case volume.HostPath != nil:
 		return volume.HostPath.Path, hostPath(volume.HostPath)
 	case volume.PersistentVolumeClaim != nil, volume.Ephemeral != nil:
@@ -127,7 +136,35 @@ func (v *Volumes) setUp(ctx context.Context, pod *corev1.Pod, volume *corev1.Vol
 	return "", errors.New("this kind of volume is not supported")
 }
 
-func emptyDir(path string, e *corev1.EmptyDirVolumeSource, group *int64) error {
+// memoryLimit is how large a volume in memory can get: its own limit and the
+// pod's limit of memory, whichever is less; 0 is none.
+func memoryLimit(e *corev1.EmptyDirVolumeSource, pod *corev1.Pod) int64 {
+	limits := helper.PodLimits(pod, helper.PodResourcesOptions{})
+	limit := limits[corev1.ResourceMemory]
+	size := int64(0)
+	if limited(pod, corev1.ResourceMemory) {
+		size = limit.Value()
+	}
+	if own := e.SizeLimit; own != nil && own.Value() > 0 && (size == 0 || own.Value() < size) {
+		size = own.Value()
+	}
+	return size
+}
+
+// limited tells whether the pod or every container of it has a limit.
+func limited(pod *corev1.Pod, name corev1.ResourceName) bool {
+	if r := pod.Spec.Resources; r != nil {
+		if _, ok := r.Limits[name]; ok {
+			return true
+		}
+	}
+	return !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+		_, ok := c.Resources.Limits[name]
+		return !ok
+	})
+}
+
+func emptyDir(path string, e *corev1.EmptyDirVolumeSource, group *int64, size int64) error {
 	_, err := os.Stat(path)
 	fresh := os.IsNotExist(err)
 	if err := os.MkdirAll(path, 0o755); err != nil {
@@ -137,8 +174,8 @@ func emptyDir(path string, e *corev1.EmptyDirVolumeSource, group *int64) error {
 	case corev1.StorageMediumDefault:
 	case corev1.StorageMediumMemory:
 		options := "mode=0777"
-		if e.SizeLimit != nil && e.SizeLimit.Value() > 0 {
-			options += fmt.Sprintf(",size=%d", e.SizeLimit.Value())
+		if size > 0 {
+			options += fmt.Sprintf(",size=%d", size)
 		}
 		mounted, err := tmpfs(path, options)
 		if err != nil {
@@ -146,7 +183,15 @@ func emptyDir(path string, e *corev1.EmptyDirVolumeSource, group *int64) error {
 		}
 		fresh = fresh || mounted
 	default:
-		return fmt.Errorf("storage medium %q is not supported", e.Medium)
+		page, ok := strings.CutPrefix(string(e.Medium), string(corev1.StorageMediumHugePages))
+		if !ok {
+			return fmt.Errorf("storage medium %q is not supported", e.Medium)
+		}
+		mounted, err := hugetlbfs(path, strings.TrimPrefix(page, "-"))
+		if err != nil {
+			return err
+		}
+		fresh = fresh || mounted
 	}
 	if !fresh {
 		return nil // its permissions are the pod's by now

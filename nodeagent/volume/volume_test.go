@@ -5,12 +5,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -158,6 +161,68 @@ func TestSubPath(t *testing.T) {
 	for _, path := range []string{"a/b/seen", "inside/seen"} {
 		if _, err := os.Stat(filepath.Join(paths["d"], path)); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Memory volumes are no larger than the pod's limit of memory, or their own.
+func TestMemoryVolumesAreBounded(t *testing.T) {
+	t.Parallel()
+	v := newVolumes(t, nil)
+	own := resource.MustParse("1Mi")
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("4Mi")}}}},
+		Volumes: []corev1.Volume{
+			{Name: "pods", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}},
+			{Name: "own", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &own}}},
+		}}}
+	pod.UID = "u3"
+	paths, err := v.SetUp(t.Context(), pod, env.Facts{Pod: pod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := v.TearDown("u3"); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, want := range map[string]int64{"pods": 4 << 20, "own": 1 << 20} {
+		var s unix.Statfs_t
+		if err := unix.Statfs(paths[name], &s); err != nil || int64(s.Blocks)*s.Bsize != want {
+			t.Errorf("%s has %d bytes, %v, want %d", name, int64(s.Blocks)*s.Bsize, err, want)
+		}
+	}
+}
+
+func TestWhatIsNotServedIsSaid(t *testing.T) {
+	t.Parallel()
+	v := newVolumes(t, nil)
+	for want, p := range map[string]corev1.VolumeProjection{
+		"ClusterTrustBundles":    {ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "ca"}},
+		"PodCertificateRequests": {PodCertificate: &corev1.PodCertificateProjection{}},
+	} {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{p}}}}}}}
+		pod.UID = "u4"
+		if _, err := v.SetUp(t.Context(), pod, env.Facts{Pod: pod}); err == nil || !strings.Contains(err.Error(), "serves no "+want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+}
+
+// Image volumes are read-only, and nothing in them is run.
+func TestImageVolumesAreData(t *testing.T) {
+	t.Parallel()
+	v := newVolumes(t, nil)
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "i", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "x"}}}}}}
+	c := &corev1.Container{VolumeMounts: []corev1.VolumeMount{{Name: "i", MountPath: "/i"}}}
+	mounts, err := v.Mounts(pod, c, map[string]string{"i": "/somewhere"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, option := range []string{"ro", "noexec", "nosuid", "nodev"} {
+		if !slices.Contains(mounts[0].Options, option) {
+			t.Errorf("options %v lack %s", mounts[0].Options, option)
 		}
 	}
 }

@@ -47,6 +47,7 @@ func TestKernel(t *testing.T) {
 		{"confinement", testConfinement},
 		{"terminal", testTerminal},
 		{"handlers", testHandlers},
+		{"image volumes", testImageVolumes},
 		{"fork bomb", testForkBomb},
 		{"nothing is left", testNothingLeft},
 	} {

@@ -172,6 +172,9 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, podUID string) error {
 			return fmt.Errorf("remove sandbox %q: %w", podUID, err)
 		}
 	}
+	if err := r.forgetImages(ctx, podUID); err != nil {
+		return fmt.Errorf("remove sandbox %q: %w", podUID, err)
+	}
 	dir := r.podDir(podUID)
 	record, err := readSandbox(dir)
 	if err == nil {

@@ -130,6 +130,19 @@ func (r *Runtime) StartSandbox(ctx context.Context, config runtime.SandboxConfig
 	return s.state, nil
 }
 
+// MountImage implements runtime.Interface; the path leads nowhere.
+func (r *Runtime) MountImage(ctx context.Context, podUID, name, image string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.enter(ctx, "MountImage", podUID+"/"+name); err != nil {
+		return "", err
+	}
+	if r.findImage(image) == nil {
+		return "", fmt.Errorf("mount image %q: %w", image, runtime.ErrImageNotFound)
+	}
+	return "/emulated/" + podUID + "/image-" + name, nil
+}
+
 // StopSandbox implements runtime.Interface.
 func (r *Runtime) StopSandbox(ctx context.Context, podUID string) error {
 	r.mu.Lock()
