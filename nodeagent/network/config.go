@@ -8,22 +8,26 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
-	defaultBridge = "hw0"
+	// DefaultBridge is the name of a node's own link where no other is given.
+	DefaultBridge = "hw0"
 	// podLink is a pod's link as the pod sees it.
 	podLink = "eth0"
 )
 
 // Config says what the network is.
 type Config struct {
-	// Bridge is the name of the node's bridge. Default: hw0.
+	// Bridge is the name of the node's own link, and what the names of the
+	// pods' links, chains and sets begin with. Default: hw0.
 	Bridge string
 	// Dir keeps a file for each address in use.
 	Dir string
@@ -43,7 +47,7 @@ type Network struct {
 
 	mu     sync.Mutex // guards below
 	cidr   netip.Prefix
-	ready  chan struct{} // closed once the bridge is there
+	ready  chan struct{} // closed once pods can be attached
 	leases *leases
 	routes map[string]route // by node
 	ported map[string]bool  // chains of pods' host ports
@@ -52,7 +56,7 @@ type Network struct {
 // New makes it; nothing is changed before Start.
 func New(config Config) (*Network, error) {
 	if config.Bridge == "" {
-		config.Bridge = defaultBridge
+		config.Bridge = DefaultBridge
 	}
 	if len(config.Bridge) > 9 {
 		return nil, fmt.Errorf("bridge name %q is longer than 9 characters", config.Bridge)
@@ -69,7 +73,7 @@ func New(config Config) (*Network, error) {
 	return &Network{Config: config, chains: chainNames(config.Bridge), ready: make(chan struct{}), routes: map[string]route{}, ported: map[string]bool{}}, nil
 }
 
-// Start makes the bridge for the node's pod CIDR and the rules; pods that wait
+// Start makes the node's link for its pod CIDR and the rules; pods that wait
 // to be attached go on then. Called again with the same CIDR it repairs.
 func (n *Network) Start(ctx context.Context, cidr netip.Prefix) error {
 	n.mu.Lock()
@@ -87,10 +91,14 @@ func (n *Network) Start(ctx context.Context, cidr netip.Prefix) error {
 	if err := forward(); err != nil {
 		return err
 	}
-	if err := n.bridge(cidr); err != nil {
-		return fmt.Errorf("make bridge %s: %w", n.Bridge, err)
+	if err := n.own(cidr); err != nil {
+		return fmt.Errorf("make link %s: %w", n.Bridge, err)
 	}
-	if err := n.Rules.Restore(ctx, n.chains.base(n.ClusterCIDR, cidr)); err != nil {
+	chains, err := n.Rules.Chains(ctx, "filter")
+	if err != nil {
+		return err
+	}
+	if err := n.Rules.Restore(ctx, n.chains.base(n.ClusterCIDR, cidr, slices.Contains(chains, n.chains.policies))); err != nil {
 		return fmt.Errorf("set up rules: %w", err)
 	}
 	if err := n.chains.hook(ctx, n.Rules); err != nil {
@@ -116,8 +124,10 @@ func (n *Network) Ready() bool {
 	}
 }
 
-// bridge makes the bridge with the CIDR's first address.
-func (n *Network) bridge(cidr netip.Prefix) error {
+// own makes the node's own link, which has the range's first address, and lets
+// nothing of the range leave the node: what no pod has is nowhere. The link is a
+// bridge without ports, because not every kernel has dummy links.
+func (n *Network) own(cidr netip.Prefix) error {
 	link, err := netlink.LinkByName(n.Bridge)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		attrs := netlink.NewLinkAttrs()
@@ -130,11 +140,17 @@ func (n *Network) bridge(cidr netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	address := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(gateway(cidr), cidr.Bits()))}
-	if err := netlink.AddrReplace(link, address); err != nil {
+	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(host(gateway(cidr)))}); err != nil {
 		return fmt.Errorf("set address: %w", err)
 	}
-	return netlink.LinkSetUp(link)
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	nowhere := &netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: ipNet(cidr.Masked()), Protocol: routeProtocol}
+	if err := netlink.RouteReplace(nowhere); err != nil {
+		return fmt.Errorf("end the range at the node: %w", err)
+	}
+	return nil
 }
 
 // forward lets the kernel route between links.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -21,7 +22,7 @@ func hostLink(bridge string, uid types.UID) string {
 	return bridge + "." + hex.EncodeToString(sum[:])[:unix.IFNAMSIZ-2-len(bridge)]
 }
 
-// link connects a pod's namespace to the bridge. What is there already stays.
+// link connects a pod's namespace to the node. What is there already stays.
 func (n *Network) link(uid types.UID, path string, address netip.Addr, cidr netip.Prefix) error {
 	space, err := netns.GetFromPath(path)
 	if err != nil {
@@ -33,76 +34,101 @@ func (n *Network) link(uid types.UID, path string, address netip.Addr, cidr neti
 		return fmt.Errorf("enter network namespace: %w", err)
 	}
 	defer inside.Close()
-	if err := n.pair(uid, space, inside); err != nil {
+	host, err := n.pair(uid, space, inside)
+	if err != nil {
 		return err
 	}
-	return configure(inside, address, cidr)
+	eth, err := configure(inside, address, gateway(cidr), host.Attrs().HardwareAddr)
+	if err != nil {
+		return err
+	}
+	return n.lead(host, eth, address, gateway(cidr))
 }
 
-// pair makes the two links and puts the node's end onto the bridge.
-func (n *Network) pair(uid types.UID, space netns.NsHandle, inside *netlink.Handle) error {
+// pair makes the two links.
+func (n *Network) pair(uid types.UID, space netns.NsHandle, inside *netlink.Handle) (netlink.Link, error) {
 	name := hostLink(n.Bridge, uid)
-	bridge, err := netlink.LinkByName(n.Bridge)
-	if err != nil {
-		return fmt.Errorf("find bridge: %w", err)
-	}
 	host, err := netlink.LinkByName(name)
 	_, missing := inside.LinkByName(podLink)
 	if err == nil && missing != nil {
 		// Its other end went with another namespace.
 		if err := netlink.LinkDel(host); err != nil {
-			return fmt.Errorf("remove stale link: %w", err)
+			return nil, fmt.Errorf("remove stale link: %w", err)
 		}
 		err = netlink.LinkNotFoundError{}
 	}
 	if err != nil {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.MTU, attrs.MasterIndex = name, n.MTU, bridge.Attrs().Index
+		attrs.Name, attrs.MTU = name, n.MTU
 		pair := &netlink.Veth{LinkAttrs: attrs, PeerName: podLink, PeerNamespace: netlink.NsFd(int(space)), PeerMTU: uint32(n.MTU)} //nolint:gosec
 		if err := netlink.LinkAdd(pair); err != nil {
-			return fmt.Errorf("add pair of links: %w", err)
+			return nil, fmt.Errorf("add pair of links: %w", err)
 		}
 		if host, err = netlink.LinkByName(name); err != nil {
-			return fmt.Errorf("find link: %w", err)
+			return nil, fmt.Errorf("find link: %w", err)
 		}
 	}
-	if host.Attrs().MasterIndex != bridge.Attrs().Index {
-		if err := netlink.LinkSetMaster(host, bridge); err != nil {
-			return fmt.Errorf("put link onto bridge: %w", err)
-		}
+	// A pod sends with its own address and no other: the kernel drops what does
+	// not come from where the way back leads.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte("1\n"), 0o644); err != nil { //nolint:gosec // a kernel file
+		return nil, fmt.Errorf("bind link to its pod's address: %w", err)
 	}
-	// A pod reaches itself through a Service by the way it came.
-	if err := netlink.LinkSetHairpin(host, true); err != nil {
-		return fmt.Errorf("set hairpin: %w", err)
-	}
-	return netlink.LinkSetUp(host)
+	return host, netlink.LinkSetUp(host)
 }
 
-// configure sets up the links within the pod's namespace.
-func configure(inside *netlink.Handle, address netip.Addr, cidr netip.Prefix) error {
+// configure sets up the links within the pod's namespace. Nobody but the node is
+// on the pod's link, and everything goes to it.
+func configure(inside *netlink.Handle, address, node netip.Addr, at net.HardwareAddr) (netlink.Link, error) {
 	lo, err := inside.LinkByName("lo")
 	if err != nil {
-		return fmt.Errorf("find lo: %w", err)
+		return nil, fmt.Errorf("find lo: %w", err)
 	}
 	if err := inside.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("set lo up: %w", err)
+		return nil, fmt.Errorf("set lo up: %w", err)
 	}
 	eth, err := inside.LinkByName(podLink)
 	if err != nil {
-		return fmt.Errorf("find %s: %w", podLink, err)
+		return nil, fmt.Errorf("find %s: %w", podLink, err)
 	}
-	if err := inside.AddrReplace(eth, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(address, cidr.Bits()))}); err != nil {
-		return fmt.Errorf("set address: %w", err)
+	if err := inside.AddrReplace(eth, &netlink.Addr{IPNet: ipNet(host(address))}); err != nil {
+		return nil, fmt.Errorf("set address: %w", err)
 	}
 	if err := inside.LinkSetUp(eth); err != nil {
-		return fmt.Errorf("set %s up: %w", podLink, err)
+		return nil, fmt.Errorf("set %s up: %w", podLink, err)
 	}
-	route := &netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway(cidr).AsSlice(), Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}}
-	if err := inside.RouteReplace(route); err != nil {
-		return fmt.Errorf("set default route: %w", err)
+	if err := inside.NeighSet(neighbour(eth, node, at)); err != nil {
+		return nil, fmt.Errorf("tell the pod where the node is: %w", err)
+	}
+	if err := inside.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: ipNet(host(node))}); err != nil {
+		return nil, fmt.Errorf("set route to the node: %w", err)
+	}
+	out := &netlink.Route{LinkIndex: eth.Attrs().Index, Gw: node.AsSlice(), Dst: ipNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))}
+	if err := inside.RouteReplace(out); err != nil {
+		return nil, fmt.Errorf("set default route: %w", err)
+	}
+	return eth, nil
+}
+
+// lead sets the node's way to a pod.
+func (n *Network) lead(link, eth netlink.Link, address, node netip.Addr) error {
+	if err := netlink.NeighSet(neighbour(link, address, eth.Attrs().HardwareAddr)); err != nil {
+		return fmt.Errorf("tell the node where the pod is: %w", err)
+	}
+	way := &netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: ipNet(host(address)), Src: node.AsSlice(), Protocol: routeProtocol}
+	if err := netlink.RouteReplace(way); err != nil {
+		return fmt.Errorf("set route to the pod: %w", err)
 	}
 	return nil
 }
+
+// neighbour is a lasting entry: nobody has to be asked who has the address, and
+// nobody else can say it is theirs.
+func neighbour(link netlink.Link, address netip.Addr, at net.HardwareAddr) *netlink.Neigh {
+	return &netlink.Neigh{LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: address.AsSlice(), HardwareAddr: at}
+}
+
+// host is the range of one address.
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // route is the way to another node's pods.
 type route struct {

@@ -62,7 +62,9 @@ func (n *Network) removeRules(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ours := slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(name, n.chains.prefix+"-") })
+		ours := slices.DeleteFunc(all, func(name string) bool {
+			return !strings.HasPrefix(name, n.chains.prefix+"-") && name != n.chains.policies
+		})
 		if len(ours) == 0 {
 			continue
 		}

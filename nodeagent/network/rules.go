@@ -74,17 +74,27 @@ func run(ctx context.Context, input, name string, args ...string) error {
 }
 
 // names are the chains of one network; each bridge has its own.
-type names struct{ prefix, postrouting, forward, ports string }
+type names struct{ bridge, prefix, postrouting, forward, output, ports, policies string }
 
 func chainNames(bridge string) names {
 	p := "HWNET-" + strings.ToUpper(bridge)
-	return names{prefix: p, postrouting: p + "-POST", forward: p + "-FWD", ports: p + "-PORTS"}
+	return names{bridge: bridge, prefix: p, postrouting: p + "-POST", forward: p + "-FWD", output: p + "-OUT", ports: p + "-PORTS", policies: PolicyChain(bridge)}
 }
 
+// PolicyChain is the chain that forwarded packets of a bridge's pods go through
+// before they are let through. Network policies fill it; the network only makes
+// it, empty, if it is not there.
+func PolicyChain(bridge string) string { return "HWNP-" + strings.ToUpper(bridge) }
+
 // base are the rules that hold for all pods: what goes from pods out of the
-// cluster is masqueraded, and pods' traffic is let through where a firewall
-// would refuse by default.
-func (c names) base(cluster, cidr netip.Prefix) string {
+// cluster is masqueraded, and pods' traffic is let through, past the network
+// policies, where a firewall would refuse by default. A pod that reaches itself
+// by way of a Service is not told of a shorter way. The policies' chain is declared only where it is not there, for that would empty it.
+func (c names) base(cluster, cidr netip.Prefix, havePolicies bool) string {
+	declare := ":" + c.policies + " - [0:0]\n"
+	if havePolicies {
+		declare = ""
+	}
 	return fmt.Sprintf(`*nat
 :%[1]s - [0:0]
 :%[3]s - [0:0]
@@ -92,10 +102,13 @@ func (c names) base(cluster, cidr netip.Prefix) string {
 COMMIT
 *filter
 :%[2]s - [0:0]
+:%[6]s - [0:0]
+%[7]s-A %[2]s -j %[8]s
 -A %[2]s -s %[5]s -j ACCEPT
 -A %[2]s -d %[5]s -j ACCEPT
+-A %[6]s -o %[9]s.+ -p icmp -m icmp --icmp-type redirect -j DROP
 COMMIT
-`, c.postrouting, c.forward, c.ports, cluster, cidr)
+`, c.postrouting, c.forward, c.ports, cluster, cidr, c.output, declare, c.policies, c.bridge)
 }
 
 // hooked are the rules in the kernel's own chains that lead to ours.
@@ -107,6 +120,7 @@ func (c names) hooked() [][]string {
 	return [][]string{
 		at("nat", "POSTROUTING", c.postrouting),
 		at("filter", "FORWARD", c.forward),
+		at("filter", "OUTPUT", c.output),
 		at("nat", "PREROUTING", c.ports, "-m", "addrtype", "--dst-type", "LOCAL"),
 		at("nat", "OUTPUT", c.ports, "-m", "addrtype", "--dst-type", "LOCAL"),
 	}
