@@ -104,6 +104,9 @@ func (a *Agent) adopt(ctx context.Context) error {
 	a.mu.Lock()
 	a.left = group(sandboxes, containers)
 	a.mu.Unlock()
+	if a.Policies != nil {
+		a.Policies.Adopt(pods)
+	}
 	for _, pod := range pods {
 		a.start(pod, true)
 	}

@@ -33,6 +33,8 @@ type Config struct {
 	// Network connects pods, Cgroups holds their limits.
 	Network Network
 	Cgroups Cgroups
+	// Policies hold pods to the network policies; nil: nobody does.
+	Policies Policies
 	// Recorder takes events; see NewRecorder.
 	Recorder record.EventRecorder
 	// HostIPs are the node's addresses, the first of its main family first.
@@ -67,6 +69,20 @@ type Network interface {
 	Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]netip.Addr, error)
 	// Detach frees what Attach made; an unknown pod is success.
 	Detach(ctx context.Context, uid types.UID) error
+}
+
+// Policies are the cluster's network policies. Implementations are idempotent
+// and safe for concurrent use.
+type Policies interface {
+	// Adopt is called once, before all else, with the pods of the agent before
+	// this one; their status has their addresses.
+	Adopt(pods []*corev1.Pod)
+	// Isolate returns when the policies are in force for the pod's addresses.
+	Isolate(ctx context.Context, pod *corev1.Pod, addresses []netip.Addr) error
+	// Update tells of a pod's newer state; it does not block for long.
+	Update(pod *corev1.Pod)
+	// Release forgets a pod whose containers have ended.
+	Release(uid types.UID)
 }
 
 // Cgroups are the pods' control groups. Implementations are idempotent and

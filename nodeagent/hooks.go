@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -42,6 +43,9 @@ func (w *worker) podHooks() []hook {
 		{name: "sandbox", after: []string{"cgroup"}, up: w.upSandbox, down: w.downSandbox, event: "FailedCreatePodSandBox"},
 		// Addresses need the namespace; env and hosts files need addresses.
 		{name: "network", after: []string{"sandbox"}, up: w.upNetwork, down: w.downNetwork, event: "FailedCreatePodSandBox"},
+		// Policies are about addresses, and have to be in force before anything of
+		// the pod can send or listen.
+		{name: "isolation", after: []string{"network"}, up: w.upIsolation, down: w.downIsolation, event: "FailedCreatePodSandBox"},
 		{name: "files", after: []string{"network", "directories"}, up: w.upFiles, event: "FailedMount"},
 	}
 }
@@ -283,6 +287,28 @@ func (w *worker) upNetwork(ctx context.Context) error {
 		ips = append(ips, a.String())
 	}
 	w.setIPs(ips)
+	return nil
+}
+
+func (w *worker) upIsolation(ctx context.Context) error {
+	if w.agent.Policies == nil || w.current().Spec.HostNetwork {
+		return nil
+	}
+	var addresses []netip.Addr
+	for _, text := range w.podIPs() {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("isolate pod: %w", err)
+		}
+		addresses = append(addresses, a)
+	}
+	return w.agent.Policies.Isolate(ctx, w.current(), addresses)
+}
+
+func (w *worker) downIsolation(context.Context) error {
+	if w.agent.Policies != nil {
+		w.agent.Policies.Release(w.uid)
+	}
 	return nil
 }
 

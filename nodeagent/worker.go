@@ -240,6 +240,9 @@ func (w *worker) update(pod *corev1.Pod) {
 		w.dirty = true
 	}
 	w.desire(pod)
+	if w.agent.Policies != nil {
+		w.agent.Policies.Update(pod)
+	}
 	if w.setUp && (!equality.Semantic.DeepEqual(old.Labels, pod.Labels) || !equality.Semantic.DeepEqual(old.Annotations, pod.Annotations)) {
 		w.dirty = true
 		w.refreshVolumes()

@@ -19,6 +19,7 @@ import (
 	"github.com/headway-sh/headway/internal/printer"
 	"github.com/headway-sh/headway/nodeagent/cgroup"
 	"github.com/headway-sh/headway/nodeagent/network"
+	"github.com/headway-sh/headway/nodeagent/policy"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
 	"github.com/headway-sh/headway/proxy/dns"
@@ -200,7 +201,7 @@ func (n *nodeProcess) removeTraces(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(
-		iptables.Remove(ctx, iptables.Exec{}), pods.Remove(ctx), dns.Unlink(),
+		iptables.Remove(ctx, iptables.Exec{}), pods.Remove(ctx), policy.Remove(ctx, network.DefaultBridge, false, policy.IPTables{}), dns.Unlink(),
 		unmountBelow(n.dirs.data), groups.RemoveAll(), os.RemoveAll(n.dirs.run()),
 	)
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
 	"github.com/headway-sh/headway/nodeagent/network"
 	"github.com/headway-sh/headway/nodeagent/node"
+	"github.com/headway-sh/headway/nodeagent/policy"
 	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
 	"github.com/headway-sh/headway/nodeagent/serve"
 	"github.com/headway-sh/headway/proxy"
@@ -171,6 +172,10 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	if err != nil {
 		return nil, nil, err
 	}
+	policies, err := n.policies()
+	if err != nil {
+		return nil, nil, err
+	}
 	recorder := nodeagent.NewRecorder(ctx, n.client, n.name, n.log)
 	self, err := node.New(node.Config{
 		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir,
@@ -180,7 +185,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 		return nil, nil, err
 	}
 	agent, err := nodeagent.New(nodeagent.Config{
-		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Cgroups: groups,
+		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Policies: policies, Cgroups: groups,
 		Recorder: recorder, HostIPs: n.addresses,
 		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels,
 		Static:          staticPods(n.flags.manifests, n.name, recorder, n.log),
@@ -197,7 +202,13 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	if err != nil {
 		return nil, nil, err
 	}
-	return []component{{"node", self.Run}, {"agent server", server.Run}, {"pods", agent.Run}}, self.NodeLabels, nil
+	return []component{{"node", self.Run}, {"agent server", server.Run}, {"network policies", policies.Run}, {"pods", agent.Run}}, self.NodeLabels, nil
+}
+
+// policies makes the keeper of network policies.
+func (n *nodeProcess) policies() (*policy.Enforcer, error) {
+	return policy.New(policy.Config{Client: n.client, Bridge: network.DefaultBridge, Kernels: []policy.Kernel{policy.IPTables{}},
+		File: filepath.Join(n.dirs.network(), "policies.json"), Clock: clock.RealClock{}, Logger: n.log})
 }
 
 // onlyServers lets the API servers ask an agent, which have authorized the

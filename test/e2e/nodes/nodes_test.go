@@ -49,6 +49,7 @@ func TestNodes(t *testing.T) {
 	c := &cluster{machines.Start(t, 2, cidr)}
 	c.deploy(t)
 	t.Run("pods reach each other", func(t *testing.T) { reach(t, c) })
+	t.Run("network policies", func(t *testing.T) { policies(t, c) })
 	t.Run("a lost node is noticed", func(t *testing.T) { lose(t, c) })
 	t.Run("an agent starts without a server", func(t *testing.T) { away(t, c) })
 	t.Run("who may join", func(t *testing.T) { admission(t, c) })
@@ -61,7 +62,7 @@ func (c *cluster) deploy(t *testing.T) {
 		Selector: map[string]string{"app": "peer"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}}}}
 	for _, n := range []string{"1", "2"} {
 		objects = append(objects, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "peer-" + n, Labels: map[string]string{"app": "peer"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "peer-" + n, Labels: map[string]string{"app": "peer", "name": "peer-" + n}},
 			Spec: corev1.PodSpec{NodeName: "node-" + n, Containers: []corev1.Container{{
 				Name: "peer", Image: machines.PeerImage, ImagePullPolicy: corev1.PullNever, Args: []string{"serve", ":8080"}}}}})
 	}
