@@ -263,7 +263,14 @@ func (a *Agent) start(pod *corev1.Pod, adopted bool) *worker {
 }
 
 // admit checks a new pod against what runs already; mu is held.
-func (a *Agent) admit(pod *corev1.Pod) *status.Failure { return plan.Admit(pod, a.nodeLocked("")) }
+func (a *Agent) admit(pod *corev1.Pod) *status.Failure {
+	if a.Pressure != nil {
+		if failure := underPressure(pod, a.Pressure()); failure != nil {
+			return failure
+		}
+	}
+	return plan.Admit(pod, a.nodeLocked(""))
+}
 
 // nodeLocked is what pods are admitted against, leaving one of them out; mu is
 // held.

@@ -373,6 +373,8 @@ func (f *fakeCgroups) Ensure(pod *corev1.Pod) (string, error) {
 	return "/headway/besteffort/pod" + string(pod.UID), nil
 }
 
+func (f *fakeCgroups) PodUsage(*corev1.Pod) runtime.Stats { return runtime.Stats{} }
+
 func (f *fakeCgroups) Resize(_, _ *corev1.Pod) error { return nil }
 
 func (f *fakeCgroups) Remove(uid types.UID) error {

@@ -49,6 +49,9 @@ type Config struct {
 	Allocatable func() corev1.ResourceList
 	// Static are the pods of the node's own files; nil: there are none.
 	Static StaticPods
+	// Pressure are the conditions of the Node that keep new pods away; nil: none
+	// ever does.
+	Pressure func() map[corev1.NodeConditionType]bool
 	// NodeLabels are the Node's, for admission; nil admits everything.
 	NodeLabels func() map[string]string
 	// RuntimeHandlers are the handlers that the runtime has beside its default.
@@ -93,6 +96,8 @@ type Cgroups interface {
 	Ensure(pod *corev1.Pod) (path string, err error)
 	// Resize widens the pod's limits to what holds both states of the pod.
 	Resize(before, after *corev1.Pod) error
+	// PodUsage reads what a pod uses as a whole; what cannot be read is 0.
+	PodUsage(pod *corev1.Pod) runtime.Stats
 	// Remove removes it; an unknown pod is success.
 	Remove(uid types.UID) error
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/plan"
 	"github.com/headway-sh/headway/nodeagent/probe"
 	"github.com/headway-sh/headway/nodeagent/runtime"
@@ -69,15 +70,16 @@ type worker struct {
 
 // shared is what others may see of a worker.
 type shared struct {
-	pod    *corev1.Pod
-	status *corev1.PodStatus
-	netns  string
-	ips    []string
-	ended  bool
-	absent bool
-	mirror *corev1.Pod
-	ids    map[string]string // container → runtime's ID
-	served map[string]serve.Container
+	pod     *corev1.Pod
+	status  *corev1.PodStatus
+	netns   string
+	ips     []string
+	ended   bool
+	absent  bool
+	leaving bool
+	mirror  *corev1.Pod
+	ids     map[string]string // container → runtime's ID
+	served  map[string]serve.Container
 }
 
 // sandbox is what the hooks have made for the pod.
@@ -268,10 +270,14 @@ func (w *worker) gone() {
 }
 
 // fail gives the pod up; it stays in the API as failed.
-func (w *worker) fail(reason, message string) {
-	w.observed.Failure = &status.Failure{Reason: reason, Message: message}
+func (w *worker) fail(reason, message string) { w.failIn(reason, message, plan.Grace(w.pod)) }
+
+// failIn is fail with a grace of its own.
+func (w *worker) failIn(reason, message string, grace time.Duration) {
+	w.observed.Failure = &status.Failure{Reason: reason, Message: message, Disruption: reason == eviction.Reason}
 	w.agent.Recorder.Event(w.pod, corev1.EventTypeWarning, reason, message)
-	w.end(plan.Grace(w.pod), false)
+	w.end(grace, false)
+	w.share()
 }
 
 // reject fails a pod that was not admitted, before anything of it was made.
@@ -350,7 +356,7 @@ func (w *worker) save(ctx context.Context) {
 }
 
 func (w *worker) share() {
-	s := &shared{pod: w.pod, status: w.published, ended: w.observed.Stopped, absent: w.absent, mirror: w.mirror.pod, ids: map[string]string{}, served: map[string]serve.Container{}}
+	s := &shared{pod: w.pod, status: w.published, ended: w.observed.Stopped, absent: w.absent, leaving: w.ending != nil, mirror: w.mirror.pod, ids: map[string]string{}, served: map[string]serve.Container{}}
 	for name, c := range w.observed.Containers {
 		s.ids[name] = c.ID
 		s.served[name] = w.serve(name, c)

@@ -21,6 +21,7 @@ import (
 	"github.com/headway-sh/headway/nodeagent"
 	"github.com/headway-sh/headway/nodeagent/cgroup"
 	"github.com/headway-sh/headway/nodeagent/containerdproc"
+	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
 	"github.com/headway-sh/headway/nodeagent/network"
 	"github.com/headway-sh/headway/nodeagent/node"
@@ -176,9 +177,9 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	if err != nil {
 		return nil, nil, err
 	}
-	recorder := nodeagent.NewRecorder(ctx, n.client, n.name, n.log)
+	recorder, held := nodeagent.NewRecorder(ctx, n.client, n.name, n.log), &eviction.Conditions{}
 	self, err := node.New(node.Config{
-		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir,
+		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir, Reserved: n.flags.reserved, Thresholds: n.flags.thresholds, MaxPods: n.flags.maxPods, Conditions: held.Held,
 		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), RuntimeHandlers: n.flags.pods.handlerNames(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Recorder: recorder, Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
@@ -187,7 +188,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	agent, err := nodeagent.New(nodeagent.Config{
 		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Policies: policies, Cgroups: groups,
 		Recorder: recorder, HostIPs: n.addresses,
-		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels,
+		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels, Pressure: held.Held,
 		Static:          staticPods(n.flags.manifests, n.name, recorder, n.log),
 		RuntimeHandlers: n.flags.pods.handlerNames(), UnsafeSysctls: n.flags.pods.unsafeSysctls,
 		Clock: clock.RealClock{}, Logger: n.log,
@@ -202,7 +203,11 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	if err != nil {
 		return nil, nil, err
 	}
-	return []component{{"node", self.Run}, {"agent server", server.Run}, {"network policies", policies.Run}, {"pods", agent.Run}}, self.NodeLabels, nil
+	upkeep, err := n.upkeep(&pressure{Agent: agent, self: self, recorder: recorder}, runtime, held)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append([]component{{"node", self.Run}, {"agent server", server.Run}, {"network policies", policies.Run}, {"pods", agent.Run}}, upkeep...), self.NodeLabels, nil
 }
 
 // policies makes the keeper of network policies.

@@ -1,32 +1,84 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/headway-sh/headway/nodeagent/eviction"
+	"github.com/headway-sh/headway/nodeagent/imagegc"
 )
 
 // nodeFlags are what a node agent is told, in the server's process or in its
 // own.
 type nodeFlags struct {
-	manifests string
-	pods      podOptions
+	manifests                          string
+	systemReserved, kubeReserved       map[string]string
+	maxPods                            int64
+	evictionHard, evictionSoft         string
+	evictionSoftGrace, evictionReclaim string
+	evictionMaxGrace                   int
+	evictionTransition                 time.Duration
+	images                             imagegc.Policy
+	pods                               podOptions
+
+	// complete makes these of the others.
+	reserved   corev1.ResourceList
+	thresholds []eviction.Threshold
 }
 
 func (n *nodeFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&n.manifests, "pod-manifest-path", "", "directory with the pods that this node runs by itself, one a file (default: manifests in the data directory)")
+	f.StringToStringVar(&n.systemReserved, "system-reserved", nil, "what the machine's own processes need: cpu=200m,memory=500Mi,ephemeral-storage=1Gi")
+	f.StringToStringVar(&n.kubeReserved, "kube-reserved", nil, "what the node's agent and runtime need, in the same form")
+	f.Int64Var(&n.maxPods, "max-pods", 110, "how many pods the node runs at most")
+	f.StringVar(&n.evictionHard, "eviction-hard", eviction.DefaultHard, "below which the node gives up pods at once")
+	f.StringVar(&n.evictionSoft, "eviction-soft", "", "below which the node gives up pods after a while")
+	f.StringVar(&n.evictionSoftGrace, "eviction-soft-grace-period", "", "how long that while is: memory.available=1m30s")
+	f.StringVar(&n.evictionReclaim, "eviction-minimum-reclaim", "", "how much more than the threshold is to be there afterwards: nodefs.available=1Gi")
+	f.IntVar(&n.evictionMaxGrace, "eviction-max-pod-grace-period", 0, "seconds that a pod has at most to end that is below a soft threshold")
+	f.DurationVar(&n.evictionTransition, "eviction-pressure-transition-period", eviction.DefaultTransition, "how long a node says at least that it is under pressure")
+	f.IntVar(&n.images.High, "image-gc-high-threshold", imagegc.Default.High, "percentage of the disk in use from which on images go that no pod uses; 100: never")
+	f.IntVar(&n.images.Low, "image-gc-low-threshold", imagegc.Default.Low, "percentage of the disk in use at which that ends")
+	f.DurationVar(&n.images.MinAge, "minimum-image-ttl-duration", imagegc.Default.MinAge, "how long an image stays that has just come")
+	f.DurationVar(&n.images.MaxAge, "image-maximum-gc-age", 0, "how long an image may be unused that was pulled; 0: forever")
 	n.pods.flags(f)
 }
 
-// complete fills in what depends on the data directory.
+// complete fills in what depends on the data directory, and reads the rest.
 func (n *nodeFlags) complete(dataDir string) error {
+	var err error
 	if n.manifests == "" {
 		n.manifests = filepath.Join(dataDir, "manifests")
 	}
-	err := n.pods.validate()
-	if err != nil {
+	if err := n.pods.validate(); err != nil {
 		return err
 	}
-	n.manifests, err = filepath.Abs(n.manifests)
-	return err
+	if n.manifests, err = filepath.Abs(n.manifests); err != nil {
+		return err
+	}
+	n.reserved = corev1.ResourceList{}
+	for flag, list := range map[string]map[string]string{"--system-reserved": n.systemReserved, "--kube-reserved": n.kubeReserved} {
+		for name, text := range list {
+			q, err := resource.ParseQuantity(text)
+			if err != nil || q.Sign() < 0 {
+				return fmt.Errorf("%s: %s: %q is no quantity", flag, name, text)
+			}
+			switch r := corev1.ResourceName(name); r {
+			case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+				q.Add(n.reserved[r])
+				n.reserved[r] = q
+			default:
+				return fmt.Errorf("%s: %q cannot be reserved (cpu, memory, ephemeral-storage)", flag, name)
+			}
+		}
+	}
+	if n.thresholds, err = eviction.Parse(n.evictionHard, n.evictionSoft, n.evictionSoftGrace, n.evictionReclaim); err != nil {
+		return fmt.Errorf("--eviction-…: %w", err)
+	}
+	return n.images.Validate()
 }

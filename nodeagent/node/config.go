@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
 
@@ -47,10 +48,15 @@ type Config struct {
 	Taints []corev1.Taint
 	// Port is where the agent serves logs and exec.
 	Port int32
-	// Reserved is kept back from pods; MaxPods is how many there may be.
+	// Reserved is kept back from pods, and so is what the hard ones of the
+	// Thresholds want to stay free; MaxPods is how many pods there may be.
 	// Default: 110.
-	Reserved corev1.ResourceList
-	MaxPods  int64
+	Reserved   corev1.ResourceList
+	Thresholds []eviction.Threshold
+	// Conditions gives those of memory, disk and process numbers that hold; nil:
+	// none ever does.
+	Conditions func() map[corev1.NodeConditionType]bool
+	MaxPods    int64
 	// DataDir is where the disk is watched.
 	DataDir string
 	// PodCIDR overrides what the control plane gives; may be invalid.
@@ -68,7 +74,7 @@ type Config struct {
 	Recorder record.EventRecorder
 	Clock    clock.WithTicker
 	Logger   *slog.Logger
-	// Pressure is how often memory, disk and processes are looked at.
+	// Pressure is how often the machine is looked at.
 	// Default: 10 s.
 	Pressure time.Duration
 	// Machine reads the machine. Default: ReadMachine.

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/node"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
@@ -87,9 +89,20 @@ func TestNode(t *testing.T) {
 	}).Build()
 	net := &network{routes: map[string]string{}}
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
-	machine := node.Machine{CPUs: 2, MemoryTotal: 4 << 30, MemoryAvailable: 2 << 30, DiskTotal: 100 << 30, DiskAvailable: 50 << 30, PidsMax: 1000, Pids: 10}
+	pressed := false
+	machine := node.Machine{CPUs: 2, MemoryTotal: 4 << 30, MemoryAvailable: 2 << 30, Disk: node.Disk{Total: 100 << 30, Available: 50 << 30}, HugePages: map[int64]int64{2 << 20: 512}, PidsMax: 1000, Pids: 10}
+	thresholds, err := eviction.Parse(eviction.DefaultHard, "", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	n, err := node.New(node.Config{
 		Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Client: c, Network: net, Images: images{}, Clock: clk,
+		Reserved: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("500Mi")}, Thresholds: thresholds,
+		Conditions: func() map[corev1.NodeConditionType]bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return map[corev1.NodeConditionType]bool{corev1.NodeMemoryPressure: pressed}
+		},
 		Machine: func(string) (node.Machine, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -136,6 +149,14 @@ func TestNode(t *testing.T) {
 	if o.Labels[corev1.LabelHostname] != "n1" || is(o, corev1.NodeReady) != corev1.ConditionFalse || o.Status.Capacity.Cpu().Value() != 2 {
 		t.Errorf("node %+v", o)
 	}
+	for name, want := range (corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("1750m"), corev1.ResourcePods: resource.MustParse("110"), "hugepages-2Mi": resource.MustParse("1Gi"),
+		corev1.ResourceMemory: resource.MustParse("2472Mi"), corev1.ResourceEphemeralStorage: resource.MustParse("90Gi"),
+	}) {
+		if got := o.Status.Allocatable[name]; got.Cmp(want) != 0 {
+			t.Errorf("allocatable %s: %s, want %s", name, got.String(), want.String())
+		}
+	}
 	o.Spec.PodCIDR, o.Spec.Unschedulable = "10.244.1.0/24", true
 	if err := c.Update(ctx, o); err != nil {
 		t.Fatal(err)
@@ -166,7 +187,7 @@ func TestNode(t *testing.T) {
 	await("no route", func(*corev1.Node) bool { return net.route("n2") == "" })
 	mu.Lock()
 	before := writes
-	machine.MemoryAvailable = 50 << 20
+	pressed = true
 	mu.Unlock()
 	clk.Step(11 * time.Second)
 	await("memory pressure", func(o *corev1.Node) bool { return is(o, corev1.NodeMemoryPressure) == corev1.ConditionTrue })

@@ -11,15 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
 
 const (
-	// Below these a node is under pressure; it has to get a tenth better
-	// before it is not any more.
-	memoryFloor = 100 << 20
-	diskFloor   = 10 // percent
-	pidsFloor   = 5  // percent
 	// maxImages is how many images a Node lists.
 	maxImages = 50
 )
@@ -35,22 +31,15 @@ func statusOf(c *Config, m Machine, images []runtime.Image, networkReady bool, o
 		MachineID: m.MachineID, SystemUUID: m.SystemUUID, BootID: m.BootID, KernelVersion: m.Kernel, OSImage: m.OSImage,
 		ContainerRuntimeVersion: c.RuntimeVersion, KubeletVersion: c.Version, OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
 	}
+	if m.SwapTotal > 0 {
+		s.NodeInfo.Swap = &corev1.NodeSwapStatus{Capacity: &m.SwapTotal}
+	}
 	s.Images = imageList(images)
 	features(c, &s)
-	was := func(t corev1.NodeConditionType) bool {
-		return slices.ContainsFunc(old.Conditions, func(o corev1.NodeCondition) bool {
-			return o.Type == t && o.Status == corev1.ConditionTrue
-		})
+	pressure := map[corev1.NodeConditionType]bool{}
+	if c.Conditions != nil {
+		pressure = c.Conditions()
 	}
-	low := func(t corev1.NodeConditionType, have, floor int64) bool {
-		if was(t) {
-			floor += floor / 10
-		}
-		return have < floor
-	}
-	memory := low(corev1.NodeMemoryPressure, m.MemoryAvailable, memoryFloor)
-	disk := low(corev1.NodeDiskPressure, m.DiskAvailable, m.DiskTotal/100*diskFloor)
-	pids := low(corev1.NodePIDPressure, m.PidsMax-m.Pids, m.PidsMax*pidsFloor/100)
 	set := func(t corev1.NodeConditionType, is bool, yes, no [2]string) {
 		text, status := no, corev1.ConditionFalse
 		if is {
@@ -58,9 +47,9 @@ func statusOf(c *Config, m Machine, images []runtime.Image, networkReady bool, o
 		}
 		setCondition(&s, corev1.NodeCondition{Type: t, Status: status, Reason: text[0], Message: text[1]}, now)
 	}
-	set(corev1.NodeMemoryPressure, memory, [2]string{"KubeletHasInsufficientMemory", "kubelet has insufficient memory available"}, [2]string{"KubeletHasSufficientMemory", "kubelet has sufficient memory available"})
-	set(corev1.NodeDiskPressure, disk, [2]string{"KubeletHasDiskPressure", "kubelet has disk pressure"}, [2]string{"KubeletHasNoDiskPressure", "kubelet has no disk pressure"})
-	set(corev1.NodePIDPressure, pids, [2]string{"KubeletHasInsufficientPID", "kubelet has insufficient PID available"}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"})
+	set(corev1.NodeMemoryPressure, pressure[corev1.NodeMemoryPressure], [2]string{"KubeletHasInsufficientMemory", "kubelet has insufficient memory available"}, [2]string{"KubeletHasSufficientMemory", "kubelet has sufficient memory available"})
+	set(corev1.NodeDiskPressure, pressure[corev1.NodeDiskPressure], [2]string{"KubeletHasDiskPressure", "kubelet has disk pressure"}, [2]string{"KubeletHasNoDiskPressure", "kubelet has no disk pressure"})
+	set(corev1.NodePIDPressure, pressure[corev1.NodePIDPressure], [2]string{"KubeletHasInsufficientPID", "kubelet has insufficient PID available"}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"})
 	set(corev1.NodeReady, networkReady, [2]string{"KubeletReady", "the node agent is ready"}, [2]string{"KubeletNotReady", "the pod network is not ready"})
 	return s
 }
@@ -92,8 +81,12 @@ func resources(c *Config, m Machine, old corev1.ResourceList) (capacity, allocat
 	capacity = corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(m.CPUs), resource.DecimalSI),
 		corev1.ResourceMemory:           *resource.NewQuantity(m.MemoryTotal, resource.BinarySI),
-		corev1.ResourceEphemeralStorage: *resource.NewQuantity(m.DiskTotal, resource.BinarySI),
+		corev1.ResourceEphemeralStorage: *resource.NewQuantity(m.Disk.Total, resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(c.MaxPods, resource.DecimalSI),
+	}
+	for size, pages := range m.HugePages {
+		name := corev1.ResourceName(corev1.ResourceHugePagesPrefix + resource.NewQuantity(size, resource.BinarySI).String())
+		capacity[name] = *resource.NewQuantity(size*pages, resource.BinarySI)
 	}
 	for name, q := range old {
 		if strings.Contains(string(name), "/") && !strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix) {
@@ -103,15 +96,32 @@ func resources(c *Config, m Machine, old corev1.ResourceList) (capacity, allocat
 	allocatable = corev1.ResourceList{}
 	for name, q := range capacity {
 		q = q.DeepCopy()
-		if kept, ok := c.Reserved[name]; ok {
-			q.Sub(kept)
-			if q.Sign() < 0 {
-				q = resource.Quantity{}
+		q.Sub(c.Reserved[name])
+		q.Sub(*resource.NewQuantity(keptFree(c.Thresholds, name, capacity), q.Format))
+		if name == corev1.ResourceMemory {
+			for size, pages := range m.HugePages {
+				q.Sub(*resource.NewQuantity(size*pages, resource.BinarySI)) // nobody else can use them
 			}
+		}
+		if q.Sign() < 0 {
+			q = resource.Quantity{}
 		}
 		allocatable[name] = q
 	}
 	return capacity, allocatable
+}
+
+// keptFree is how much of a resource pods may not ask for, because they would be
+// evicted if they used it.
+func keptFree(thresholds []eviction.Threshold, name corev1.ResourceName, capacity corev1.ResourceList) int64 {
+	signals := map[corev1.ResourceName]eviction.Signal{corev1.ResourceMemory: eviction.MemoryAvailable, corev1.ResourceEphemeralStorage: eviction.NodeAvailable}
+	q := capacity[name]
+	for _, t := range thresholds {
+		if t.Signal == signals[name] && t.Grace == 0 {
+			return t.Below.Of(q.Value())
+		}
+	}
+	return 0
 }
 
 func addresses(c *Config) []corev1.NodeAddress {

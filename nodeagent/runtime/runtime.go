@@ -268,6 +268,8 @@ type Image struct {
 	// References are names, tags and repo digests.
 	References []string
 	Size       int64
+	// Loaded says that it came by Import and not from a registry.
+	Loaded bool
 	// User is the image's USER; UID its number when it is one.
 	User string
 	UID  *int64

@@ -36,9 +36,12 @@ func conditions(pod *corev1.Pod, o *Observed, s *corev1.PodStatus, now time.Time
 		}
 		wanted = append(wanted, c)
 	}
+	if f := o.Failure; f != nil && f.Disruption {
+		wanted = append(wanted, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet, Message: f.Message})
+	}
 	var all []corev1.PodCondition
 	for _, c := range pod.Status.Conditions {
-		if !slices.Contains(own, c.Type) {
+		if !slices.Contains(own, c.Type) && !slices.ContainsFunc(wanted, func(w corev1.PodCondition) bool { return w.Type == c.Type }) {
 			all = append(all, c)
 		}
 	}

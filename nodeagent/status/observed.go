@@ -28,7 +28,12 @@ type Observed struct {
 }
 
 // Failure is why a node gave up a pod.
-type Failure struct{ Reason, Message string }
+type Failure struct {
+	Reason, Message string
+	// Disruption says that it was the node that gave up a pod that could have
+	// gone on.
+	Disruption bool
+}
 
 // Resize is an in-place resize that is under way, or that waits for Reason:
 // Deferred (others use what it needs) or Infeasible (the node never has it).

@@ -26,6 +26,7 @@ type loadedImage struct {
 	id      string // the configuration's digest
 	chainID string // the snapshot of all layers
 	size    int64
+	loaded  bool
 	config  ocispec.Image
 }
 
@@ -53,7 +54,7 @@ func (r *Runtime) loadImage(ctx context.Context, record images.Image) (*loadedIm
 		c.byTarget[record.Target.Digest] = img
 		c.mu.Unlock()
 	}
-	img.name = record.Name
+	img.name, img.loaded = record.Name, record.Labels[loadedLabel] != ""
 	return &img, nil
 }
 

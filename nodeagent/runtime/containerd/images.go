@@ -21,6 +21,9 @@ import (
 // importPrefix names an image whose archive gives it no name.
 const importPrefix = "import.headway.sh/image"
 
+// loadedLabel marks images that were imported.
+const loadedLabel = "headway.sh/loaded"
+
 // Image implements runtime.Images.
 func (r *Runtime) Image(ctx context.Context, ref string) (runtime.Image, error) {
 	found, err := r.findImage(ctx, ref)
@@ -103,6 +106,7 @@ func merge(all []*loadedImage) map[string]runtime.Image {
 		if !ok {
 			out = img.image()
 		}
+		out.Loaded = out.Loaded || img.loaded
 		for _, ref := range img.references() {
 			if !slices.Contains(out.References, ref) {
 				out.References = append(out.References, ref)
@@ -121,6 +125,7 @@ func (r *Runtime) Import(ctx context.Context, from io.Reader) ([]runtime.Image, 
 	}
 	records, err := r.client.Import(r.in(ctx), from,
 		client.WithImageRefTranslator(importedName),
+		client.WithImageLabels(map[string]string{loadedLabel: "true"}),
 		client.WithDigestRef(func(d digest.Digest) string { return importPrefix + "@" + d.String() }),
 		client.WithSkipDigestRef(func(name string) bool { return name != "" }),
 	)

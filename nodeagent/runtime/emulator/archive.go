@@ -106,7 +106,7 @@ func fromConfig(config []byte, names []string) (*image, error) {
 		return nil, fmt.Errorf("read image configuration of %v: %w", names, err)
 	}
 	img := &image{entrypoint: spec.Config.Entrypoint, cmd: spec.Config.Cmd}
-	img.ID = fmt.Sprintf("sha256:%x", sha256.Sum256(config))
+	img.ID, img.Loaded = fmt.Sprintf("sha256:%x", sha256.Sum256(config)), true
 	img.User, img.StopSignal, img.Env, img.Labels = spec.Config.User, spec.Config.StopSignal, spec.Config.Env, spec.Config.Labels
 	for volume := range spec.Config.Volumes {
 		img.Volumes = append(img.Volumes, volume)
