@@ -23,7 +23,7 @@ import (
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
 	"github.com/headway-sh/headway/proxy/dns"
-	"github.com/headway-sh/headway/proxy/iptables"
+	"github.com/headway-sh/headway/proxy/modes"
 )
 
 // endEvery is how often ending containers are looked at.
@@ -201,7 +201,7 @@ func (n *nodeProcess) removeTraces(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(
-		iptables.Remove(ctx, iptables.Exec{}), pods.Remove(ctx), policy.Remove(ctx, network.DefaultBridge, false, policy.IPTables{}), dns.Unlink(),
+		modes.Retire(ctx, ""), pods.Remove(ctx), policy.Remove(ctx, network.DefaultBridge, false, policy.IPTables{}), dns.Unlink(),
 		unmountBelow(n.dirs.data), groups.RemoveAll(), os.RemoveAll(n.dirs.run()),
 	)
 }

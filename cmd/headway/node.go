@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,10 +26,6 @@ import (
 	"github.com/headway-sh/headway/nodeagent/policy"
 	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
 	"github.com/headway-sh/headway/nodeagent/serve"
-	"github.com/headway-sh/headway/proxy"
-	"github.com/headway-sh/headway/proxy/dns"
-	"github.com/headway-sh/headway/proxy/iptables"
-	"github.com/headway-sh/headway/proxy/rules"
 )
 
 // nodeOptions are what a node agent differs by, in the server's process or in
@@ -225,42 +219,6 @@ func (onlyServers) Authorize(_ context.Context, user string, _ []string, _, _ st
 		return fmt.Errorf("user %q may not ask an agent; ask the API server", user)
 	}
 	return nil
-}
-
-// serviceProxy makes the service rules' keeper and the cluster DNS server.
-func (n *nodeProcess) serviceProxy(labels func() map[string]string) ([]component, error) {
-	zone := dns.NewZone(n.clusterDomain)
-	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, NodeLabels: labels, Own: []netip.Addr{n.clusterDNS},
-		Backends: map[corev1.IPFamily]rules.Backend{corev1.IPv4Protocol: iptables.NewTable(iptables.Config{Kernel: iptables.Exec{}, Cluster: n.podCIDR, Localhost: true})}, Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
-	if err != nil {
-		return nil, err
-	}
-	parts := []component{{"proxy cache", n.cache.Start}, {"service proxy", p.Run}}
-	server, err := n.dnsServer(zone)
-	if err != nil {
-		return nil, err
-	}
-	return append(parts, component{"cluster DNS", server.Run}), nil
-}
-
-func (n *nodeProcess) dnsServer(zone *dns.Zone) (*dns.Server, error) {
-	if err := dns.Link(n.clusterDNS); err != nil {
-		return nil, fmt.Errorf("take the address of cluster DNS: %w", err)
-	}
-	at := netip.AddrPortFrom(n.clusterDNS, 53)
-	packet, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
-	if err != nil {
-		return nil, fmt.Errorf("listen for cluster DNS: %w", err)
-	}
-	stream, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for cluster DNS: %w", err), packet.Close())
-	}
-	upstreams, err := dns.Upstreams("/etc/resolv.conf", n.clusterDNS.AsSlice())
-	if err != nil {
-		n.log.Warn("names outside the cluster will not resolve", "error", err)
-	}
-	return dns.NewServer(dns.Config{Zone: zone, Packet: packet, Stream: stream, Upstreams: upstreams, Logger: n.log}), nil
 }
 
 // localNode is the agent in the server's own process: the same agent, with its

@@ -11,6 +11,7 @@ import (
 
 	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/imagegc"
+	"github.com/headway-sh/headway/proxy/modes"
 )
 
 // nodeFlags are what a node agent is told, in the server's process or in its
@@ -25,6 +26,7 @@ type nodeFlags struct {
 	evictionTransition                 time.Duration
 	images                             imagegc.Policy
 	pods                               podOptions
+	proxyMode                          modes.Mode
 
 	// complete makes these of the others.
 	reserved   corev1.ResourceList
@@ -46,6 +48,7 @@ func (n *nodeFlags) flags(f *pflag.FlagSet) {
 	f.IntVar(&n.images.Low, "image-gc-low-threshold", imagegc.Default.Low, "percentage of the disk in use at which that ends")
 	f.DurationVar(&n.images.MinAge, "minimum-image-ttl-duration", imagegc.Default.MinAge, "how long an image stays that has just come")
 	f.DurationVar(&n.images.MaxAge, "image-maximum-gc-age", 0, "how long an image may be unused that was pulled; 0: forever")
+	f.StringVar((*string)(&n.proxyMode), "proxy-mode", string(modes.IPTables), "how service rules are written: iptables or nftables")
 	n.pods.flags(f)
 }
 
@@ -57,6 +60,9 @@ func (n *nodeFlags) complete(dataDir string) error {
 	}
 	if err := n.pods.validate(); err != nil {
 		return err
+	}
+	if err := n.proxyMode.Validate(); err != nil {
+		return fmt.Errorf("--proxy-mode: %w", err)
 	}
 	if n.manifests, err = filepath.Abs(n.manifests); err != nil {
 		return err

@@ -14,13 +14,11 @@ import (
 	"github.com/headway-sh/headway/proxy/backendtest"
 	"github.com/headway-sh/headway/proxy/iptables"
 	"github.com/headway-sh/headway/proxy/iptables/emulator"
-	"github.com/headway-sh/headway/proxy/model"
 	"github.com/headway-sh/headway/proxy/rules"
 )
 
 var (
 	podNet = netip.MustParsePrefix("10.244.0.0/16")
-	podA   = netip.MustParseAddr("10.244.0.5")
 )
 
 // machine is a Table on an emulated kernel.
@@ -60,23 +58,6 @@ func TestPackets(t *testing.T)    { t.Parallel(); backendtest.Packets(t, newMach
 func TestAffinity(t *testing.T)   { t.Parallel(); backendtest.Affinity(t, newMachine) }
 func TestRandomWalk(t *testing.T) { t.Parallel(); backendtest.Walk(t, newMachine) }
 
-// many are Services of two endpoints each, on addresses all over a range.
-func many(n int) []rules.Update {
-	out := make([]rules.Update, n)
-	for i := range out {
-		out[i] = plain(i, "10.244.0.9:8080", "10.244.1.10:8080")
-	}
-	return out
-}
-
-func plain(i int, ends ...string) rules.Update {
-	p := model.ServicePort{Namespace: "many", Service: fmt.Sprint("service-", i), Port: "http", Protocol: "tcp", ClusterIP: netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), Number: 80}
-	for _, end := range ends {
-		p.Cluster = append(p.Cluster, netip.MustParseAddrPort(end))
-	}
-	return rules.UpdateOf(p.Namespace+"/"+p.Service, []model.ServicePort{p}, nil)
-}
-
 // counter counts what is written.
 type counter struct {
 	*emulator.Kernel
@@ -92,7 +73,7 @@ func TestWritesOnlyWhatChanged(t *testing.T) {
 	t.Parallel()
 	kernel := &counter{Kernel: emulator.New()}
 	table := iptables.NewTable(iptables.Config{Kernel: kernel, Cluster: podNet})
-	for _, u := range many(100) {
+	for _, u := range backendtest.Many(100) {
 		table.Set(u)
 	}
 	for _, step := range []struct {
@@ -101,8 +82,8 @@ func TestWritesOnlyWhatChanged(t *testing.T) {
 		writes int
 	}{
 		{"first", nil, 1},
-		{"nothing new", many(100), 0},
-		{"one endpoint less", []rules.Update{plain(7, "10.244.0.9:8080")}, 1},
+		{"nothing new", backendtest.Many(100), 0},
+		{"one endpoint less", []rules.Update{backendtest.Plain(7, "10.244.0.9:8080")}, 1},
 	} {
 		kernel.inputs = nil
 		for _, u := range step.set {
@@ -117,7 +98,7 @@ func TestWritesOnlyWhatChanged(t *testing.T) {
 	}
 	want := "*nat\n:HW-G-7 - [0:0]\n"
 	for _, i := range []int{23, 39, 55, 7, 71, 87} {
-		u := many(100)[i]
+		u := backendtest.Many(100)[i]
 		id := fmt.Sprintf("-A HW-G-7 -d %s/32 -p tcp -m tcp --dport 80", u.Rows[0].IP)
 		if i == 7 {
 			want += id + " -m comment --comment \"many/service-7:http\" -j DNAT --to-destination 10.244.0.9:8080\n"
@@ -137,7 +118,7 @@ func TestRuleTestsPerPacket(t *testing.T) {
 	kernel := emulator.New()
 	table := iptables.NewTable(iptables.Config{Kernel: kernel, Cluster: podNet})
 	const n = 4096
-	for _, u := range many(n) {
+	for _, u := range backendtest.Many(n) {
 		table.Set(u)
 	}
 	if err := table.Sync(t.Context()); err != nil {

@@ -136,11 +136,14 @@ func (e Exec) RouteLocalnet(ctx context.Context, on bool) error {
 // Remove takes everything of ours out of the kernel: what a proxy of an
 // earlier life left as well.
 func Remove(ctx context.Context, k Kernel) error {
-	if err := k.Unlink(ctx); err != nil {
-		return fmt.Errorf("remove service rules: %w", err)
-	}
 	found, err := k.Chains(ctx)
 	if err != nil {
+		return fmt.Errorf("remove service rules: %w", err)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	if err := k.Unlink(ctx); err != nil {
 		return fmt.Errorf("remove service rules: %w", err)
 	}
 	if slices.Contains(found[Raw], Martians) { // it was us who switched it on
@@ -158,9 +161,6 @@ func Remove(ctx context.Context, k Kernel) error {
 			input.WriteString("-X " + name + "\n")
 		}
 		input.WriteString("COMMIT\n")
-	}
-	if input.Len() == 0 {
-		return nil
 	}
 	if err := k.Restore(ctx, input.String()); err != nil {
 		return fmt.Errorf("remove service rules: %w", err)

@@ -3,57 +3,16 @@ package iptables_test
 import (
 	"context"
 	"fmt"
-	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/headway-sh/headway/proxy/backendtest"
 	"github.com/headway-sh/headway/proxy/iptables"
-	"github.com/headway-sh/headway/proxy/model"
 	"github.com/headway-sh/headway/proxy/rules"
 )
-
-// space makes a network namespace that lives as long as the test and gives its path.
-func space(t testing.TB) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make a network namespace")
-	}
-	for _, program := range []string{"iptables-restore", "nsenter"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs %s", program)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "net")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		done <- unix.Mount(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), path, "", unix.MS_BIND, "")
-	}()
-	if err := <-done; err != nil {
-		t.Fatalf("make a network namespace: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(path, 0); err != nil {
-			t.Errorf("let go of the network namespace: %v", err)
-		}
-	})
-	return path
-}
 
 func saved(t *testing.T, space string) string {
 	t.Helper()
@@ -68,7 +27,7 @@ func saved(t *testing.T, space string) string {
 // what the first left, and Remove leaves what others made, and only that.
 func TestRealKernel(t *testing.T) {
 	t.Parallel()
-	space := space(t)
+	space := backendtest.Space(t, "iptables-restore", "nsenter")
 	foreign := []string{"-t", "nat", "-A", "PREROUTING", "-p", "tcp", "-j", "ACCEPT"}
 	if out, err := exec.Command("nsenter", append([]string{"--net=" + space, "iptables"}, foreign...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -76,10 +35,10 @@ func TestRealKernel(t *testing.T) {
 	kernel := iptables.Exec{NetNS: space}
 	config := iptables.Config{Kernel: kernel, Cluster: podNet, Localhost: true}
 	table := iptables.NewTable(config)
-	for _, u := range everyForm() {
+	for _, u := range backendtest.EveryForm() {
 		table.Set(u)
 	}
-	for _, u := range many(40) {
+	for _, u := range backendtest.Many(40) {
 		table.Set(u)
 	}
 	if err := table.Sync(t.Context()); err != nil {
@@ -91,7 +50,7 @@ func TestRealKernel(t *testing.T) {
 			t.Errorf("no rule with %q", want)
 		}
 	}
-	for _, u := range many(40) {
+	for _, u := range backendtest.Many(40) {
 		table.Set(rules.Update{Key: u.Key})
 	}
 	if err := table.Sync(t.Context()); err != nil {
@@ -103,7 +62,7 @@ func TestRealKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := iptables.NewTable(config)
-	for _, u := range everyForm() {
+	for _, u := range backendtest.EveryForm() {
 		second.Set(u)
 	}
 	if err := second.Sync(t.Context()); err != nil {
@@ -120,30 +79,12 @@ func TestRealKernel(t *testing.T) {
 	}
 }
 
-// everyForm is a Service for every form of rule.
-func everyForm() []rules.Update {
-	ends := []netip.AddrPort{netip.MustParseAddrPort("10.244.0.5:8080"), netip.MustParseAddrPort("10.244.1.7:8080")}
-	base := model.ServicePort{Namespace: "shop", Service: "web", Port: "http", Protocol: "tcp", ClusterIP: netip.MustParseAddr("10.96.9.20"), Number: 80,
-		NodePort: 30080, Cluster: ends, Local: ends[:1], External: []netip.Addr{netip.MustParseAddr("203.0.113.9")}}
-	sticky, kept, empty := base, base, base
-	sticky.Service, sticky.NodePort, sticky.AffinitySeconds = "sticky", 30017, 60
-	kept.Service, kept.NodePort, kept.ExternalLocal, kept.Protocol = "kept", 30018, true, "udp"
-	kept.Balancer, kept.Ranges = []netip.Addr{netip.MustParseAddr("203.0.113.10")}, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-	empty.Service, empty.NodePort, empty.Cluster, empty.Local = "empty", 30019, nil, nil
-	var out []rules.Update
-	for i, p := range []model.ServicePort{base, sticky, kept, empty} {
-		p.ClusterIP = netip.AddrFrom4([4]byte{10, 96, 9, byte(20 + i)})
-		out = append(out, rules.UpdateOf("shop/"+p.Service, []model.ServicePort{p}, nil))
-	}
-	return out
-}
-
 // On the kernel of this machine: the first write of 10,000 Services of two
 // endpoints, and then one endpoint that goes and comes.
 func BenchmarkKernel(b *testing.B) {
-	table := iptables.NewTable(iptables.Config{Kernel: iptables.Exec{NetNS: space(b)}, Cluster: podNet})
+	table := iptables.NewTable(iptables.Config{Kernel: iptables.Exec{NetNS: backendtest.Space(b, "iptables-restore", "nsenter")}, Cluster: podNet})
 	begun := time.Now()
-	for _, u := range many(10000) {
+	for _, u := range backendtest.Many(10000) {
 		table.Set(u)
 	}
 	if err := table.Sync(b.Context()); err != nil {
@@ -152,9 +93,9 @@ func BenchmarkKernel(b *testing.B) {
 	full := time.Since(begun)
 	var took []time.Duration
 	for n := 0; b.Loop(); n++ {
-		u := plain(77, "10.244.0.9:8080")
+		u := backendtest.Plain(77, "10.244.0.9:8080")
 		if n%2 == 1 {
-			u = plain(77, "10.244.0.9:8080", "10.244.1.10:8080")
+			u = backendtest.Plain(77, "10.244.0.9:8080", "10.244.1.10:8080")
 		}
 		begun := time.Now()
 		table.Set(u)
@@ -181,14 +122,14 @@ func (nothing) RouteLocalnet(context.Context, bool) error           { return nil
 // What one change costs apart from the kernel.
 func BenchmarkOneChangeAmong10000(b *testing.B) {
 	table := iptables.NewTable(iptables.Config{Kernel: nothing{}, Cluster: podNet})
-	for _, u := range many(10000) {
+	for _, u := range backendtest.Many(10000) {
 		table.Set(u)
 	}
 	if err := table.Sync(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	for n := 0; b.Loop(); n++ {
-		table.Set(plain(77, fmt.Sprintf("10.244.0.%d:8080", n%200)))
+		table.Set(backendtest.Plain(77, fmt.Sprintf("10.244.0.%d:8080", n%200)))
 		if err := table.Sync(b.Context()); err != nil {
 			b.Fatal(err)
 		}

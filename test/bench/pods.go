@@ -27,7 +27,7 @@ func measurePods(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer w.Stop()
-	floor, err := newFloors(ctx, c.dir, c.image)
+	floor, err := newFloors(ctx, c)
 	if err != nil {
 		return err
 	}

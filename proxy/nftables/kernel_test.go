@@ -1,0 +1,129 @@
+package nftables_test
+
+import (
+	"context"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/headway-sh/headway/proxy/backendtest"
+	"github.com/headway-sh/headway/proxy/localnet"
+	"github.com/headway-sh/headway/proxy/nftables"
+	"github.com/headway-sh/headway/proxy/rules"
+)
+
+// inSpace gives a Table whose kernel is a network namespace.
+func inSpace(space string, ipv6 bool) *nftables.Table {
+	return nftables.NewTable(nftables.Config{Open: func() (knftables.Interface, error) { return nftables.Open(ipv6) },
+		IPv6: ipv6, Cluster: backendtest.PodNet, Localhost: true,
+		RouteLocalnet: func(ctx context.Context, on bool) error { return localnet.Set(ctx, space, on) }})
+}
+
+func listed(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("nft", "list", "ruleset").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// The kernel of this machine accepts every form of rule, a second life repairs
+// what the first left, and Remove leaves what others made, and only that.
+func TestRealKernel(t *testing.T) {
+	t.Parallel()
+	space := backendtest.Space(t, "nft", "nsenter")
+	err := backendtest.Within(space, func() error {
+		if out, err := exec.Command("nft", "add", "table", "ip", "foreign").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		table := inSpace(space, false)
+		sync := func(table *nftables.Table, updates []rules.Update) {
+			t.Helper()
+			for _, u := range updates {
+				table.Set(u)
+			}
+			if err := table.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sync(table, append(backendtest.EveryForm(), backendtest.Many(40)...))
+		full := listed(t)
+		for _, want := range []string{"chain martians", "update @client-", "10.96.9.24 . tcp . 80 : goto of-6", "fib saddr type local goto host-", "ct original ip daddr"} {
+			if !strings.Contains(full, want) {
+				t.Errorf("nothing with %q", want)
+			}
+		}
+		var gone []rules.Update
+		for _, u := range backendtest.Many(40) {
+			gone = append(gone, rules.Update{Key: u.Key})
+		}
+		sync(table, gone)
+		tidy := listed(t)
+		// What the next life finds: things that nobody wants, and a chain that somebody emptied.
+		damage := "add chain ip headway-services stray\nadd map ip headway-services strays { type ipv4_addr : verdict ; }\n" +
+			"add element ip headway-services strays { 10.0.0.1 : goto stray }\nadd element ip headway-services services { 10.96.0.1 . tcp . 80 : goto stray }\nflush chain ip headway-services services\n"
+		nft := exec.Command("nft", "-f", "-")
+		nft.Stdin = strings.NewReader(damage)
+		if out, err := nft.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		sync(inSpace(space, false), backendtest.EveryForm())
+		sorted := func(text string) []string {
+			lines := strings.Split(text, "\n")
+			slices.Sort(lines)
+			return lines
+		}
+		if got := listed(t); len(sorted(got)) != len(sorted(tidy)) || strings.Contains(got, "stray") {
+			t.Errorf("not repaired:\n%s\nwant\n%s", got, tidy)
+		}
+		opened, err := nftables.Open(false)
+		if err != nil {
+			return err
+		}
+		if err := nftables.Remove(t.Context(), opened); err != nil {
+			return err
+		}
+		if got := listed(t); strings.Contains(got, "headway") || !strings.Contains(got, "table ip foreign") {
+			t.Errorf("left behind, or taken from others:\n%s", got)
+		}
+		return nftables.Remove(t.Context(), opened) // which is not there any more
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// On the kernel of this machine: the first write of 10,000 Services of two
+// endpoints, and then one endpoint that goes and comes.
+func BenchmarkKernel(b *testing.B) {
+	space := backendtest.Space(b, "nft", "nsenter")
+	table := inSpace(space, false)
+	set := func(updates ...rules.Update) time.Duration {
+		begun := time.Now()
+		for _, u := range updates {
+			table.Set(u)
+		}
+		if err := backendtest.Within(space, func() error { return table.Sync(b.Context()) }); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(begun)
+	}
+	full := set(backendtest.Many(10000)...)
+	var took []time.Duration
+	for n := 0; b.Loop(); n++ {
+		u := backendtest.Plain(77, "10.244.0.9:8080")
+		if n%2 == 1 {
+			u = backendtest.Plain(77, "10.244.0.9:8080", "10.244.1.10:8080")
+		}
+		took = append(took, set(u))
+	}
+	slices.Sort(took)
+	b.ReportMetric(full.Seconds(), "full-s")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "one-p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "one-p99-ms")
+}
