@@ -44,6 +44,10 @@ e2e: ## the built binary from outside: the tour, kubectl, several machines
 kills: build ## end the server at every failpoint of every kind of commit (slow)
 	HEADWAY_BIN=$(CURDIR)/bin/headway HEADWAY_KILLS=all $(GO) test -count=1 -v -timeout 90m -run TestServerDiesAnywhere ./test/fault
 
+.PHONY: node-kills
+node-kills: build ## kill agent, server, containerd and log keeper 1,000 times below running containers (slow)
+	HEADWAY_BIN=$(CURDIR)/bin/headway HEADWAY_NODE_KILLS=1000 $(GO) test -count=1 -v -timeout 120m -run TestContainersOutliveKills ./test/fault
+
 .PHONY: test-vm
 test-vm: ## the tour and a reboot in an emulated machine with systemd and cgroup v2 (slow)
 	hack/deps node vm
@@ -67,6 +71,10 @@ bench-git: build ## the GitOps engine's figures, one a line (BENCH="flags of tes
 .PHONY: bench-sched
 bench-sched: build ## the scheduler's figures with hollow nodes, one a line (BENCH="flags of test/bench/sched")
 	$(GO) run ./test/bench/sched $(BENCH)
+
+.PHONY: bench-node
+bench-node: build ## the node agent's figures, and what 500 pods leave, one a line (BENCH="flags of test/bench")
+	$(GO) run ./test/bench -only singles,crowd,cycles $(BENCH)
 
 .PHONY: bench-go
 bench-go: ## run the benchmarks of every component

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/api/txn"
 	"github.com/headway-sh/headway/internal/events"
 	"github.com/headway-sh/headway/reconciler/controller"
 	"github.com/headway-sh/headway/reconciler/csr"
@@ -32,6 +33,9 @@ type Config struct {
 	// the epoch. When nil, Client serves all of them.
 	ClientFor func(account string) client.Client
 	Client    client.Client
+	// TxnFor gives the same account's access to transactions, for what is
+	// written many at once; nil: everything is written one by one.
+	TxnFor func(account string) txn.Interface
 	// Cache tells about changes to all kinds that are reconciled.
 	Cache  cache.Cache
 	Clock  clock.WithTicker
@@ -122,6 +126,9 @@ func New(config Config) (*Reconciler, error) {
 	if config.ClientFor == nil {
 		config.ClientFor = func(string) client.Client { return config.Client }
 	}
+	if config.TxnFor == nil {
+		config.TxnFor = func(string) txn.Interface { return nil }
+	}
 	if config.NamespacedKinds == nil {
 		config.NamespacedKinds = config.namespaced
 	}
@@ -168,9 +175,10 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			continue
 		}
 		c := r.config.ClientFor(e.account)
-		recorder, stop := events.New(ctx, e.account, c, c.Scheme(), r.config.Clock, r.config.Logger)
+		db := r.config.TxnFor(e.account)
+		recorder, stop := events.New(ctx, e.account, c, db, r.config.Clock, r.config.Logger)
 		stops = append(stops, stop)
-		deps := controller.Deps{Client: c, Cache: r.config.Cache, Clock: r.config.Clock, Logger: r.config.Logger, Events: recorder, Metrics: r.config.Metrics,
+		deps := controller.Deps{Client: c, Txn: db, Cache: r.config.Cache, Clock: r.config.Clock, Logger: r.config.Logger, Events: recorder, Metrics: r.config.Metrics,
 			Tuning: controller.Tuning{Workers: r.config.Workers[e.name], FirstRetry: r.config.FirstRetry, LastRetry: r.config.LastRetry}}
 		runnable, err := e.new(deps, r.config)
 		if err != nil {

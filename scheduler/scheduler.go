@@ -134,7 +134,7 @@ func New(config Config) (*Scheduler, error) {
 func (s *Scheduler) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
-	recorder, stop := events.New(ctx, DefaultName, s.config.Client, s.config.Client.Scheme(), s.clock, s.log)
+	recorder, stop := events.New(ctx, DefaultName, s.config.Client, s.config.Txn, s.clock, s.log)
 	defer func() {
 		cancel()
 		stop()

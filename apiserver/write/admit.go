@@ -53,7 +53,8 @@ func (p *Path) Admit(ctx context.Context, identity txn.Identity, change txn.Chan
 func (a *attempt) mutate(ctx context.Context, r *Request) (err error) {
 	if a.path.Meter != nil {
 		begun := a.path.Clock.Now()
-		defer func() { a.timed(-1, false, r, begun, err) }()
+		a.stepped = begun
+		defer func() { a.timed(false, r, begun, err) }()
 	}
 	for i := range a.path.Steps {
 		if err := a.mutateBy(ctx, r, i); err != nil {
@@ -91,7 +92,8 @@ func (a *attempt) skips(s *Step) bool { return a.only && !s.Everything || a.admi
 func (a *attempt) validate(ctx context.Context, r *Request) (err error) {
 	if a.path.Meter != nil {
 		begun := a.path.Clock.Now()
-		defer func() { a.timed(-1, true, r, begun, err) }()
+		a.stepped = begun
+		defer func() { a.timed(true, r, begun, err) }()
 	}
 	defer a.collect(r)
 	for i := range a.path.Steps {
@@ -106,29 +108,24 @@ func (a *attempt) validate(ctx context.Context, r *Request) (err error) {
 	return nil
 }
 
-// step runs one of a step's functions, and has it timed.
+// step runs one of a step's functions, and has it timed, from the end of the
+// one before it.
 func (a *attempt) step(ctx context.Context, number int, validate bool, f func(context.Context, txn.View, *Request) error, r *Request) error {
-	if a.path.Meter == nil {
-		return f(ctx, a.view, r)
-	}
-	begun := a.path.Clock.Now()
 	err := f(ctx, a.view, r)
-	a.timed(number, validate, r, begun, err)
+	if a.path.Meter != nil && !errors.Is(err, errNotCurrent) {
+		now := a.path.Clock.Now()
+		a.path.Meter.Stepped(number, validate, r.Operation, err != nil, now.Sub(a.stepped))
+		a.stepped = now
+	}
 	return err
 }
 
-// timed tells how long a step, or all of them (-1), took. An attempt that ends
-// because its View is not current is made again, and counts then.
-func (a *attempt) timed(number int, validate bool, r *Request, begun time.Time, err error) {
-	if errors.Is(err, errNotCurrent) {
-		return
+// timed tells how long all steps took. An attempt that ends because its View is
+// not current is made again, and counts then.
+func (a *attempt) timed(validate bool, r *Request, begun time.Time, err error) {
+	if !errors.Is(err, errNotCurrent) {
+		a.path.Meter.Admitted(validate, r.Operation, err != nil, a.path.Clock.Now().Sub(begun))
 	}
-	took := a.path.Clock.Now().Sub(begun)
-	if number < 0 {
-		a.path.Meter.Admitted(validate, r.Operation, err != nil, took)
-		return
-	}
-	a.path.Meter.Stepped(number, validate, r.Operation, err != nil, took)
 }
 
 // gone lets the steps clean up behind an object that leaves the store.

@@ -35,6 +35,8 @@ type attempt struct {
 	old  txn.Object        // nil when there is none
 
 	planned planned
+	// stepped is when the last admission step was over, for the metrics.
+	stepped time.Time
 }
 
 // manner is how a change is planned.

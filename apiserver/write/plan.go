@@ -52,6 +52,18 @@ func (d *draft) Get(ref txn.Ref) (txn.Object, bool) {
 	return d.base.Get(ref)
 }
 
+// Count is how many objects of a resource there may be; 0 is exact. It makes
+// what concerns nobody cost nothing.
+func (d *draft) Count(resource schema.GroupResource) int {
+	counting, ok := d.base.(interface {
+		Count(resource schema.GroupResource) int
+	})
+	if !ok {
+		return 1
+	}
+	return counting.Count(resource) + len(d.pending[resource])
+}
+
 // over is the View of one resource; txn.Overlay does the merging.
 func (d *draft) over(resource schema.GroupResource) txn.View {
 	return txn.Overlay(d.base, d.pending[resource], func(r schema.GroupResource, index string, o txn.Object) []string {

@@ -112,11 +112,20 @@ func (a *attempt) check(o txn.Object) error {
 // settle makes the outcome of what replaces the stored object.
 func (a *attempt) settle(o txn.Object) {
 	outcome := &a.planned.outcome
-	if len(a.planned.extra) == 0 && apiequality.Semantic.DeepEqual(o, a.old) {
+	if len(a.planned.extra) == 0 && same(o, a.old) {
 		outcome.Operation, outcome.After = txn.Unchanged, a.old
 		return
 	}
 	outcome.Operation, outcome.After = txn.Updated, o
+}
+
+// same tells whether writing an object would change nothing. Where the lengths
+// of the encodings differ the bytes do, and that is what decides in Kubernetes.
+func same(o, old txn.Object) bool {
+	type sized interface{ Size() int }
+	x, ok := o.(sized)
+	y, also := old.(sized)
+	return (!ok || !also || x.Size() == y.Size()) && apiequality.Semantic.DeepEqual(o, old)
 }
 
 // inherit takes from the stored object what the writer may leave out or never

@@ -21,6 +21,7 @@ import (
 	"github.com/headway-sh/headway/apiserver"
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
+	"github.com/headway-sh/headway/apiserver/inproc"
 	"github.com/headway-sh/headway/apiserver/rest"
 	"github.com/headway-sh/headway/gitsource"
 	"github.com/headway-sh/headway/gitsource/hosted"
@@ -38,7 +39,7 @@ import (
 // components are the parts of a server in the order in which they start; each
 // is stopped before the ones above it.
 func (s *server) components(ctx context.Context) ([]component, error) {
-	all := append(profiles(), startPages(s.clock, s.log), spareHeap(s.clock), component{"apiserver", s.api.Run}, component{"gossip", s.gossip.Run})
+	all := append(profiles(), ownPages(s.clock, s.log), spareHeap(s.clock), component{"apiserver", s.api.Run}, component{"gossip", s.gossip.Run})
 	if s.options.enabled("scheduler") {
 		all = append(all, component{"scheduler", s.runScheduler})
 	}
@@ -90,9 +91,11 @@ func (s *server) runReconciler(ctx context.Context) error {
 		peer := s.api.Peer(identity).Bound(epoch)
 		cache := peer.Cache()
 		config := s.options.controllers.config()
-		config.ClientFor = func(account string) client.Client {
-			return s.api.Peer(authn.ServiceAccount("kube-system", account)).Bound(epoch).LocalClient()
+		as := func(account string) *inproc.Peer {
+			return s.api.Peer(authn.ServiceAccount("kube-system", account)).Bound(epoch)
 		}
+		config.ClientFor = func(account string) client.Client { return as(account).LocalClient() }
+		config.TxnFor = func(account string) txn.Interface { return as(account).Txn() }
 		config.Client, config.Cache, config.Clock, config.Logger, config.Metrics = peer.LocalClient(), cache, s.clock, s.log, s.counted
 		config.RootCA, config.Signer = string(s.api.Authorities().API.PEM), signer{s.api.Authorities()}
 		config.Liveness, config.ClusterCIDR = newLiveness(ctx, s.beats, s.gossip, s.clock), s.podCIDR
@@ -129,7 +132,7 @@ func (s *server) runGitSource(ctx context.Context) error {
 	return s.lead(ctx, gitsource.EpochName, identity, func(ctx context.Context, _ txn.Epoch) error {
 		c := s.api.Peer(identity).Client()
 		ctx, cancel := context.WithCancel(ctx)
-		recorder, stop := eventlog.New(ctx, "gitsource", c, c.Scheme(), s.clock, s.log)
+		recorder, stop := eventlog.New(ctx, "gitsource", c, s.api.Peer(identity).Txn(), s.clock, s.log)
 		defer stop()
 		defer cancel() // before stop, which waits for it
 		engine, err := gitsource.New(gitsource.Config{

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"k8s.io/utils/clock"
 
@@ -11,21 +10,13 @@ import (
 	"github.com/headway-sh/headway/internal/spareheap"
 )
 
-// startPagesAfter is when a process is done with what its start alone needed.
-const startPagesAfter = 10 * time.Second
-
-// startPages is the component that gives the program's start-up pages back.
-func startPages(clk clock.Clock, log *slog.Logger) component {
-	return component{"start pages", func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-clk.After(startPagesAfter):
+// ownPages is the component that gives those of the program's pages back that
+// the start or a burst of work has brought in.
+func ownPages(clk clock.WithTicker, log *slog.Logger) component {
+	return component{"own pages", func(ctx context.Context) error {
+		if err := ownpages.Run(ctx, clk); err != nil {
+			log.Debug("the program's own pages stay", "err", err)
 		}
-		if err := ownpages.Release(); err != nil {
-			log.Debug("pages that the start has touched stay", "err", err)
-		}
-		<-ctx.Done()
 		return nil
 	}}
 }

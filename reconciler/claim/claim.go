@@ -17,17 +17,21 @@ import (
 	"github.com/headway-sh/headway/internal/ownership"
 )
 
+// Shared is for callers that change nothing of what they read: it is not copied.
+// What claims itself writes is changed all the same, and is then a copy.
+const Shared = client.UnsafeDisableDeepCopy
+
 // Owned reads into list the objects of its kind that the owner controls, and
 // gives them. It costs as much as there are of them.
-func Owned[T client.Object](ctx context.Context, c client.Reader, owner client.Object, list client.ObjectList) ([]T, error) {
-	return read[T](ctx, c, list, client.InNamespace(owner.GetNamespace()), client.MatchingFields{ownership.Controller: string(owner.GetUID())})
+func Owned[T client.Object](ctx context.Context, c client.Reader, owner client.Object, list client.ObjectList, options ...client.ListOption) ([]T, error) {
+	return read[T](ctx, c, list, append(options, client.InNamespace(owner.GetNamespace()), client.MatchingFields{ownership.Controller: string(owner.GetUID())})...)
 }
 
 // Objects returns the objects of list's kind that the owner controls
 // afterwards. An owner that is being deleted adopts and releases nothing.
 // adoptable (nil: all) says which orphans are worth having. Writes are compared
 // with the version read, so that two owners never both get an orphan.
-func Objects[T client.Object](ctx context.Context, c client.Client, owner client.Object, kind schema.GroupVersionKind, selector labels.Selector, list client.ObjectList, adoptable func(T) bool) ([]T, error) {
+func Objects[T client.Object](ctx context.Context, c client.Client, owner client.Object, kind schema.GroupVersionKind, selector labels.Selector, list client.ObjectList, adoptable func(T) bool, options ...client.ListOption) ([]T, error) {
 	// Orphans first: one that somebody else adopts meanwhile is a conflict, and
 	// one that is released meanwhile is told of by an event.
 	orphans, err := read[T](ctx, c, list.DeepCopyObject().(client.ObjectList), client.InNamespace(owner.GetNamespace()),
@@ -35,7 +39,7 @@ func Objects[T client.Object](ctx context.Context, c client.Client, owner client
 	if err != nil {
 		return nil, err
 	}
-	owned, err := Owned[T](ctx, c, owner, list)
+	owned, err := Owned[T](ctx, c, owner, list, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +86,8 @@ func adopt(ctx context.Context, c client.Client, owner client.Object, kind schem
 }
 
 func release(ctx context.Context, c client.Client, owner, o client.Object) error {
-	base := o.DeepCopyObject().(client.Object)
+	base := o
+	o = o.DeepCopyObject().(client.Object)
 	o.SetOwnerReferences(slices.DeleteFunc(o.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return r.UID == owner.GetUID() }))
 	if err := patch(ctx, c, o, base); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("release %q: %w", o.GetName(), err)

@@ -26,11 +26,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/headway-sh/headway/api/txn"
+	"github.com/headway-sh/headway/internal/bulk"
 	"github.com/headway-sh/headway/internal/events"
 )
 
@@ -44,6 +44,8 @@ const (
 type Deps struct {
 	// Client writes as the controller's own identity and reads its own writes.
 	Client client.Client
+	// Txn writes several objects at once, as the same identity; nil: nobody does.
+	Txn txn.Interface
 	// Cache tells about changes; its objects are shared and never changed.
 	Cache  cache.Cache
 	Clock  clock.WithTicker
@@ -54,6 +56,9 @@ type Deps struct {
 	// Metrics count; nil: nobody does.
 	Metrics *Metrics
 }
+
+// Bulk creates many objects at once.
+func (d Deps) Bulk() bulk.Writer { return bulk.Writer{Client: d.Client, DB: d.Txn} }
 
 // Tuning is how a controller works; what is 0 is as it was.
 type Tuning struct {
@@ -109,28 +114,6 @@ func New[R comparable](name string, deps Deps, workers int, r reconcile.TypedRec
 		}
 	}
 	return c, nil
-}
-
-// On is a source that maps changes of one kind to requests. before is nil for
-// a new object and after is nil for one that has gone. Both are shared.
-func On[T client.Object, R comparable](c cache.Cache, kind T, requests func(ctx context.Context, before, after T) []R) source.TypedSource[R] {
-	var none T
-	add := func(q workqueue.TypedRateLimitingInterface[R], rs []R) {
-		for _, r := range rs {
-			q.Add(r)
-		}
-	}
-	return source.TypedKind(c, kind, handler.TypedFuncs[T, R]{
-		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[T], q workqueue.TypedRateLimitingInterface[R]) {
-			add(q, requests(ctx, none, e.Object))
-		},
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q workqueue.TypedRateLimitingInterface[R]) {
-			add(q, requests(ctx, e.ObjectOld, e.ObjectNew))
-		},
-		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[T], q workqueue.TypedRateLimitingInterface[R]) {
-			add(q, requests(ctx, e.Object, none))
-		},
-	})
 }
 
 // calm turns lost races into a quiet retry: they are the normal course of

@@ -123,7 +123,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	pods, err := claim.Objects[*corev1.Pod](ctx, r.Client, set, kind, selector, &corev1.PodList{}, nil)
+	pods, err := claim.Objects[*corev1.Pod](ctx, r.Client, set, kind, selector, &corev1.PodList{}, nil, claim.Shared)
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -184,7 +184,7 @@ func (o *rollout) recreate(ctx context.Context) error {
 // oldPodsRun tells whether a pod of an old set has not ended yet.
 func (o *rollout) oldPodsRun(ctx context.Context) (bool, error) {
 	for _, rs := range o.old {
-		pods, err := claim.Owned[*corev1.Pod](ctx, o.Client, rs, &corev1.PodList{})
+		pods, err := claim.Owned[*corev1.Pod](ctx, o.Client, rs, &corev1.PodList{}, claim.Shared)
 		if err != nil {
 			return false, err
 		}

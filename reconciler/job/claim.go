@@ -34,7 +34,7 @@ func (r *Reconciler) claim(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod
 			return nil, fmt.Errorf("list orphans: %w", err)
 		}
 	}
-	owned, err := claim.Owned[*corev1.Pod](ctx, r.Client, job, &corev1.PodList{})
+	owned, err := claim.Owned[*corev1.Pod](ctx, r.Client, job, &corev1.PodList{}, claim.Shared)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,8 @@ func (r *Reconciler) adopt(ctx context.Context, job *batchv1.Job, p *corev1.Pod)
 }
 
 func (r *Reconciler) letGo(ctx context.Context, job *batchv1.Job, p *corev1.Pod) error {
-	base := p.DeepCopy()
+	base := p
+	p = p.DeepCopy()
 	p.OwnerReferences = slices.DeleteFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == job.UID })
 	p.Finalizers = slices.DeleteFunc(p.Finalizers, func(f string) bool { return f == batchv1.JobTrackingFinalizer })
 	err := r.Client.Patch(ctx, p, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))

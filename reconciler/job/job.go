@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/headway-sh/headway/internal/bulk"
 	"github.com/headway-sh/headway/internal/failpoint"
 	"github.com/headway-sh/headway/reconciler/claim"
 	"github.com/headway-sh/headway/reconciler/controller"
@@ -178,35 +178,27 @@ func (r *Reconciler) delete(ctx context.Context, job *batchv1.Job, p *corev1.Pod
 	return nil
 }
 
-// create fills the slots, the first alone, then twice as many each time; the
-// first batch with an error is the last.
+// create fills the slots, the first alone, then twice as many each time.
 func (r *Reconciler) create(ctx context.Context, job *batchv1.Job, slots []Slot) error {
 	owner := *metav1.NewControllerRef(job, kind)
-	for size := 1; len(slots) > 0; size *= 2 {
-		size = min(size, len(slots))
-		errs := make([]error, size)
-		var running sync.WaitGroup
-		for i, slot := range slots[:size] {
-			running.Go(func() { errs[i] = r.createOne(ctx, job, slot.Pod(job, owner)) })
+	return bulk.SlowStart(len(slots), func(from, to int) []error {
+		pods := make([]client.Object, 0, to-from)
+		for _, slot := range slots[from:to] {
+			pods = append(pods, slot.Pod(job, owner))
 		}
-		running.Wait()
-		if err := errors.Join(errs...); err != nil {
-			return err
+		stored, errs := r.Bulk().Create(ctx, pods)
+		for i, err := range errs {
+			switch {
+			case err == nil:
+				r.Events.Eventf(job, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", stored[i].GetName())
+				continue
+			case !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+				r.Events.Eventf(job, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+			}
+			errs[i] = fmt.Errorf("create pod: %w", err)
 		}
-		slots = slots[size:]
-	}
-	return nil
-}
-
-func (r *Reconciler) createOne(ctx context.Context, job *batchv1.Job, p *corev1.Pod) error {
-	if err := r.Client.Create(ctx, p); err != nil {
-		if !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			r.Events.Eventf(job, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-		}
-		return fmt.Errorf("create pod: %w", err)
-	}
-	r.Events.Eventf(job, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", p.Name)
-	return nil
+		return errs
+	})
 }
 
 // write stores the plan's status, when it says something new, and tells of it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/headway-sh/headway/internal/bulk"
 	"github.com/headway-sh/headway/reconciler/claim"
 	"github.com/headway-sh/headway/reconciler/controller"
 	"github.com/headway-sh/headway/reconciler/podstate"
@@ -80,7 +80,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil || selector.Empty() {
 		return reconcile.Result{}, nil // validation refuses it; retrying cannot help
 	}
-	pods, err := claim.Objects(ctx, r.Client, self, r.Kind.GVK, selector, &corev1.PodList{}, podstate.IsActive)
+	pods, err := claim.Objects(ctx, r.Client, self, r.Kind.GVK, selector, &corev1.PodList{}, podstate.IsActive, claim.Shared)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -141,7 +141,7 @@ func (r *Reconciler) perNode(ctx context.Context, rs set, active []*corev1.Pod, 
 		return nil, err
 	}
 	for _, s := range siblings {
-		pods, err := claim.Owned[*corev1.Pod](ctx, r.Client, s, &corev1.PodList{})
+		pods, err := claim.Owned[*corev1.Pod](ctx, r.Client, s, &corev1.PodList{}, claim.Shared)
 		if err != nil {
 			return nil, err
 		}
@@ -165,44 +165,35 @@ func (r *Reconciler) siblings(ctx context.Context, rs set) ([]*appsv1.ReplicaSet
 	return slices.DeleteFunc(sets, func(s *appsv1.ReplicaSet) bool { return s.UID == rs.UID }), err
 }
 
-// create makes n pods, the first alone, then twice as many each time; the
-// first batch with an error is the last.
+// create makes n pods, the first alone, then twice as many each time.
 func (r *Reconciler) create(ctx context.Context, rs set, n int) ([]*corev1.Pod, error) {
 	var made []*corev1.Pod
-	for size := 1; n > 0; size *= 2 {
-		size = min(size, n)
-		pods, errs := make([]*corev1.Pod, size), make([]error, size)
-		var running sync.WaitGroup
-		for i := range size {
-			running.Go(func() { pods[i], errs[i] = r.createOne(ctx, rs) })
-		}
-		running.Wait()
-		for _, p := range pods {
-			if p != nil {
-				made = append(made, p)
-			}
-		}
-		if err := errors.Join(errs...); err != nil {
-			return made, err
-		}
-		n -= size
-	}
-	return made, nil
-}
-
-func (r *Reconciler) createOne(ctx context.Context, rs set) (*corev1.Pod, error) {
 	pod := &corev1.Pod{ObjectMeta: *rs.Spec.Template.ObjectMeta.DeepCopy(), Spec: *rs.Spec.Template.Spec.DeepCopy()}
 	pod.Name, pod.GenerateName, pod.Namespace = "", rs.Name+"-", rs.Namespace
 	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(rs, r.Kind.GVK)}
-	if err := r.Client.Create(ctx, pod); err != nil {
-		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			return nil, nil // the set itself is about to go
+	err := bulk.SlowStart(n, func(from, to int) []error {
+		stored, errs := r.Bulk().Create(ctx, slices.Repeat([]client.Object{pod}, to-from))
+		for i, o := range stored {
+			if errs[i] = r.tell(rs, o, errs[i]); o != nil {
+				made = append(made, o.(*corev1.Pod))
+			}
 		}
+		return errs
+	})
+	return made, err
+}
+
+// tell has everybody know what became of a pod that was to be made.
+func (r *Reconciler) tell(rs set, pod client.Object, err error) error {
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil // the set itself is about to go
+	case err != nil:
 		r.Events.Eventf(rs.self, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-		return nil, fmt.Errorf("create pod: %w", err)
+		return fmt.Errorf("create pod: %w", err)
 	}
-	r.Events.Eventf(rs.self, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
-	return pod, nil
+	r.Events.Eventf(rs.self, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.GetName())
+	return nil
 }
 
 // remove deletes the pods and returns which are gone.

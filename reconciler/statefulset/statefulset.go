@@ -98,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	pods, err := claim.Objects(ctx, r.Client, set, kind, selector, &corev1.PodList{}, func(p *corev1.Pod) bool { return Ordinal(set, p.Name) >= 0 })
+	pods, err := claim.Objects(ctx, r.Client, set, kind, selector, &corev1.PodList{}, func(p *corev1.Pod) bool { return Ordinal(set, p.Name) >= 0 }, claim.Shared)
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -30,6 +30,7 @@ type options struct {
 	binary, image string
 	only          string
 	idle          time.Duration
+	cycles        int
 	keep, verbose bool
 }
 
@@ -37,7 +38,8 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/headway", "binary to measure")
 	flag.StringVar(&o.image, "image", "bin/images/hello.tar", "archive of an image whose container runs until it is stopped")
-	flag.StringVar(&o.only, "only", "", "comma-separated groups to run: start, idle, push, pods, drift (default: all)")
+	flag.StringVar(&o.only, "only", "", "comma-separated groups to run: start, idle, push, drift, pods (default: these), singles, crowd, cycles")
+	flag.IntVar(&o.cycles, "cycles", 500, "how many pods to make and delete while counting what they leave")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch an idle cluster")
 	flag.BoolVar(&o.keep, "keep", false, "keep the temporary directory with the server's log")
 	flag.BoolVar(&o.verbose, "v", false, "let the server log on stderr")
@@ -64,17 +66,23 @@ func run(o options) error {
 type group struct {
 	name string
 	run  func(context.Context, *bench) error
+	// node says that it is about a node with an agent in its own process: run
+	// when named.
+	node bool
 }
 
 // groups are in the order that disturbs least: what is measured idle comes
 // before what leaves traces in memory.
 func groups() []group {
 	return []group{
-		{"start", measureStart},
-		{"idle", measureIdle},
-		{"push", measurePush},
-		{"drift", measureDrift},
-		{"pods", measurePods},
+		{"start", measureStart, false},
+		{"idle", measureIdle, false},
+		{"push", measurePush, false},
+		{"drift", measureDrift, false},
+		{"pods", measurePods, false},
+		{"singles", measureSingles, true},
+		{"crowd", measureCrowd, true},
+		{"cycles", measureCycles, true},
 	}
 }
 
@@ -111,6 +119,7 @@ type bench struct {
 	dir     string
 	report  *figure.Report
 	cluster *cluster
+	node    *apart
 }
 
 func (b *bench) all(ctx context.Context) error {
@@ -119,9 +128,12 @@ func (b *bench) all(ctx context.Context) error {
 		if b.cluster != nil {
 			b.cluster.stop()
 		}
+		if b.node != nil {
+			b.node.stop()
+		}
 	}()
 	for _, g := range groups() {
-		if b.only != "" && !slices.Contains(strings.Split(b.only, ","), g.name) {
+		if b.only == "" && g.node || b.only != "" && !slices.Contains(strings.Split(b.only, ","), g.name) {
 			continue
 		}
 		if err := g.run(ctx, b); err != nil {

@@ -27,7 +27,7 @@ func measurePods(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer w.Stop()
-	floor, err := newFloors(ctx, c)
+	floor, err := newFloors(ctx, c.dir, c.image)
 	if err != nil {
 		return err
 	}

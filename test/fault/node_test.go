@@ -32,11 +32,23 @@ const (
 type node struct {
 	*server
 	namespace string
+	nodeDir   string // the agent's data directory
 	worker    string // the containers' program, for use outside them
 }
 
-// startNode skips, with the reason, on machines that cannot run containers.
+// startNode starts a server with its agent. It skips, with the reason, on
+// machines that cannot run containers.
 func startNode(t *testing.T) *node {
+	t.Helper()
+	n := newNode(t)
+	n.start()
+	n.ready()
+	n.load()
+	return n
+}
+
+// newNode makes a node that is not started yet.
+func newNode(t *testing.T) *node {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("running containers needs root")
@@ -50,7 +62,7 @@ func startNode(t *testing.T) *node {
 	// Short, since paths of sockets are.
 	dir, err := os.MkdirTemp("/tmp", "hwf")
 	check(t, err)
-	n.dir = dir
+	n.dir, n.nodeDir = dir, dir
 	n.prefix = []string{"nsenter", "--net=/run/netns/" + n.namespace}
 	n.args = append(n.args, "--data-dir", dir, "--bind-address", nodeAddress, "--advertise-address", nodeAddress, "--node-name", "n1", "--cgroup", n.namespace)
 	t.Cleanup(n.clean)
@@ -68,21 +80,24 @@ func startNode(t *testing.T) *node {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the worker: %v\n%s", err, out)
 	}
-	archive := filepath.Join(dir, "worker.tar")
+	return n
+}
+
+// load gives the node the containers' image.
+func (n *node) load() {
+	n.t.Helper()
+	archive := filepath.Join(n.dir, "worker.tar")
 	file, err := os.Create(archive)
-	check(t, err)
-	check(t, imagebuild.WriteArchive(file, imagebuild.Image{Reference: workerImage, Architecture: goruntime.GOARCH,
+	check(n.t, err)
+	check(n.t, imagebuild.WriteArchive(file, imagebuild.Image{Reference: workerImage, Architecture: goruntime.GOARCH,
 		Files: []imagebuild.File{{Path: "/worker", Source: n.worker, Mode: 0o755}}, Config: v1.Config{Entrypoint: []string{"/worker"}}}))
-	check(t, file.Close())
-	n.start()
-	n.ready()
-	eventually(t, "load the image", func() string {
-		if out, err := exec.Command(binary, "image", "load", "--data-dir", dir, archive).CombinedOutput(); err != nil {
+	check(n.t, file.Close())
+	eventually(n.t, "load the image", func() string {
+		if out, err := exec.Command(binary, "image", "load", "--data-dir", n.nodeDir, archive).CombinedOutput(); err != nil {
 			return string(out)
 		}
 		return ""
 	})
-	return n
 }
 
 func command(t testing.TB, line ...string) string {
@@ -146,7 +161,7 @@ func pids(words ...string) []int {
 // containerd is the process id of the node's containerd.
 func (n *node) containerd() int {
 	n.t.Helper()
-	found := pids("--config", filepath.Join(n.dir, "containerd", "config.toml"))
+	found := pids("--config", filepath.Join(n.nodeDir, "containerd", "config.toml"))
 	if len(found) != 1 {
 		n.t.Fatalf("there are %d containerds: %v", len(found), found)
 	}

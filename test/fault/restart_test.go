@@ -3,6 +3,7 @@ package fault_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -255,14 +256,15 @@ func (c *conversation) close() {
 // lines are the writer's, read from its log files as they grow.
 type lines struct {
 	node *node
-	next int // the number of the first line that was not seen yet
+	pod  string // default: writer
+	next int    // the number of the first line that was not seen yet
 }
 
 // check reads on: every number comes once and in order, and no write has taken
 // long.
 func (l *lines) check(t *testing.T) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(l.node.dir, "agent", "logs", "*writer*", "c", "*.log*"))
+	files, err := filepath.Glob(filepath.Join(l.node.nodeDir, "agent", "logs", "*_"+cmp.Or(l.pod, "writer")+"_*", "c", "*.log*"))
 	check(t, err)
 	// The current file is 0.log, older ones carry the time of their end.
 	slices.SortFunc(files, func(a, b string) int {

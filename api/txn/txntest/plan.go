@@ -238,7 +238,16 @@ func (s *Store) kind(c txn.Change) (schema.GroupVersionKind, error) {
 	if versions := s.scheme.PrioritizedVersionsForGroup(c.Ref.Resource.Group); version == "" && len(versions) > 0 {
 		version = versions[0].Version
 	}
-	return s.mapper.KindFor(c.Ref.Resource.WithVersion(version))
+	kinds, err := s.mapper.KindsFor(c.Ref.Resource.WithVersion(version))
+	for _, k := range kinds { // an empty group is one to the mapper that was not told
+		if k.Group == c.Ref.Resource.Group {
+			return k, nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("no kind of %s", c.Ref.Resource)
+	}
+	return schema.GroupVersionKind{}, err
 }
 
 func (s *Store) fieldManager(gvk schema.GroupVersionKind) (*managedfields.FieldManager, error) {

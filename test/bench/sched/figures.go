@@ -83,6 +83,10 @@ func (b *bench) deployment(ctx context.Context) (err error) {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "bench"}}
 	d.Spec = appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
 		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: podSpec()}}
+	before, err := c.server.CPUTime()
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
 	if _, err := c.api.AppsV1().Deployments(metav1.NamespaceDefault).Create(ctx, d, metav1.CreateOptions{}); err != nil {
 		return err
@@ -96,6 +100,11 @@ func (b *bench) deployment(ctx context.Context) (err error) {
 		return err
 	}
 	b.report.Value(name+"all running, statuses included", figure.Milliseconds(time.Since(begin)), "", "≤ 8 s")
+	after, err := c.server.CPUTime()
+	if err != nil {
+		return err
+	}
+	b.report.Mean(name+"CPU of the server a pod", figure.Milliseconds((after-before)/time.Duration(b.replicas)), b.replicas, "", "")
 	return nil
 }
 

@@ -1,6 +1,7 @@
 // Command worker is what the containers of the tests run.
 //
 //	write TOKEN   writes numbered lines, 1 MB a second, and how long a write took
+//	tick TOKEN    the same with short lines, a hundred a second
 //	exit N TOKEN  waits for SIGUSR1 and exits with status N
 //	echo TOKEN    gives back each line of its standard input
 //	serve TOKEN   answers HTTP on port 8080
@@ -23,7 +24,9 @@ import (
 func main() {
 	switch os.Args[1] {
 	case "write":
-		write()
+		write(10, 970)
+	case "tick":
+		write(1, 10)
 	case "exit":
 		code, err := strconv.Atoi(os.Args[2])
 		if err != nil {
@@ -46,12 +49,13 @@ func main() {
 	}
 }
 
-func write() {
-	filling := strings.Repeat("x", 970)
+// write writes lines, some every 10 ms.
+func write(some, length int) {
+	filling := strings.Repeat("x", length)
 	var longest time.Duration
 	n := 0
 	for range time.Tick(10 * time.Millisecond) {
-		for range 10 {
+		for range some {
 			before := time.Now()
 			fmt.Printf("%09d %d %s\n", n, longest.Milliseconds(), filling)
 			longest = max(longest, time.Since(before))
