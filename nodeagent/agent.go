@@ -284,7 +284,7 @@ func (a *Agent) nodeLocked(but types.UID) plan.Node {
 	}
 	for _, w := range a.workers {
 		if p := w.shared.Load(); !p.ended && w.uid != but {
-			node.Pods = append(node.Pods, p.pod)
+			node.Pods = append(node.Pods, p.holds)
 		}
 	}
 	return node

@@ -362,8 +362,9 @@ func (f *fakeNetwork) left() int {
 }
 
 type fakeCgroups struct {
-	mu sync.Mutex // guards at
-	at map[types.UID]bool
+	mu      sync.Mutex // guards at and resizes
+	at      map[types.UID]bool
+	resizes int
 }
 
 func (f *fakeCgroups) Ensure(pod *corev1.Pod) (string, error) {
@@ -375,7 +376,18 @@ func (f *fakeCgroups) Ensure(pod *corev1.Pod) (string, error) {
 
 func (f *fakeCgroups) PodUsage(*corev1.Pod) runtime.Stats { return runtime.Stats{} }
 
-func (f *fakeCgroups) Resize(_, _ *corev1.Pod) error { return nil }
+func (f *fakeCgroups) Resize(_, _ *corev1.Pod) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resizes++
+	return nil
+}
+
+func (f *fakeCgroups) resized() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resizes
+}
 
 func (f *fakeCgroups) Remove(uid types.UID) error {
 	f.mu.Lock()

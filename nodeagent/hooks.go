@@ -119,6 +119,9 @@ func (w *worker) setUpPod(ctx context.Context) func() {
 		if err == nil {
 			w.setUp, w.failures = true, 0
 			w.observed.SandboxReady, w.observed.PodIPs = true, w.podIPs()
+			if w.observed.Resources == nil {
+				w.observed.Resources = w.pod.Spec.Resources.DeepCopy()
+			}
 			w.renew = w.agent.volumes.NextRefresh(w.uid)
 			return
 		}

@@ -135,6 +135,9 @@ func (w *worker) restore(f *found) {
 	for _, o := range w.observed.Containers {
 		o.Stale = !ready && o.Exited()
 	}
+	if ready {
+		w.observed.Resources = s.Resources.DeepCopy()
+	}
 	if status.Terminal(s.Phase) && w.ending == nil {
 		w.ending = &plan.Ending{Deadline: w.agent.Clock.Now()}
 	}

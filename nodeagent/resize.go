@@ -29,7 +29,8 @@ func (w *worker) resize(ctx context.Context) {
 		return
 	}
 	changed := w.toResize()
-	if len(changed) == 0 {
+	whole := limitsOrNone(w.pod.Spec.Resources) != limitsOrNone(w.observed.Resources)
+	if len(changed) == 0 && !whole {
 		w.observed.Resize = nil
 		return
 	}
@@ -53,7 +54,7 @@ func (w *worker) resize(ctx context.Context) {
 		live = append(live, c)
 	}
 	// The pod's own group comes first for those that restart, too.
-	if len(live) > 0 || w.resizedFor != w.pod.Generation {
+	if len(live) > 0 || whole || w.resizedFor != w.pod.Generation {
 		w.spawn(ctx, busyResize, w.resizer(live))
 	}
 }
@@ -100,6 +101,7 @@ func restarts(c *corev1.Container, from *corev1.ResourceRequirements) bool {
 func (w *worker) resizer(live []*corev1.Container) func(context.Context) func() {
 	pod := w.pod
 	ids, before := map[string]string{}, pod.DeepCopy()
+	before.Spec.Resources = w.observed.Resources
 	for _, list := range [][]corev1.Container{before.Spec.InitContainers, before.Spec.Containers} {
 		for i := range list {
 			if o := w.observed.Containers[list[i].Name]; o != nil && o.Resources != nil {
@@ -115,6 +117,9 @@ func (w *worker) resizer(live []*corev1.Container) func(context.Context) func() 
 }
 
 func (w *worker) applyResize(ctx context.Context, before, pod *corev1.Pod, live []*corev1.Container, ids map[string]string) error {
+	if err := w.fitsUsage(ctx, before, live, ids); err != nil {
+		return err
+	}
 	if err := w.agent.Cgroups.Resize(before, pod); err != nil {
 		return err
 	}
@@ -150,6 +155,7 @@ func (w *worker) resized(ctx context.Context, pod *corev1.Pod, live []*corev1.Co
 		return
 	}
 	w.resizeFailures, w.resizedFor = 0, pod.Generation
+	w.observed.Resources = pod.Spec.Resources.DeepCopy()
 	for _, c := range live {
 		if o := w.observed.Containers[c.Name]; o != nil && o.ID == ids[c.Name] {
 			o.Resources = c.Resources.DeepCopy()
@@ -158,6 +164,61 @@ func (w *worker) resized(ctx context.Context, pod *corev1.Pod, live []*corev1.Co
 	if len(w.toResize()) == 0 {
 		w.agent.Recorder.Event(w.pod, corev1.EventTypeNormal, "ResizeCompleted", "Pod resize completed")
 	}
+}
+
+// fitsUsage refuses a limit of memory below what a container uses: the kernel
+// would kill it. Pages may be given back meanwhile: it is tried again.
+func (w *worker) fitsUsage(ctx context.Context, before *corev1.Pod, live []*corev1.Container, ids map[string]string) error {
+	for _, c := range live {
+		limit := c.Resources.Limits.Memory().Value()
+		if had := memoryLimit(before, c.Name); limit == 0 || had > 0 && limit >= had {
+			continue
+		}
+		stats, err := w.agent.Runtime.Stats(ctx, ids[c.Name])
+		if err != nil {
+			return err
+		}
+		if stats.MemoryUsage > uint64(limit) {
+			return fmt.Errorf("memory limit %d of container %q is below what it uses: %d", limit, c.Name, stats.MemoryUsage)
+		}
+	}
+	return nil
+}
+
+func memoryLimit(pod *corev1.Pod, name string) int64 {
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if list[i].Name == name {
+				return list[i].Resources.Limits.Memory().Value()
+			}
+		}
+	}
+	return 0
+}
+
+func limitsOrNone(r *corev1.ResourceRequirements) [4]int64 {
+	if r == nil {
+		return [4]int64{}
+	}
+	return limitsOf(r)
+}
+
+// allocated is the pod with what the node has promised it: while a resize is
+// pending that is what it had.
+func (w *worker) allocated() *corev1.Pod {
+	if r := w.observed.Resize; r == nil || r.InProgress {
+		return w.pod
+	}
+	pod := w.pod.DeepCopy()
+	pod.Spec.Resources = w.observed.Resources.DeepCopy()
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if o := w.observed.Containers[list[i].Name]; o != nil && o.Resources != nil {
+				list[i].Resources = *o.Resources.DeepCopy()
+			}
+		}
+	}
+	return pod
 }
 
 // node is what pods are admitted against, leaving one of them out.

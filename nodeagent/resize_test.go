@@ -1,11 +1,14 @@
 package nodeagent_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/headway-sh/headway/nodeagent/runtime"
 )
 
 func requests(cpu, memory string) corev1.ResourceRequirements {
@@ -86,4 +89,70 @@ func TestResizeThatDoesNotFit(t *testing.T) {
 	n.awaitPod("web", "deferred", pending(corev1.PodReasonDeferred))
 	n.remove("other")
 	n.stepUntil(time.Second, "room", func() bool { return has("800m")(n.pod("web")) })
+}
+
+// What waits for room takes none: the node has promised what the pod had.
+func TestPendingResizeHoldsNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.stop()
+	n.config.Allocatable = func() corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("1Gi"), corev1.ResourcePods: resource.MustParse("10")}
+	}
+	n.start()
+	n.create(newPod("web", "web:v1", func(p *corev1.Pod) { p.Spec.Containers[0].Resources = requests("400m", "32Mi") }))
+	n.awaitPod("web", "running", has("400m"))
+	n.resized("web", requests("2", "32Mi"))
+	n.awaitPod("web", "infeasible", func(p *corev1.Pod) bool { return condition(p, corev1.PodResizePending) == corev1.ConditionTrue })
+	n.create(newPod("other", "web:v1", func(p *corev1.Pod) { p.Spec.Containers[0].Resources = requests("600m", "32Mi") }))
+	n.awaitPod("other", "running", has("600m"))
+}
+
+// A limit below what is used would kill: it waits, and says why.
+func TestResizeBelowUsage(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.create(newPod("web", "web:v1", func(p *corev1.Pod) { p.Spec.Containers[0].Resources = requests("100m", "64Mi") }))
+	_, id, _ := strings.Cut(n.awaitPod("web", "running", has("100m")).Status.ContainerStatuses[0].ContainerID, "://")
+	n.runtime.SetStats(id, runtime.Stats{MemoryUsage: 48 << 20})
+	n.resized("web", requests("100m", "32Mi"))
+	n.awaitPod("web", "the reason", func(p *corev1.Pod) bool {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodResizeInProgress {
+				return c.Reason == "Error" && strings.Contains(c.Message, "below what it uses")
+			}
+		}
+		return false
+	})
+	if n.called("Update") > 0 {
+		t.Error("the limit was set")
+	}
+	n.runtime.SetStats(id, runtime.Stats{MemoryUsage: 16 << 20})
+	n.stepUntil(time.Second, "the resize", func() bool {
+		return n.pod("web").Status.ContainerStatuses[0].Resources.Limits.Memory().String() == "32Mi"
+	})
+}
+
+func TestResizeOfPodAsAWhole(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	whole := func(cpu string) *corev1.ResourceRequirements { r := requests(cpu, "32Mi"); return &r }
+	n.create(newPod("web", "web:v1", func(p *corev1.Pod) { p.Spec.Resources = whole("100m") }))
+	is := func(cpu string) func(*corev1.Pod) bool {
+		return func(p *corev1.Pod) bool {
+			return ready(p) && p.Status.Resources != nil && p.Status.Resources.Limits.Cpu().String() == cpu &&
+				p.Status.AllocatedResources.Cpu().String() == cpu && condition(p, corev1.PodResizeInProgress) == ""
+		}
+	}
+	n.awaitPod("web", "running", is("100m"))
+	pod := n.pod("web")
+	pod.Generation++
+	pod.Spec.Resources = whole("300m")
+	if err := n.client.Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitPod("web", "resized", is("300m"))
+	if n.cgroups.resized() != 1 {
+		t.Errorf("the pod's group was changed %d times", n.cgroups.resized())
+	}
 }

@@ -71,6 +71,7 @@ type worker struct {
 // shared is what others may see of a worker.
 type shared struct {
 	pod     *corev1.Pod
+	holds   *corev1.Pod // the pod with the resources that the node has promised
 	status  *corev1.PodStatus
 	netns   string
 	ips     []string
@@ -356,7 +357,7 @@ func (w *worker) save(ctx context.Context) {
 }
 
 func (w *worker) share() {
-	s := &shared{pod: w.pod, status: w.published, ended: w.observed.Stopped, absent: w.absent, leaving: w.ending != nil, mirror: w.mirror.pod, ids: map[string]string{}, served: map[string]serve.Container{}}
+	s := &shared{pod: w.pod, holds: w.allocated(), status: w.published, ended: w.observed.Stopped, absent: w.absent, leaving: w.ending != nil, mirror: w.mirror.pod, ids: map[string]string{}, served: map[string]serve.Container{}}
 	for name, c := range w.observed.Containers {
 		s.ids[name] = c.ID
 		s.served[name] = w.serve(name, c)

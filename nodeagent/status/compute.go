@@ -35,6 +35,14 @@ func Compute(pod *corev1.Pod, o *Observed, runtimeName string, now time.Time) co
 			s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: ip})
 		}
 	}
+	if has := o.Resources; has != nil && pod.Spec.Resources != nil {
+		s.Resources = has.DeepCopy()
+		allocated := pod.Spec.Resources
+		if r := o.Resize; r != nil && !r.InProgress {
+			allocated = has
+		}
+		s.AllocatedResources = allocated.Requests
+	}
 	s.Phase = phase(pod, o, &s)
 	if o.Failure != nil {
 		s.Reason, s.Message = o.Failure.Reason, o.Failure.Message

@@ -20,6 +20,8 @@ type Observed struct {
 	// Failure ends the pod whatever its containers did: not admitted, evicted,
 	// out of time.
 	Failure *Failure
+	// Resources are those that the pod as a whole has; nil if it has none.
+	Resources *corev1.ResourceRequirements
 	// Resize is set while the containers' resources are not what the spec says.
 	Resize *Resize
 	// Stopped says that the pod is at its end: nothing of it runs and nothing
