@@ -114,6 +114,13 @@ func (a *Authorities) ToNodes() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: a.NodeServing.Pool(), GetClientCertificate: certificate.Client}
 }
 
+// BetweenNodes is how a node asks other nodes: it believes the node-serving
+// authority only, and shows the node's client certificate.
+func (a *Authorities) BetweenNodes(node string) *tls.Config {
+	certificate := pki.NewRotating(a.Client, pki.Request{CommonName: "system:node:" + node, Organizations: []string{"system:nodes"}, Client: true}, a.clock)
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: a.NodeServing.Pool(), GetClientCertificate: certificate.Client}
+}
+
 // NodeServingPool is what an agent's serving certificate must come from.
 func (a *Authorities) NodeServingPool() *x509.CertPool { return a.NodeServing.Pool() }
 

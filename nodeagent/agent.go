@@ -29,6 +29,7 @@ type Agent struct {
 	services *env.Services
 	writer   *status.Writer
 	saved    *checkpoint.Store
+	turns    chan struct{} // of pulls
 	group    sync.WaitGroup
 
 	mu        sync.Mutex // guards all below
@@ -49,6 +50,7 @@ func New(config Config) (*Agent, error) {
 		services: env.NewServices(),
 		writer:   status.NewWriter(config.Client, config.Clock, config.Logger),
 		workers:  map[types.UID]*worker{},
+		turns:    make(chan struct{}, config.ParallelPulls),
 	}
 	var err error
 	if a.saved, err = checkpoint.Open(config.PodsDir(), filepath.Join(config.DataDir, "checkpoint.key")); err != nil {

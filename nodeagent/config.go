@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/nodeagent/pulls"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
 
@@ -47,6 +48,11 @@ type Config struct {
 	ResolvConf string
 	// Allocatable is what pods may ask for in sum; nil admits everything.
 	Allocatable func() corev1.ResourceList
+	// Pulls remembers by whose right images are here; nil: every pod may use
+	// every image that is.
+	Pulls *pulls.Records
+	// ParallelPulls is how many images are pulled at once. Default: 5.
+	ParallelPulls int
 	// Static are the pods of the node's own files; nil: there are none.
 	Static StaticPods
 	// Pressure are the conditions of the Node that keep new pods away; nil: none
@@ -119,6 +125,9 @@ func (c *Config) complete() error {
 	}
 	if c.ClusterDomain == "" {
 		c.ClusterDomain = "cluster.local"
+	}
+	if c.ParallelPulls == 0 {
+		c.ParallelPulls = 5
 	}
 	if c.ResolvConf == "" {
 		c.ResolvConf = "/etc/resolv.conf"

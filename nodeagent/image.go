@@ -1,10 +1,13 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,65 +36,124 @@ func (w *worker) upImages(ctx context.Context) error {
 	return nil
 }
 
-// image gives a container's image, pulled if its policy says so.
+// image gives a container's image, pulled if its policy says so, or if the pod
+// may not have the one that is there without asking the registry.
 func (w *worker) image(ctx context.Context, c *corev1.Container) (runtime.Image, error) {
-	if c.ImagePullPolicy != corev1.PullAlways {
-		w.sandbox.mu.Lock()
-		image, ok := w.sandbox.images[c.Image]
-		delete(w.sandbox.images, c.Image) // true for the first start only
-		w.sandbox.mu.Unlock()
-		var err error
-		if !ok {
-			image, err = w.agent.Runtime.Image(ctx, c.Image)
-		}
-		if err == nil {
-			w.event1(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.Image))
-			return image, nil
-		}
-		if !errors.Is(err, runtime.ErrImageNotFound) {
-			w.event1(c.Name, corev1.EventTypeWarning, "InspectFailed", fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err))
-			return runtime.Image{}, &startFailure{reason: "ImageInspectError", message: fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err), again: true}
-		}
+	if _, err := runtime.NormalizeReference(c.Image); err != nil {
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
+		w.event1(c.Name, corev1.EventTypeWarning, "InspectFailed", message)
+		return runtime.Image{}, &startFailure{reason: "InvalidImageName", message: message, again: true}
+	}
+	if c.ImagePullPolicy == corev1.PullAlways {
+		return w.pull(ctx, c, w.credentials(ctx, c.Image))
+	}
+	w.sandbox.mu.Lock()
+	image, ok := w.sandbox.images[c.Image]
+	delete(w.sandbox.images, c.Image) // true for the first start only
+	w.sandbox.mu.Unlock()
+	var err error
+	if !ok {
+		image, err = w.agent.Runtime.Image(ctx, c.Image)
+	}
+	switch {
+	case errors.Is(err, runtime.ErrImageNotFound):
 		if c.ImagePullPolicy == corev1.PullNever {
-			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
-			w.event1(c.Name, corev1.EventTypeWarning, "ErrImageNeverPull", message)
-			return runtime.Image{}, &startFailure{reason: "ErrImageNeverPull", message: message, again: true}
+			return runtime.Image{}, w.never(c, fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image))
+		}
+		return w.pull(ctx, c, w.credentials(ctx, c.Image))
+	case err != nil:
+		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
+		w.event1(c.Name, corev1.EventTypeWarning, "InspectFailed", message)
+		return runtime.Image{}, &startFailure{reason: "ImageInspectError", message: message, again: true}
+	}
+	if pulls := w.agent.Pulls; pulls != nil && !pulls.Public(image.ID, image.References) {
+		credentials := w.credentials(ctx, c.Image)
+		switch {
+		case pulls.Allows(image.ID, image.References, credentials):
+		case c.ImagePullPolicy == corev1.PullNever:
+			return runtime.Image{}, w.never(c, fmt.Sprintf("Container image %q is present with pull policy of Never but does not have the proper credentials to access the image", c.Image))
+		default:
+			return w.pull(ctx, c, credentials)
 		}
 	}
-	return w.pull(ctx, c)
-}
-
-func (w *worker) pull(ctx context.Context, c *corev1.Container) (runtime.Image, error) {
-	w.event1(c.Name, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
-	start := w.agent.Clock.Now()
-	image, err := w.agent.Runtime.Pull(ctx, c.Image, w.credentials(ctx, c.Image))
-	if err != nil {
-		w.event1(c.Name, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
-		return runtime.Image{}, &startFailure{reason: "ErrImagePull", image: c.Image, message: err.Error(), again: true}
-	}
-	w.event1(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%[2]v including waiting). Image size: %d bytes.",
-		c.Image, w.agent.Clock.Since(start).Truncate(time.Millisecond), image.Size))
+	w.event1(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.Image))
 	return image, nil
 }
 
-// credentials finds the registry's among the pod's pull secrets; nil if none.
-func (w *worker) credentials(ctx context.Context, ref string) *runtime.Credentials {
+func (w *worker) never(c *corev1.Container, message string) error {
+	w.event1(c.Name, corev1.EventTypeWarning, "ErrImageNeverPull", message)
+	return &startFailure{reason: "ErrImageNeverPull", message: message, again: true}
+}
+
+func (w *worker) pull(ctx context.Context, c *corev1.Container, credentials []runtime.Credentials) (runtime.Image, error) {
+	w.event1(c.Name, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
+	asked := w.agent.Clock.Now()
+	image, took, err := w.agent.pull(ctx, c.Image, credentials)
+	if err != nil {
+		w.event1(c.Name, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
+		return runtime.Image{}, &startFailure{reason: "ErrImagePull", message: err.Error(), image: c.Image, again: true}
+	}
+	w.event1(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
+		c.Image, took.Truncate(time.Millisecond), w.agent.Clock.Since(asked).Truncate(time.Millisecond), image.Size))
+	return image, nil
+}
+
+// pull fetches an image when its turn comes, and tells how long that took
+// without the waiting.
+func (a *Agent) pull(ctx context.Context, ref string, credentials []runtime.Credentials) (runtime.Image, time.Duration, error) {
+	select {
+	case a.turns <- struct{}{}:
+		defer func() { <-a.turns }()
+	case <-ctx.Done():
+		return runtime.Image{}, 0, ctx.Err()
+	}
+	start := a.Clock.Now()
+	full, err := runtime.NormalizeReference(ref)
+	if err != nil {
+		return runtime.Image{}, 0, err
+	}
+	there := map[string]bool{}
+	if a.Pulls != nil {
+		images, err := a.Runtime.ListImages(ctx)
+		if err != nil {
+			return runtime.Image{}, 0, err
+		}
+		for _, i := range images {
+			there[i.ID] = true
+		}
+		if len(credentials) > 0 {
+			if err := a.Pulls.Begin(full); err != nil {
+				return runtime.Image{}, 0, err
+			}
+		}
+	}
+	pulled, err := a.Runtime.Pull(ctx, ref, credentials)
+	if err == nil && a.Pulls != nil {
+		err = a.Pulls.End(full, pulled.ID, there[pulled.ID], pulled.Credentials, pulled.Node)
+		there[pulled.ID] = true
+		err = errors.Join(err, a.Pulls.Keep(there))
+	}
+	return pulled.Image, a.Clock.Since(start), err
+}
+
+// credentials finds the registry's among the pod's pull secrets, in their order.
+func (w *worker) credentials(ctx context.Context, ref string) []runtime.Credentials {
 	pod := w.current()
+	var all []runtime.Credentials
 	for _, s := range pod.Spec.ImagePullSecrets {
 		secret, err := source{w.agent, pod}.Secret(ctx, s.Name)
 		if err != nil {
-			w.event1("", corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret", fmt.Sprintf("Unable to retrieve image pull secret %q: %v", s.Name, err))
+			w.event1("", corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret", fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", s.Name))
 			continue
 		}
-		if c := registryLogin(secret, ref); c != nil {
-			return c
-		}
+		all = append(all, registryLogins(secret, ref)...)
 	}
-	return nil
+	return all
 }
 
-// registryLogin reads a docker configuration for the registry of an image.
-func registryLogin(secret *corev1.Secret, ref string) *runtime.Credentials {
+// registryLogins reads a docker configuration for the registry of an image: what
+// names more of the image comes first.
+func registryLogins(secret *corev1.Secret, ref string) []runtime.Credentials {
 	var config struct{ Auths map[string]registryAuth }
 	switch {
 	case secret.Data[corev1.DockerConfigJsonKey] != nil:
@@ -103,12 +165,15 @@ func registryLogin(secret *corev1.Secret, ref string) *runtime.Credentials {
 			return nil
 		}
 	}
-	best, found := "", (*runtime.Credentials)(nil)
-	for server, l := range config.Auths {
+	name := fullName(ref)
+	servers := slices.DeleteFunc(slices.Sorted(maps.Keys(config.Auths)), func(server string) bool {
 		prefix := registryPrefix(server)
-		if name := fullName(ref); (name == prefix || strings.HasPrefix(name, prefix+"/")) && len(prefix) > len(best) {
-			best, found = prefix, l.credentials()
-		}
+		return name != prefix && !strings.HasPrefix(name, prefix+"/")
+	})
+	slices.SortStableFunc(servers, func(a, b string) int { return cmp.Compare(len(registryPrefix(b)), len(registryPrefix(a))) })
+	var all []runtime.Credentials
+	for _, server := range servers {
+		all = append(all, *config.Auths[server].credentials())
 	}
-	return found
+	return all
 }

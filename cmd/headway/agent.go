@@ -188,7 +188,7 @@ func remoteNode(o *agentOptions, joined *join.Agent, addresses []netip.Addr, log
 	return &nodeProcess{dirs: nodeDirs{o.dataDir}, nodeOptions: nodeOptions{
 		name: o.nodeName, dataDir: o.dataDir, addresses: addresses, runtimeEndpoint: o.runtimeEndpoint, cgroup: o.cgroup, flags: o.node,
 		podCIDR: cluster.PodCIDR, clusterDNS: cluster.ClusterDNS, clusterDomain: cluster.ClusterDomain, proxy: len(o.disable) == 0,
-		client: api, cache: watched, heartbeat: newBeats(joined, log), serving: joined.Serving, clients: joined.Clients(), log: log,
+		client: api, cache: watched, heartbeat: newBeats(joined, log), serving: joined.Serving, clients: joined.Clients(), peers: joined.Peers(), log: log,
 	}}, nil
 }
 

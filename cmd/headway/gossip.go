@@ -44,7 +44,7 @@ func (s *server) joining() http.Handler {
 			api := hostPort(s.address, s.api.Address().Port())
 			return join.Answer{
 				ClusterName: s.options.clusterName, ClusterDomain: s.api.ClusterDomain(), ClusterDNS: s.api.DNSAddress(), PodCIDR: s.podCIDR, ServiceCIDR: s.services,
-				ClientCA: string(s.api.Authorities().Client.PEM), Servers: []string{api},
+				ClientCA: string(s.api.Authorities().Client.PEM), NodeCA: string(s.api.Authorities().NodeServing.PEM), Servers: []string{api},
 				GossipKey: s.api.Authorities().Gossip, Seeds: []string{hostPort(s.address, s.gossip.Address().Port())},
 			}
 		},

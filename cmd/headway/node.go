@@ -24,6 +24,8 @@ import (
 	"github.com/headway-sh/headway/nodeagent/network"
 	"github.com/headway-sh/headway/nodeagent/node"
 	"github.com/headway-sh/headway/nodeagent/policy"
+	"github.com/headway-sh/headway/nodeagent/pulls"
+	"github.com/headway-sh/headway/nodeagent/registry"
 	"github.com/headway-sh/headway/nodeagent/runtime/containerd"
 	"github.com/headway-sh/headway/nodeagent/serve"
 )
@@ -52,7 +54,9 @@ type nodeOptions struct {
 	// ask it.
 	serving func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	clients *x509.CertPool
-	log     *slog.Logger
+	// peers is how other nodes are asked for images; nil: not at all.
+	peers *tls.Config
+	log   *slog.Logger
 }
 
 // nodeDirs are the places below a node's data directory.
@@ -109,13 +113,14 @@ func (n *nodeProcess) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	runtime, err := containerd.New(containerd.Config{Address: address, Handlers: handlers, RunDir: n.dirs.run(), Keeper: logkeeper.NewClient(logkeeper.Socket(n.dirs.logkeeper())), Log: n.log})
+	images := n.newImages()
+	runtime, err := containerd.New(containerd.Config{Address: address, Registries: images, Peers: images.peers(), Handlers: handlers, RunDir: n.dirs.run(), Keeper: logkeeper.NewClient(logkeeper.Socket(n.dirs.logkeeper())), Log: n.log})
 	if err != nil {
 		return err
 	}
 	defer runtime.Close()
 	parts = append(parts, component{"runtime", runtime.Run})
-	rest, labels, err := n.agent(ctx, runtime)
+	rest, labels, err := n.agent(ctx, runtime, images)
 	if err != nil {
 		return err
 	}
@@ -146,7 +151,7 @@ func (n *nodeProcess) logKeeper() (daemon, error) {
 
 // agent makes the Node's keeper, the pods' agent and its server, and tells where
 // the Node's labels are to be had.
-func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (parts []component, labels func() map[string]string, err error) {
+func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, images *nodeImages) (parts []component, labels func() map[string]string, err error) {
 	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDR: n.podCIDR, Logger: n.log})
 	if err != nil {
 		return nil, nil, err
@@ -179,10 +184,16 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 	if err != nil {
 		return nil, nil, err
 	}
+	images.node.Store(self)
+	records, err := pulls.Open(filepath.Join(n.dirs.agent(), "pulls.json"))
+	if err != nil {
+		return nil, nil, err
+	}
 	agent, err := nodeagent.New(nodeagent.Config{
 		NodeName: n.name, DataDir: n.dirs.agent(), Client: n.client, Runtime: runtime, Network: pods, Policies: policies, Cgroups: groups,
 		Recorder: recorder, HostIPs: n.addresses,
 		ClusterDNS: []netip.Addr{n.clusterDNS}, ClusterDomain: n.clusterDomain, Allocatable: self.Allocatable, NodeLabels: self.NodeLabels, Pressure: held.Held,
+		Pulls: records, ParallelPulls: n.flags.parallelPulls,
 		Static:          staticPods(n.flags.manifests, n.name, recorder, n.log),
 		RuntimeHandlers: n.flags.pods.handlerNames(), UnsafeSysctls: n.flags.pods.unsafeSysctls,
 		Clock: clock.RealClock{}, Logger: n.log,
@@ -191,7 +202,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime) (p
 		return nil, nil, err
 	}
 	server, err := serve.New(serve.Config{
-		Listener: listener, NodeName: n.name, Pods: agent, Runtime: runtime, Groups: groups, Dial: network.Dial, Authorizer: onlyServers{}, Logger: n.log,
+		Listener: listener, NodeName: n.name, Pods: agent, Runtime: runtime, Groups: groups, Dial: network.Dial, Authorizer: whoMayAsk{self.Knows}, Images: &registry.Server{Store: &containerd.Served{Runtime: runtime, Public: records.Public}, Logger: n.log}, Logger: n.log,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.serving, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: n.clients},
 	})
 	if err != nil {
@@ -210,17 +221,6 @@ func (n *nodeProcess) policies() (*policy.Enforcer, error) {
 		File: filepath.Join(n.dirs.network(), "policies.json"), Clock: clock.RealClock{}, Logger: n.log})
 }
 
-// onlyServers lets the API servers ask an agent, which have authorized the
-// person behind the request, and nobody else.
-type onlyServers struct{}
-
-func (onlyServers) Authorize(_ context.Context, user string, _ []string, _, _ string) error {
-	if user != "kube-apiserver-kubelet-client" {
-		return fmt.Errorf("user %q may not ask an agent; ask the API server", user)
-	}
-	return nil
-}
-
 // localNode is the agent in the server's own process: the same agent, with its
 // API in process under the node's own identity.
 func (s *server) localNode() (*nodeProcess, error) {
@@ -233,7 +233,7 @@ func (s *server) localNode() (*nodeProcess, error) {
 	return &nodeProcess{dirs: nodeDirs{s.options.dataDir}, nodeOptions: nodeOptions{
 		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint, cgroup: s.options.cgroup, flags: s.options.node,
 		podCIDR: s.podCIDR, clusterDNS: s.api.DNSAddress(), clusterDomain: s.api.ClusterDomain(), proxy: s.options.enabled("proxy"),
-		client: peer.LocalClient(), cache: peer.Cache(), heartbeat: s.beats, serving: certificate.Server, clients: s.api.Authorities().Client.Pool(), log: s.log,
+		client: peer.LocalClient(), cache: peer.Cache(), heartbeat: s.beats, serving: certificate.Server, clients: s.api.Authorities().Client.Pool(), peers: s.api.Authorities().BetweenNodes(s.options.nodeName), log: s.log,
 	}}, nil
 }
 

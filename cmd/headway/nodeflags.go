@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -27,6 +28,8 @@ type nodeFlags struct {
 	images                             imagegc.Policy
 	pods                               podOptions
 	proxyMode                          modes.Mode
+	registries                         string
+	parallelPulls                      int
 
 	// complete makes these of the others.
 	reserved   corev1.ResourceList
@@ -49,6 +52,8 @@ func (n *nodeFlags) flags(f *pflag.FlagSet) {
 	f.DurationVar(&n.images.MinAge, "minimum-image-ttl-duration", imagegc.Default.MinAge, "how long an image stays that has just come")
 	f.DurationVar(&n.images.MaxAge, "image-maximum-gc-age", 0, "how long an image may be unused that was pulled; 0: forever")
 	f.StringVar((*string)(&n.proxyMode), "proxy-mode", string(modes.IPTables), "how service rules are written: iptables or nftables")
+	f.StringVar(&n.registries, "private-registry", "", "file with mirrors and credentials of registries (default: registries.yaml in the data directory)")
+	f.IntVar(&n.parallelPulls, "max-parallel-image-pulls", 5, "how many images are pulled at once; 1: one after the other")
 	n.pods.flags(f)
 }
 
@@ -66,6 +71,12 @@ func (n *nodeFlags) complete(dataDir string) error {
 	}
 	if n.manifests, err = filepath.Abs(n.manifests); err != nil {
 		return err
+	}
+	if n.registries == "" {
+		n.registries = filepath.Join(dataDir, "registries.yaml")
+	}
+	if n.parallelPulls < 1 {
+		return errors.New("--max-parallel-image-pulls: at least one")
 	}
 	n.reserved = corev1.ResourceList{}
 	for flag, list := range map[string]map[string]string{"--system-reserved": n.systemReserved, "--kube-reserved": n.kubeReserved} {

@@ -264,6 +264,17 @@ func (a *Agent) Servers() []string {
 // Serving is for tls.Config.GetCertificate of the agent's server.
 func (a *Agent) Serving(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.serving.get() }
 
+// Peers is how this node asks other nodes: with its own certificate, believing
+// nodes only. Nil: the server that admitted it has not told how to know them.
+func (a *Agent) Peers() *tls.Config {
+	if a.answer.NodeCA == "" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(a.answer.NodeCA))
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, GetClientCertificate: a.clientCertificate}
+}
+
 // Clients is the authority of who may ask the agent's server.
 func (a *Agent) Clients() *x509.CertPool {
 	pool := x509.NewCertPool()

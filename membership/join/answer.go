@@ -26,6 +26,9 @@ type Answer struct {
 	ServiceCIDR   netip.Prefix `json:"serviceCIDR"`
 	// ClientCA is the authority, in PEM, of who may ask an agent.
 	ClientCA string `json:"clientCA"`
+	// NodeCA is the authority, in PEM, of what other nodes serve; servers that are
+	// one version older do not tell.
+	NodeCA string `json:"nodeCA,omitempty"`
 	// Servers are the API endpoints known to the one that answers, HOST:PORT.
 	Servers []string `json:"servers"`
 	// GossipKey seals the gossip; Seeds are HOST:PORT to join it through.

@@ -31,9 +31,10 @@ type Node struct {
 	group sync.WaitGroup
 	wake  chan struct{}
 
-	mu   sync.Mutex // guards last and cidr
-	last *corev1.Node
-	cidr netip.Prefix
+	mu     sync.Mutex // guards all below
+	last   *corev1.Node
+	cidr   netip.Prefix
+	others map[string]netip.AddrPort // where other nodes serve, by name
 }
 
 // New makes it; Run runs it.
@@ -42,7 +43,7 @@ func New(config Config) (*Node, error) {
 	if config.Name == "" || config.Client == nil || config.Network == nil || config.Images == nil || len(config.Addresses) == 0 {
 		return nil, errors.New("node: name, addresses, client, network and images are needed")
 	}
-	return &Node{Config: config, wake: make(chan struct{}, 1), cidr: config.PodCIDR}, nil
+	return &Node{Config: config, wake: make(chan struct{}, 1), cidr: config.PodCIDR, others: map[string]netip.AddrPort{}}, nil
 }
 
 // Changed asks for the status to be computed again, as after an image has come.
@@ -256,6 +257,7 @@ func (n *Node) replace(ctx context.Context) func([]*corev1.Node) {
 		for name := range routed {
 			if !named[name] {
 				delete(routed, name)
+				n.unknow(name)
 				n.unroute(name)
 			}
 		}
@@ -268,6 +270,7 @@ func (n *Node) replace(ctx context.Context) func([]*corev1.Node) {
 
 func (n *Node) set(_ context.Context, o *corev1.Node) {
 	if o.Name != n.Name {
+		n.know(o)
 		n.route(o)
 		return
 	}
@@ -296,6 +299,7 @@ func (n *Node) gone(o *corev1.Node) {
 		n.Changed()
 		return
 	}
+	n.unknow(o.Name)
 	n.unroute(o.Name)
 }
 

@@ -76,9 +76,11 @@ type Interface interface {
 
 // Images are the runtime's images.
 type Images interface {
-	// Pull fetches an image by reference; progress is success or an error that
-	// says what is wrong with the reference, the registry or the credentials.
-	Pull(ctx context.Context, ref string, credentials *Credentials) (Image, error)
+	// Pull fetches an image by reference, from wherever it is to be had: success,
+	// or an error that says what is wrong with the reference, the registry or the
+	// credentials. Credentials for the image's registry are tried in turn; nil
+	// asks as nobody.
+	Pull(ctx context.Context, ref string, credentials []Credentials) (Pulled, error)
 	// Image finds a present image by reference or digest; ErrImageNotFound.
 	Image(ctx context.Context, ref string) (Image, error)
 	ListImages(ctx context.Context) ([]Image, error)
@@ -278,6 +280,16 @@ type Image struct {
 	Env        []string
 	Volumes    []string
 	Labels     map[string]string
+}
+
+// Pulled is an image that was fetched, and by whose right.
+type Pulled struct {
+	Image
+	// Credentials are those of the call that opened the registry; nil: none of
+	// them were used.
+	Credentials *Credentials
+	// Node says that the node's own credentials did.
+	Node bool
 }
 
 // Credentials for one registry.

@@ -48,7 +48,7 @@ type Container struct {
 }
 
 // Authorizer decides who may do what with the node. verb is a Kubernetes verb
-// (get, create), subresource one of "log", "metrics", "proxy", "stats".
+// (get, create), subresource one of "log", "metrics", "proxy", "stats", "images".
 type Authorizer interface {
 	Authorize(ctx context.Context, user string, groups []string, verb, subresource string) error
 }
@@ -75,8 +75,11 @@ type Config struct {
 	Groups     Groups
 	Dial       Dial
 	Authorizer Authorizer
-	Clock      clock.PassiveClock // default: the machine's
-	Logger     *slog.Logger
+	// Images serves the node's images below /v2/ to whom the Authorizer lets get
+	// the subresource "images"; nil: it does not.
+	Images http.Handler
+	Clock  clock.PassiveClock // default: the machine's
+	Logger *slog.Logger
 	// IdleTimeout ends streams that carry nothing. Default: 4 h.
 	IdleTimeout time.Duration
 }
@@ -149,6 +152,9 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /metrics", s.allow("get", "metrics", s.metrics()))
 	mux.Handle("GET /metrics/resource", s.allow("get", "metrics", s.resource))
 	mux.Handle("GET /stats/summary", s.allow("get", "stats", s.summary))
+	if s.Images != nil {
+		mux.Handle("/v2/", s.allow("get", "images", s.Images.ServeHTTP))
+	}
 	for _, method := range []string{"GET ", "POST "} {
 		for _, uid := range []string{"", "/{uid}"} {
 			mux.Handle(method+"/exec/{namespace}/{pod}"+uid+"/{container}", s.allow("create", "proxy", s.exec))

@@ -142,9 +142,9 @@ type agent struct {
 	stop func()
 }
 
-func (n *node) agent(t testing.TB) *agent {
+func (n *node) agent(t testing.TB, change ...func(*containerd.Config)) *agent {
 	t.Helper()
-	rt, closeRuntime := n.open(t)
+	rt, closeRuntime := n.open(t, change...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -160,12 +160,16 @@ func (n *node) agent(t testing.TB) *agent {
 }
 
 // open is a runtime that does not run.
-func (n *node) open(t testing.TB) (rt *containerd.Runtime, closeRuntime func()) {
+func (n *node) open(t testing.TB, change ...func(*containerd.Config)) (rt *containerd.Runtime, closeRuntime func()) {
 	t.Helper()
 	keeper := logkeeper.NewClient(logkeeper.Socket(filepath.Join(n.dir, "k")))
-	rt, err := containerd.New(containerd.Config{
+	config := containerd.Config{
 		Address: n.containerd.Socket(), RunDir: filepath.Join(n.dir, "r"), Keeper: keeper, Handlers: n.handlers(),
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	rt, err := containerd.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

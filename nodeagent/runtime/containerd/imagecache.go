@@ -32,9 +32,11 @@ type loadedImage struct {
 
 // imageCache keeps what blobs say: they never change.
 type imageCache struct {
-	mu       sync.Mutex // guards both
+	mu       sync.Mutex // guards all below
 	byTarget map[digest.Digest]loadedImage
 	userByID map[string]userFiles
+	// parts are what images that were served are made of.
+	parts map[digest.Digest][]ocispec.Descriptor
 }
 
 func (r *Runtime) loadImage(ctx context.Context, record images.Image) (*loadedImage, error) {

@@ -43,13 +43,16 @@ func TestPull(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), ref) || !strings.Contains(err.Error(), "401") {
 		t.Errorf("pull without credentials: %v", err)
 	}
-	credentials := &runtime.Credentials{Username: "jane", Password: "secret"}
+	credentials := []runtime.Credentials{{Username: "jack", Password: "guessed"}, {Username: "jane", Password: "secret"}}
 	if _, err := a.Pull(t.Context(), strings.Replace(ref, "v1", "v2", 1), credentials); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("pull of what is not there: %v", err)
 	}
 	img, err := a.Pull(t.Context(), ref, credentials)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if img.Credentials == nil || img.Credentials.Username != "jane" || img.Node || img.Loaded {
+		t.Errorf("pulled by the right of %+v, %v", img.Credentials, img.Node)
 	}
 	var digest string
 	for _, r := range img.References {

@@ -56,6 +56,10 @@ type Config struct {
 	// LogMaxSize and LogMaxFiles bound a container's log; zero: the keeper's defaults.
 	LogMaxSize  int64
 	LogMaxFiles int
+	// Registries and Peers are where images come from beside the registry that
+	// their name says; nil: from nowhere else.
+	Registries Registries
+	Peers      Peers
 	// Clock is the real one when nil; Log is slog.Default.
 	Clock clock.Clock
 	Log   *slog.Logger

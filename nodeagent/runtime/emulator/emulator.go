@@ -27,6 +27,7 @@ type Runtime struct {
 	programs   map[string]Program
 	registry   map[string]runtime.Image
 	stats      map[string]runtime.Stats // what SetStats was told, by container
+	private    map[string]string        // reference → the user who may pull it
 	failures   map[string][]error
 	calls      []Call
 	watchers   map[*watcher]struct{}
@@ -60,6 +61,7 @@ func New(clk clock.Clock) *Runtime {
 		images:     map[string]*image{},
 		programs:   map[string]Program{},
 		registry:   map[string]runtime.Image{},
+		private:    map[string]string{},
 		failures:   map[string][]error{},
 		watchers:   map[*watcher]struct{}{},
 		nextPID:    1000,

@@ -78,22 +78,38 @@ func (r *Runtime) findImage(ref string) *image {
 }
 
 // Pull implements runtime.Images; it finds images of AddRemote.
-func (r *Runtime) Pull(ctx context.Context, ref string, _ *runtime.Credentials) (runtime.Image, error) {
+func (r *Runtime) Pull(ctx context.Context, ref string, credentials []runtime.Credentials) (runtime.Pulled, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.enter(ctx, "Pull", ref); err != nil {
-		return runtime.Image{}, err
+		return runtime.Pulled{}, err
 	}
 	full, err := runtime.NormalizeReference(ref)
 	if err != nil {
-		return runtime.Image{}, err
+		return runtime.Pulled{}, err
 	}
 	img, ok := r.registry[full]
 	if !ok {
-		return runtime.Image{}, fmt.Errorf("pull image %q: not found", ref)
+		return runtime.Pulled{}, fmt.Errorf("pull image %q: not found", ref)
+	}
+	p := runtime.Pulled{}
+	if user := r.private[full]; user != "" {
+		at := slices.IndexFunc(credentials, func(c runtime.Credentials) bool { return c.Username == user })
+		if at < 0 {
+			return p, fmt.Errorf("pull image %q: 401 Unauthorized", ref)
+		}
+		p.Credentials = &credentials[at]
 	}
 	r.addImage(img)
-	return r.images[img.ID].Image, nil
+	p.Image = r.images[img.ID].Image
+	return p, nil
+}
+
+// SetPrivate makes images of AddRemote with this reference want a user.
+func (r *Runtime) SetPrivate(ref, user string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.private[normalized(ref)] = user
 }
 
 // Image implements runtime.Images.

@@ -1,0 +1,93 @@
+package pulls_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/headway-sh/headway/nodeagent/pulls"
+	"github.com/headway-sh/headway/nodeagent/runtime"
+)
+
+var (
+	jane = runtime.Credentials{Username: "jane", Password: "secret-of-jane"}
+	jack = runtime.Credentials{Username: "jack", Password: "secret-of-jack"}
+)
+
+func TestWhoMayUseAnImage(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pulls.json")
+	open := func() *pulls.Records {
+		t.Helper()
+		r, err := pulls.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := open()
+	names := func(id string) []string { return []string{"r/" + id + ":v1"} }
+	pull := func(id string, there bool, c *runtime.Credentials, node bool) {
+		t.Helper()
+		if c != nil {
+			do(r.Begin("r/" + id + ":v1"))
+		}
+		do(r.End("r/"+id+":v1", id, there, c, node))
+	}
+	pull("jane's", false, &jane, false)
+	pull("both's", false, &jane, false)
+	pull("both's", true, &jack, false)
+	pull("the node's", false, nil, true)
+	pull("open", false, nil, false)
+	pull("opened", false, &jane, false)
+	pull("opened", true, nil, false)
+	pull("loaded", true, &jane, false)
+	do(r.Begin("r/torn:v1")) // and a crash
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(text), "secret-of") {
+		t.Errorf("credentials are on the disk: %s, %v", text, err)
+	}
+	r = open()
+	for id, want := range map[string]struct{ public, anonymous, jane, jack bool }{
+		"jane's":     {false, false, true, false},
+		"both's":     {false, false, true, true},
+		"the node's": {false, true, true, true},
+		"open":       {true, true, true, true},
+		"opened":     {true, true, true, true},
+		"loaded":     {true, true, true, true},
+		"torn":       {false, false, false, false},
+		"never seen": {true, true, true, true},
+	} {
+		got := [4]bool{
+			r.Public(id, names(id)), r.Allows(id, names(id), nil),
+			r.Allows(id, names(id), []runtime.Credentials{jane}), r.Allows(id, names(id), []runtime.Credentials{{}, jack}),
+		}
+		if got != [4]bool{want.public, want.anonymous, want.jane, want.jack} {
+			t.Errorf("%s: public, anonymous, jane, jack: %v, want %v", id, got, want)
+		}
+	}
+	do(r.Keep(map[string]bool{"both's": true}))
+	if r = open(); !r.Public("jane's", nil) || r.Public("both's", nil) {
+		t.Error("what is gone was kept, or what is there was not")
+	}
+}
+
+func TestWrittenByNobody(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pulls.json")
+	for _, text := range []string{"", "{}", "{"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pulls.Open(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
