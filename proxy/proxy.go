@@ -49,6 +49,7 @@ type Proxy struct {
 	config  Config
 	tracker *tracker
 	node    model.Node
+	named   bool // whether the zone has heard of every Service
 	// Synced is closed after the first complete write of rules.
 	synced chan struct{}
 }
@@ -156,6 +157,10 @@ func (p *Proxy) sync(ctx context.Context) error {
 			}
 			backend.Set(rules.UpdateOf(c.key.String(), ports, p.config.Own))
 		}
+	}
+	if p.config.Zone != nil && !p.named {
+		p.named = true
+		p.config.Zone.Ready()
 	}
 	var errs []error
 	for family, backend := range p.config.Backends {

@@ -2,9 +2,9 @@ package dns
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
@@ -15,9 +15,14 @@ import (
 // TTL of every record, in seconds. Short, because endpoints come and go.
 const TTL = 5
 
+// schemaVersion is the specification's, which dns-version.DOMAIN tells.
+const schemaVersion = "1.1.0"
+
 // Zone is the cluster's domain. It is safe for concurrent use.
 type Zone struct {
 	domain string // "cluster.local."
+	// version counts changes; zero: what Services there are is not known yet.
+	version atomic.Uint64
 
 	mu       sync.RWMutex // guards what follows
 	names    map[string]*node
@@ -37,9 +42,20 @@ type node struct {
 
 // NewZone returns an empty zone for a domain such as "cluster.local".
 func NewZone(domain string) *Zone {
-	return &Zone{domain: dns.CanonicalName(domain), names: map[string]*node{},
+	z := &Zone{domain: dns.CanonicalName(domain), names: map[string]*node{},
 		services: map[types.NamespacedName]map[string][]dns.RR{}, namespaces: map[string]int{}}
+	// These are there without any Service, and nobody's to drop.
+	version := "dns-version." + z.domain
+	z.node(version).records[types.NamespacedName{}] = []dns.RR{&dns.TXT{Hdr: header(version, dns.TypeTXT), Txt: []string{schemaVersion}}}
+	for _, name := range []string{z.domain, "svc." + z.domain, "pod." + z.domain} {
+		z.node(name).records[types.NamespacedName{}] = nil
+	}
+	return z
 }
+
+// Ready says that every Service has been set once: before, names of the domain
+// are not denied.
+func (z *Zone) Ready() { z.version.Add(1) }
 
 // Set replaces the records of one Service; nil: the Service is gone.
 func (z *Zone) Set(key types.NamespacedName, service *corev1.Service, endpoints []*discoveryv1.EndpointSlice) {
@@ -49,6 +65,9 @@ func (z *Zone) Set(key types.NamespacedName, service *corev1.Service, endpoints 
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	if z.version.Load() > 0 {
+		defer z.version.Add(1)
+	}
 	if old, ok := z.services[key]; ok {
 		for name := range old {
 			z.drop(name, key)
@@ -117,22 +136,29 @@ func (z *Zone) Lookup(name string, qtype uint16) (answer []dns.RR, exists, ours 
 	n, ok := z.names[name]
 	inZone := dns.IsSubDomain(z.domain, name)
 	if !ok {
-		if rr, found := z.podRecord(name, qtype); found {
-			return rr, true, true
-		}
-		return nil, name == z.domain, inZone
+		answer, exists = z.podRecord(name, qtype)
+		return answer, exists, inZone
 	}
 	if !inZone && len(n.records) == 0 {
 		return nil, false, false // above a reverse record: not for us to deny
 	}
 	for _, rrs := range n.records {
 		for _, rr := range rrs {
-			if rr.Header().Rrtype == qtype || rr.Header().Rrtype == dns.TypeCNAME {
+			if kind := rr.Header().Rrtype; kind == qtype || kind == dns.TypeCNAME || qtype == dns.TypeANY {
 				answer = append(answer, rr)
 			}
 		}
 	}
+	if name == z.domain && (qtype == dns.TypeSOA || qtype == dns.TypeANY) {
+		answer = append(answer, z.soa())
+	}
 	return answer, true, true
+}
+
+// soa goes with every denial, for how long it may be believed.
+func (z *Zone) soa() dns.RR {
+	return &dns.SOA{Hdr: header(z.domain, dns.TypeSOA), Ns: "ns.dns." + z.domain, Mbox: "hostmaster." + z.domain,
+		Serial: uint32(z.version.Load()), Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: TTL}
 }
 
 // podRecord answers a-b-c-d.NAMESPACE.pod.DOMAIN with the address a.b.c.d.
@@ -142,7 +168,10 @@ func (z *Zone) podRecord(name string, qtype uint16) ([]dns.RR, bool) {
 		return nil, false
 	}
 	label, namespace, ok := strings.Cut(rest, ".")
-	if !ok || z.namespaces[namespace] == 0 {
+	if !ok {
+		return nil, z.namespaces[rest] > 0 // a namespace's own name
+	}
+	if z.namespaces[namespace] == 0 {
 		return nil, false
 	}
 	ip, err := netip.ParseAddr(strings.ReplaceAll(label, "-", "."))
@@ -151,118 +180,12 @@ func (z *Zone) podRecord(name string, qtype uint16) ([]dns.RR, bool) {
 			return nil, false
 		}
 	}
+	if ip.Zone() != "" {
+		return nil, false
+	}
 	rr := addressRecord(name, ip)
-	if rr.Header().Rrtype != qtype {
+	if rr.Header().Rrtype != qtype && qtype != dns.TypeANY {
 		return nil, true
 	}
 	return []dns.RR{rr}, true
-}
-
-// recordsOf makes all records of a Service, by name.
-func recordsOf(domain string, service *corev1.Service, endpoints []*discoveryv1.EndpointSlice) map[string][]dns.RR {
-	r := &records{base: service.Name + "." + service.Namespace + ".svc." + domain, byName: map[string][]dns.RR{}}
-	switch {
-	case service.Spec.Type == corev1.ServiceTypeExternalName:
-		r.add(r.base, &dns.CNAME{Hdr: header(r.base, dns.TypeCNAME), Target: dns.Fqdn(service.Spec.ExternalName)})
-	case service.Spec.ClusterIP == corev1.ClusterIPNone:
-		r.headless(service, endpoints)
-	default:
-		r.clusterIP(service)
-	}
-	return r.byName
-}
-
-type records struct {
-	base   string // the Service's own name
-	byName map[string][]dns.RR
-}
-
-func (r *records) add(name string, rr dns.RR) {
-	if !slices.ContainsFunc(r.byName[name], func(have dns.RR) bool { return dns.IsDuplicate(have, rr) }) {
-		r.byName[name] = append(r.byName[name], rr)
-	}
-}
-
-func (r *records) clusterIP(service *corev1.Service) {
-	ips := service.Spec.ClusterIPs
-	if len(ips) == 0 && service.Spec.ClusterIP != "" {
-		ips = []string{service.Spec.ClusterIP}
-	}
-	for _, text := range ips {
-		ip, err := netip.ParseAddr(text)
-		if err != nil {
-			continue
-		}
-		r.add(r.base, addressRecord(r.base, ip))
-		r.reverse(ip, r.base)
-	}
-	for i := range service.Spec.Ports {
-		p := &service.Spec.Ports[i]
-		r.service(p.Name, p.Protocol, uint16(p.Port), r.base)
-	}
-}
-
-func (r *records) headless(service *corev1.Service, all []*discoveryv1.EndpointSlice) {
-	for _, slice := range all {
-		for i := range slice.Endpoints {
-			e := &slice.Endpoints[i]
-			ready := e.Conditions.Ready == nil || *e.Conditions.Ready
-			if !ready && !service.Spec.PublishNotReadyAddresses {
-				continue
-			}
-			for _, text := range e.Addresses {
-				ip, err := netip.ParseAddr(text)
-				if err != nil {
-					continue
-				}
-				r.add(r.base, addressRecord(r.base, ip))
-				host := label(e, ip) + "." + r.base
-				r.add(host, addressRecord(host, ip))
-				if e.Hostname != nil && *e.Hostname != "" {
-					r.reverse(ip, host)
-				}
-				for j := range slice.Ports {
-					if p := &slice.Ports[j]; p.Name != nil && p.Protocol != nil && p.Port != nil {
-						r.service(*p.Name, *p.Protocol, uint16(*p.Port), host)
-					}
-				}
-			}
-		}
-	}
-}
-
-// label is an endpoint's own name: its hostname, or one made of its address.
-func label(e *discoveryv1.Endpoint, ip netip.Addr) string {
-	if e.Hostname != nil && *e.Hostname != "" {
-		return *e.Hostname
-	}
-	return strings.NewReplacer(".", "-", ":", "-").Replace(ip.String())
-}
-
-func (r *records) service(port string, protocol corev1.Protocol, number uint16, target string) {
-	if port == "" {
-		return
-	}
-	if protocol == "" {
-		protocol = corev1.ProtocolTCP
-	}
-	name := "_" + port + "._" + strings.ToLower(string(protocol)) + "." + r.base
-	r.add(name, &dns.SRV{Hdr: header(name, dns.TypeSRV), Priority: 0, Weight: 100, Port: number, Target: target})
-}
-
-func (r *records) reverse(ip netip.Addr, target string) {
-	if name, err := dns.ReverseAddr(ip.String()); err == nil {
-		r.add(name, &dns.PTR{Hdr: header(name, dns.TypePTR), Ptr: target})
-	}
-}
-
-func addressRecord(name string, ip netip.Addr) dns.RR {
-	if ip.Is4() {
-		return &dns.A{Hdr: header(name, dns.TypeA), A: ip.AsSlice()}
-	}
-	return &dns.AAAA{Hdr: header(name, dns.TypeAAAA), AAAA: ip.AsSlice()}
-}
-
-func header(name string, rrtype uint16) dns.RR_Header {
-	return dns.RR_Header{Name: name, Rrtype: rrtype, Class: dns.ClassINET, Ttl: TTL}
 }
