@@ -170,7 +170,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, log, append(profiles(), ownPages(clock.RealClock{}, log), spareHeap(clock.RealClock{}), component{"identity", joined.Run}, component{"gossip", gossip.Run}, component{"agent", node.run}))
+	return runAll(ctx, log, append(profiles(), ownPages(clock.RealClock{}, log), spareHeap(clock.RealClock{}, agentPercent), component{"identity", joined.Run}, component{"gossip", gossip.Run}, component{"agent", node.run}))
 }
 
 // remoteNode is the agent of a machine that reaches the API over HTTPS.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 
 	"k8s.io/utils/clock"
 
@@ -21,7 +22,11 @@ func ownPages(clk clock.WithTicker, log *slog.Logger) component {
 	}}
 }
 
-// spareHeap is the component that gives memory back when a burst is over.
-func spareHeap(clk clock.WithTicker) component {
-	return component{"spare heap", func(ctx context.Context) error { return spareheap.Run(ctx, clk) }}
+// spareHeap is the component that keeps the heap as large as the work needs it,
+// unless the environment has another word.
+func spareHeap(clk clock.WithTicker, percent int) component {
+	if os.Getenv("GOGC") != "" {
+		percent = 0
+	}
+	return component{"spare heap", func(ctx context.Context) error { return spareheap.Run(ctx, clk, percent) }}
 }

@@ -128,10 +128,13 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.disable, "disable", nil, "components not to run: reconciler, scheduler, gitsource, agent, proxy")
 }
 
-// gcPercent lets the heap of a server grow to three times of what is live before
-// it is collected: half as much collecting, which is 10 to 15 % of a write, for
-// some 7 MB when idle.
-const gcPercent = 200
+// gcPercent lets the heap of a server that is at work grow to three times of what
+// is live before it is collected: half as much collecting, which is 10 to 15 % of
+// a write. An agent has the runtime's own percentage.
+const (
+	gcPercent    = 200
+	agentPercent = 100
+)
 
 // collectSeldom sets it, unless the environment has another word.
 func collectSeldom() {
