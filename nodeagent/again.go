@@ -7,6 +7,7 @@ import corev1 "k8s.io/api/core/v1"
 // the volumes stay.
 func (w *worker) allAgain() {
 	w.event1("", corev1.EventTypeNormal, "RestartAllContainers", "All containers of the pod restart")
+	w.observed.AllAgain = true
 	for _, cancel := range w.starts {
 		cancel()
 	}

@@ -63,7 +63,7 @@ func TestContainersHavePoliciesOfTheirOwn(t *testing.T) {
 	}))
 	n.stepUntil(time.Second, "a restart", func() bool {
 		all := n.pod("mixed").Status.ContainerStatuses
-		return len(all) == 2 && all[1].RestartCount > 0
+		return len(all) == 2 && all[1].RestartCount > 0 && all[0].State.Terminated != nil
 	})
 	s := n.pod("mixed").Status
 	if c := s.ContainerStatuses[0]; c.RestartCount != 0 || c.State.Terminated == nil || c.State.Terminated.ExitCode != 3 {

@@ -20,6 +20,9 @@ type Observed struct {
 	// Failure ends the pod whatever its containers did: not admitted, evicted,
 	// out of time.
 	Failure *Failure
+	// AllAgain says that all containers were to restart once: a condition tells
+	// of it from then on.
+	AllAgain bool
 	// Resources are those that the pod as a whole has; nil if it has none.
 	Resources *corev1.ResourceRequirements
 	// Resize is set while the containers' resources are not what the spec says.

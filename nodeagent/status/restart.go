@@ -74,12 +74,10 @@ func FailedForGood(pod *corev1.Pod, c *corev1.Container, o *Container) bool {
 // whether that is under way: some have not ended yet.
 func restarting(pod *corev1.Pod, o *Observed) (corev1.PodCondition, bool) {
 	c := corev1.PodCondition{Type: corev1.AllContainersRestarting, Status: corev1.ConditionFalse}
-	again := false
 	for _, at := range o.Containers {
-		again = again || at.Again
 		if at.Again && at.Running() {
 			c.Status, c.Reason = corev1.ConditionTrue, "RestartAllContainers"
 		}
 	}
-	return c, again || find(pod.Status.Conditions, c.Type) != nil
+	return c, o.AllAgain || find(pod.Status.Conditions, c.Type) != nil
 }

@@ -4,6 +4,10 @@
 //	tick TOKEN    the same with short lines, a hundred a second
 //	exit N TOKEN  waits for SIGUSR1 and exits with status N
 //	echo TOKEN    gives back each line of its standard input
+//	flood TOKEN   writes as much as is taken
+//	forks TOKEN   starts processes without end
+//	files TOKEN   opens files without end
+//	sleep TOKEN   does nothing
 //	serve TOKEN   answers HTTP on port 8080
 //	probe URL     asks every 50 ms on a new connection, tells each failure
 package main
@@ -14,6 +18,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -41,6 +46,14 @@ func main() {
 		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 			fmt.Println(lines.Text())
 		}
+	case "flood":
+		flood()
+	case "forks":
+		forks()
+	case "files":
+		files()
+	case "sleep":
+		time.Sleep(time.Hour)
 	case "serve":
 		err := http.ListenAndServe(":8080", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "here") }))
 		panic(err)
@@ -61,6 +74,35 @@ func write(some, length int) {
 			longest = max(longest, time.Since(before))
 			n++
 		}
+	}
+}
+
+func flood() {
+	block := []byte(strings.Repeat(strings.Repeat("x", 127)+"\n", 512))
+	for {
+		_, _ = os.Stdout.Write(block) // the next is as good
+	}
+}
+
+func forks() {
+	for n := 0; ; n++ {
+		if err := exec.Command("/worker", "sleep", os.Args[2]).Start(); err != nil {
+			fmt.Println("stopped at", n, err)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+}
+
+func files() {
+	var all []*os.File
+	for {
+		file, err := os.Open("/worker")
+		if err != nil {
+			fmt.Println("stopped at", len(all), err)
+			time.Sleep(time.Second)
+			continue
+		}
+		all = append(all, file)
 	}
 }
 
