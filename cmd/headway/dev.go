@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,16 +45,28 @@ background until "headway dev down".`,
 	f.IntVar(&o.nodes, "nodes", 2, "number of nodes")
 	f.StringVar(&o.cidr, "cidr", defaultDevCIDR, "range of the machines' addresses")
 	f.StringVar(&o.repo, "repo", "", "git repository to follow: a path or an https:// URL")
+	o.faults(dev)
+	dev.AddCommand(devDownCommand(&o))
+	return dev
+}
+
+// faults adds the commands that break machines, and heal.
+func (o *devOptions) faults(dev *cobra.Command) {
+	var oneWay string
+	plain := func(do func(*devCluster, devMachine) error) func(*devCluster, devMachine, []string) error {
+		return func(c *devCluster, m devMachine, _ []string) error { return do(c, m) }
+	}
 	for _, verb := range []struct {
-		name, short string
-		do          func(*devCluster, devMachine) error
+		use, short string
+		do         func(*devCluster, devMachine, []string) error
 	}{
-		{"kill", "Kill a machine's server or agent; its containers go on", (*devCluster).kill},
-		{"pause", "Stop a machine's server or agent for a while", (*devCluster).pause},
-		{"cut", "Cut a machine off from all others", (*devCluster).cut},
-		{"heal", "Undo kill, pause and cut", (*devCluster).heal},
+		{"kill MACHINE", "Kill a machine's server or agent; its containers go on", plain((*devCluster).kill)},
+		{"pause MACHINE", "Stop a machine's server or agent for a while", plain((*devCluster).pause)},
+		{"cut MACHINE", "Cut a machine off from all others, or one way only", func(c *devCluster, m devMachine, _ []string) error { return c.cut(m, oneWay) }},
+		{"loss MACHINE PERCENT", "Lose so many of a machine's packets, each way", func(c *devCluster, m devMachine, args []string) error { return c.lose(m, args[0]) }},
+		{"heal MACHINE", "Undo kill, pause, cut and loss", plain((*devCluster).heal)},
 	} {
-		dev.AddCommand(&cobra.Command{Use: verb.name + " MACHINE", Short: verb.short, Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+		cmd := &cobra.Command{Use: verb.use, Short: verb.short, Args: cobra.ExactArgs(strings.Count(verb.use, " ")), RunE: func(_ *cobra.Command, args []string) error {
 			c, err := loadDev(o.dataDir)
 			if err != nil {
 				return err
@@ -62,11 +75,13 @@ background until "headway dev down".`,
 			if err != nil {
 				return err
 			}
-			return verb.do(c, m)
-		}})
+			return verb.do(c, m, args[1:])
+		}}
+		if strings.HasPrefix(verb.use, "cut") {
+			cmd.Flags().StringVar(&oneWay, "one-way", "", "lose only what comes in to the machine, or what goes out: in, out")
+		}
+		dev.AddCommand(cmd)
 	}
-	dev.AddCommand(devDownCommand(&o))
-	return dev
 }
 
 func devDownCommand(o *devOptions) *cobra.Command {

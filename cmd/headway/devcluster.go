@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -190,10 +191,31 @@ func (c *devCluster) signal(m devMachine, signal unix.Signal) error {
 
 func (c *devCluster) kill(m devMachine) error  { return c.signal(m, unix.SIGKILL) }
 func (c *devCluster) pause(m devMachine) error { return c.signal(m, unix.SIGSTOP) }
-func (c *devCluster) cut(m devMachine) error   { return c.network().Plug(m.Name, false) }
+
+// cut cuts a machine off; in one direction only, "in" or "out", when one is given.
+func (c *devCluster) cut(m devMachine, direction string) error {
+	switch direction {
+	case "":
+		return c.network().Plug(m.Name, false)
+	case "in":
+		return c.network().Impair(m.Name, devnet.Impairment{In: 1})
+	case "out":
+		return c.network().Impair(m.Name, devnet.Impairment{Out: 1})
+	}
+	return fmt.Errorf("--one-way %s: in or out is possible", direction)
+}
+
+// lose makes a machine lose so many of a hundred packets, each way.
+func (c *devCluster) lose(m devMachine, percent string) error {
+	part, err := strconv.ParseFloat(strings.TrimSuffix(percent, "%"), 64)
+	if err != nil || part < 0 || part > 100 {
+		return fmt.Errorf("loss %s: 0 to 100 percent are possible", percent)
+	}
+	return c.network().Impair(m.Name, devnet.Impairment{In: part / 100, Out: part / 100})
+}
 
 func (c *devCluster) heal(m devMachine) error {
-	if err := c.network().Plug(m.Name, true); err != nil {
+	if err := errors.Join(c.network().Plug(m.Name, true), c.network().Impair(m.Name, devnet.Impairment{})); err != nil {
 		return err
 	}
 	if pid, err := c.pid(m); err != nil {

@@ -44,6 +44,32 @@ func TestMachinesReachEachOther(t *testing.T) {
 	if out, err := ping(n, "a", "10.91.7.1"); err != nil {
 		t.Errorf("a does not reach this machine: %v: %s", err, out)
 	}
+	for name, i := range map[string]devnet.Impairment{"in": {In: 1}, "out": {Out: 1}} {
+		if err := n.Impair("b", i); err != nil {
+			t.Fatal(err)
+		}
+		// Neither way is any use without the other.
+		if _, err := ping(n, "a", "10.91.7.12"); err == nil {
+			t.Errorf("a reaches b, which is cut off one way: %s", name)
+		}
+	}
+	for range 2 {
+		if err := n.Impair("b", devnet.Impairment{In: 0.2, Out: 0.2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if saved := rules(t, n, "b"); strings.Count(saved, "--probability 0.2") != 2 || strings.Count(saved, "-j HWDEV") != 2 {
+		t.Errorf("a lossy link has the rules\n%s", saved)
+	}
+	if err := n.Impair("b", devnet.Impairment{}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := ping(n, "a", "10.91.7.12"); err != nil {
+		t.Errorf("a does not reach b by a good link: %v: %s", err, out)
+	}
+	if saved := rules(t, n, "b"); strings.Contains(saved, "-j") {
+		t.Errorf("a good link has the rules\n%s", saved)
+	}
 	if err := n.Plug("b", false); err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +82,15 @@ func TestMachinesReachEachOther(t *testing.T) {
 	if out, err := ping(n, "a", "10.91.7.12"); err != nil {
 		t.Errorf("a does not reach b again: %v: %s", err, out)
 	}
+}
+
+func rules(t *testing.T, n devnet.Network, machine string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "nsenter", "--net="+n.Path(machine), "iptables-save").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
 }
 
 // ping sends from a machine; bash is on every machine that has ip, ping is not.

@@ -3,6 +3,7 @@
 package nodes_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -51,6 +52,7 @@ func TestNodes(t *testing.T) {
 	t.Run("pods reach each other", func(t *testing.T) { reach(t, c) })
 	t.Run("network policies", func(t *testing.T) { policies(t, c) })
 	t.Run("a lost node is noticed", func(t *testing.T) { lose(t, c) })
+	t.Run("a lossy node stays", func(t *testing.T) { lossy(t, c) })
 	t.Run("an agent starts without a server", func(t *testing.T) { away(t, c) })
 	t.Run("who may join", func(t *testing.T) { admission(t, c) })
 }
@@ -147,12 +149,12 @@ func reach(t *testing.T, c *cluster) {
 func lose(t *testing.T, c *cluster) {
 	const node = "node-2"
 	var containers string
-	for _, how := range []string{"kill", "pause", "cut"} {
+	for _, how := range []string{"kill", "pause", "cut", "cut --one-way in", "cut --one-way out"} {
 		var took []time.Duration
 		for range runs(t) {
 			containers = c.processes(t, node)
 			began := time.Now()
-			c.Dev(t, how, node)
+			c.Dev(t, append(strings.Fields(how), node)...)
 			c.awaitNode(t, node, false)
 			c.awaitEndpoints(t, 1)
 			took = append(took, time.Since(began).Round(time.Millisecond))
@@ -167,11 +169,34 @@ func lose(t *testing.T, c *cluster) {
 			}
 		}
 		slices.Sort(took)
-		t.Logf("%-5s: noticed after %v (median), %v (longest of %d)", how, took[len(took)/2], took[len(took)-1], len(took))
+		t.Logf("%-17s: noticed after %v (median), %v (longest of %d)", how, took[len(took)/2], took[len(took)-1], len(took))
 		if longest := took[len(took)-1]; longest > noticed {
 			t.Errorf("%s: noticed after %v, more than %v", how, longest, noticed)
 		}
 	}
+}
+
+// lossy makes a node lose a fifth of its packets each way, and watches that it
+// is not taken for lost.
+func lossy(t *testing.T, c *cluster) {
+	const node, long = "node-2", 8 * time.Second
+	c.Dev(t, "loss", node, "20")
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	w, err := c.Watch(ctx, &corev1.NodeList{}, client.MatchingFields{"metadata.name": node})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for event := range w.ResultChan() { // which ends with the time
+		o, ok := event.Object.(*corev1.Node)
+		if !ok || !slices.ContainsFunc(o.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		}) {
+			t.Errorf("%s is not ready at 20%% loss: %v", node, event.Object)
+		}
+	}
+	c.Dev(t, "heal", node)
 }
 
 // away starts an agent while the only server is away, and the server later.
