@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -76,6 +77,8 @@ type Membership struct {
 	config Config
 	meta   []byte
 	list   *memberlist.Memberlist
+
+	receive atomic.Pointer[func(message []byte)]
 
 	mu      sync.Mutex // guards what follows
 	members map[string]Member
@@ -188,6 +191,20 @@ func (m *Membership) Watch(changes chan<- Member) (stop func()) {
 	}
 }
 
+// Receive has every message that a member sends to this one given to f, which
+// may keep it but must not block. Messages are as good as gossip: any machine
+// of the cluster can send any.
+func (m *Membership) Receive(f func(message []byte)) { m.receive.Store(&f) }
+
+// Send sends a message to a member in one packet, which may be lost.
+func (m *Membership) Send(to Member, message []byte) error {
+	node := &memberlist.Node{Name: to.Name, Addr: to.Address.Addr().AsSlice(), Port: to.Address.Port()}
+	if err := m.list.SendBestEffort(node, message); err != nil {
+		return fmt.Errorf("send to %q: %w", to.Name, err)
+	}
+	return nil
+}
+
 func (m *Membership) changed(node *memberlist.Node, alive bool) {
 	member := Member{Name: node.Name, Address: address(node), Alive: alive}
 	if err := json.Unmarshal(node.Meta, &member.Meta); err != nil && len(node.Meta) > 0 {
@@ -212,8 +229,12 @@ func address(n *memberlist.Node) netip.AddrPort {
 // delegate is what memberlist calls.
 type delegate struct{ m *Membership }
 
-func (d delegate) NodeMeta(int) []byte             { return d.m.meta }
-func (d delegate) NotifyMsg([]byte)                {}
+func (d delegate) NodeMeta(int) []byte { return d.m.meta }
+func (d delegate) NotifyMsg(message []byte) {
+	if f := d.m.receive.Load(); f != nil {
+		(*f)(bytes.Clone(message)) // the buffer is memberlist's
+	}
+}
 func (d delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (d delegate) LocalState(bool) []byte          { return nil }
 func (d delegate) MergeRemoteState([]byte, bool)   {}

@@ -166,7 +166,9 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 		return err
 	}
 	joined.Discover(gossip.Servers)
-	node, err := remoteNode(&o, joined, addresses, log)
+	beats := newBeats(joined, log)
+	sendProbes(beats.client, gossip, log)
+	node, err := remoteNode(&o, joined, beats, addresses, log)
 	if err != nil {
 		return err
 	}
@@ -174,7 +176,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 }
 
 // remoteNode is the agent of a machine that reaches the API over HTTPS.
-func remoteNode(o *agentOptions, joined *join.Agent, addresses []netip.Addr, log *slog.Logger) (*nodeProcess, error) {
+func remoteNode(o *agentOptions, joined *join.Agent, beats beats, addresses []netip.Addr, log *slog.Logger) (*nodeProcess, error) {
 	cluster := joined.Answer()
 	config := joined.RESTConfig()
 	api, err := nodeClient(config)
@@ -188,7 +190,7 @@ func remoteNode(o *agentOptions, joined *join.Agent, addresses []netip.Addr, log
 	return &nodeProcess{dirs: nodeDirs{o.dataDir}, nodeOptions: nodeOptions{
 		name: o.nodeName, dataDir: o.dataDir, addresses: addresses, runtimeEndpoint: o.runtimeEndpoint, cgroup: o.cgroup, flags: o.node,
 		podCIDR: cluster.PodCIDR, clusterDNS: cluster.ClusterDNS, clusterDomain: cluster.ClusterDomain, proxy: len(o.disable) == 0,
-		client: api, cache: watched, heartbeat: newBeats(joined, log), serving: joined.Serving, clients: joined.Clients(), peers: joined.Peers(), log: log,
+		client: api, cache: watched, heartbeat: beats, serving: joined.Serving, clients: joined.Clients(), peers: joined.Peers(), log: log,
 	}}, nil
 }
 

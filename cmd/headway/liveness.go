@@ -33,7 +33,7 @@ type gossiping interface {
 }
 
 // liveness tells the node-life controller which nodes are alive: those that the
-// heartbeat server hears. Gossip makes a verdict quicker or gives a broken
+// heartbeat server hears, by stream or by probes. Gossip makes a verdict quicker or gives a broken
 // stream a moment; what it says alone changes nothing.
 type liveness struct {
 	beats   hearing
@@ -122,6 +122,13 @@ func (l *liveness) verdict(node string) (alive bool, again time.Duration) {
 	state, now := l.beats.State(node), l.clock.Now()
 	seen, known := l.seen(node)
 	switch {
+	case now.Sub(state.Probed) < heartbeat.Patience:
+		// Single packets went both ways: a link that loses many is no lost node.
+		until := state.Probed.Add(heartbeat.Patience)
+		if !state.Alive && state.Reset && !state.Probed.After(state.Since) {
+			until = state.Since.Add(reconnect) // they were before the stream broke
+		}
+		return until.After(now), max(until.Sub(now), 0)
 	case state.Since.IsZero() || !known:
 		return state.Alive, 0
 	case state.Alive && !seen && !state.Heard.IsZero():

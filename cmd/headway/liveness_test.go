@@ -37,17 +37,22 @@ func TestTwoWitnesses(t *testing.T) {
 		alive, known bool
 		again        time.Duration
 	}{
-		"never heard":                   {heartbeat.State{}, member(false), false, false, 0},
-		"beats, gossip knows nothing":   {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(3 * time.Second)}, nil, true, true, 0},
-		"beats, gossip says dead":       {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(time.Second)}, member(false), true, true, time.Second},
-		"quiet, gossip says dead":       {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(silence)}, member(false), false, true, heartbeat.Interval},
-		"quiet, gossip says alive":      {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(3 * time.Second)}, member(true), true, true, 0},
-		"own process, gossip says dead": {heartbeat.State{Alive: true, Since: ago(time.Hour)}, member(false), true, true, 0},
-		"reset, gossip says alive":      {heartbeat.State{Since: ago(time.Second), Reset: true}, member(true), true, true, reconnect - time.Second},
-		"reset, grace over":             {heartbeat.State{Since: ago(reconnect), Reset: true}, member(true), false, true, 0},
-		"reset, gossip says left":       {heartbeat.State{Since: ago(0), Reset: true}, member(false), false, true, 0},
-		"reset, gossip knows nothing":   {heartbeat.State{Since: ago(0), Reset: true}, nil, false, true, 0},
-		"silent, gossip says alive":     {heartbeat.State{Since: ago(0)}, member(true), false, true, 0},
+		"never heard":                     {heartbeat.State{}, member(false), false, false, 0},
+		"beats, gossip knows nothing":     {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(3 * time.Second)}, nil, true, true, 0},
+		"beats, gossip says dead":         {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(time.Second)}, member(false), true, true, time.Second},
+		"quiet, gossip says dead":         {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(silence)}, member(false), false, true, heartbeat.Interval},
+		"quiet, gossip says alive":        {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(3 * time.Second)}, member(true), true, true, 0},
+		"own process, gossip says dead":   {heartbeat.State{Alive: true, Since: ago(time.Hour)}, member(false), true, true, 0},
+		"reset, gossip says alive":        {heartbeat.State{Since: ago(time.Second), Reset: true}, member(true), true, true, reconnect - time.Second},
+		"reset, grace over":               {heartbeat.State{Since: ago(reconnect), Reset: true}, member(true), false, true, 0},
+		"reset, gossip says left":         {heartbeat.State{Since: ago(0), Reset: true}, member(false), false, true, 0},
+		"reset, gossip knows nothing":     {heartbeat.State{Since: ago(0), Reset: true}, nil, false, true, 0},
+		"reset, but probes go both ways":  {heartbeat.State{Since: ago(time.Minute), Reset: true, Probed: ago(time.Second)}, member(false), true, true, heartbeat.Patience - time.Second},
+		"quiet, but probes go both ways":  {heartbeat.State{Alive: true, Since: ago(time.Hour), Heard: ago(3 * time.Second), Probed: ago(time.Second)}, member(false), true, true, heartbeat.Patience - time.Second},
+		"reset since the last probe":      {heartbeat.State{Since: ago(time.Second), Reset: true, Probed: ago(2 * time.Second)}, member(false), true, true, reconnect - time.Second},
+		"reset long since the last probe": {heartbeat.State{Since: ago(reconnect), Reset: true, Probed: ago(2 * time.Second)}, member(true), false, true, 0},
+		"silent, and so are probes":       {heartbeat.State{Since: ago(0), Probed: ago(heartbeat.Patience)}, member(true), false, true, 0},
+		"silent, gossip says alive":       {heartbeat.State{Since: ago(0)}, member(true), false, true, 0},
 	} {
 		l := newLiveness(t.Context(), &fakeBeats{c.state}, &fakeGossip{c.gossip}, clocktesting.NewFakeClock(now))
 		if alive, known := l.Alive("n1"); alive != c.alive || known != c.known {

@@ -257,6 +257,7 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.listenGossip(bind); err != nil {
 		return err
 	}
+	answerProbes(s.beats, s.gossip, s.log)
 	close(s.started)
 	return nil
 }

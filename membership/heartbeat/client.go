@@ -14,6 +14,11 @@ import (
 	"k8s.io/utils/clock"
 )
 
+// agentPatience is how long an agent waits for an echo before it opens another
+// stream. It is shorter than a server's, who then knows of a link that has
+// become one-way before its own patience ends.
+const agentPatience = 2*Interval + Interval/2
+
 // Client sends an agent's heartbeats to one of the servers, and to the next
 // one when that falls silent.
 type Client struct {
@@ -23,10 +28,14 @@ type Client struct {
 	// Servers gives the base URLs to try, in order of preference; it is asked
 	// anew for every stream.
 	Servers func() []string
-	Clock   clock.WithTicker
-	Logger  *slog.Logger
+	// Send sends a single packet to a server, by its base URL, if it can; nil:
+	// no probes are sent. What a server sends back goes to Receive.
+	Send   func(server string, message []byte)
+	Clock  clock.WithTicker
+	Logger *slog.Logger
 
-	mu sync.Mutex // guards heard
+	mu     sync.Mutex // guards what follows
+	probes *prober    // nil before Run
 	// heard is closed while a server echoes; nil before anybody asked or beat.
 	heard chan struct{}
 }
@@ -66,8 +75,28 @@ func (c *Client) echoed(works bool) {
 	}
 }
 
+// Receive takes an answer to a probe.
+func (c *Client) Receive(message []byte) {
+	c.mu.Lock()
+	p := c.probes
+	c.mu.Unlock()
+	if p != nil {
+		p.receive(message)
+	}
+}
+
 // Run keeps a stream open until ctx ends.
 func (c *Client) Run(ctx context.Context) error {
+	send := c.Send
+	if send == nil {
+		send = func(string, []byte) {}
+	}
+	c.mu.Lock()
+	c.probes = newProber(send, c.Clock)
+	c.mu.Unlock()
+	var group sync.WaitGroup
+	group.Go(func() { c.probes.run(ctx) })
+	defer group.Wait()
 	const longest = 2 * time.Second
 	wait := Interval / 4
 	for n := 0; ; n++ {
@@ -104,7 +133,7 @@ func (c *Client) stream(ctx context.Context, server string) error {
 	if err != nil {
 		return err
 	}
-	silent := c.Clock.NewTimer(Patience)
+	silent := c.Clock.NewTimer(agentPatience)
 	defer silent.Stop()
 	stopped := make(chan struct{})
 	defer func() { cancel(nil); beats.Close(); <-stopped }()
@@ -121,12 +150,14 @@ func (c *Client) stream(ctx context.Context, server string) error {
 		return fmt.Errorf("the server answered %s", response.Status)
 	}
 	defer c.echoed(false)
+	c.probes.opened(server, decodeKey(response.Header.Get(keyHeader)), response.Header.Get(nodeHeader))
 	echo := make([]byte, 1)
 	for {
 		if _, err := io.ReadFull(response.Body, echo); err != nil {
 			return cause(ctx, err)
 		}
-		silent.Reset(Patience)
+		silent.Reset(agentPatience)
+		c.probes.echo()
 		c.echoed(true)
 	}
 }

@@ -5,4 +5,7 @@
 //
 //	agent ── POST /headway/v1/heartbeat, body: a byte a second ──▶ server
 //	      ◀──────────── response body: each byte echoed ─────────
+//
+// Where packets are lost a stream stands still; probes say then whether the
+// other side is there, see probe.go.
 package heartbeat

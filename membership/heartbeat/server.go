@@ -28,6 +28,8 @@ type State struct {
 	Reset bool
 	// Heard is when the last beat came; zero for a node in the server's process.
 	Heard time.Time
+	// Probed is when the last probe came that the node has had an answer to.
+	Probed time.Time
 }
 
 // Server receives the streams. It is safe for concurrent use.
@@ -45,6 +47,7 @@ type Server struct {
 type entry struct {
 	State
 	streams int
+	probes  probed
 }
 
 // NewServer returns a Server that asks node for the name of the authenticated
@@ -94,10 +97,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "heartbeats need a stream in both directions", http.StatusHTTPVersionNotSupported)
 		return
 	}
-	s.open(node)
+	key := newKey()
+	s.open(node, key)
 	deadline := s.clock.Now().Add(Patience)
 	// What ends before its deadline was broken off.
 	defer func() { s.closed(node, s.clock.Now().Before(deadline)) }()
+	w.Header().Set(keyHeader, encodeKey(key))
+	w.Header().Set(nodeHeader, node)
 	w.WriteHeader(http.StatusOK)
 	beat := make([]byte, 1)
 	for {
@@ -122,7 +128,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // alive as long as the process. It stays alive when ctx ends, because then the
 // process ends as well, and its next life would find it declared lost.
 func (s *Server) Run(ctx context.Context, node string) error {
-	s.open(node)
+	s.open(node, nil)
 	<-ctx.Done()
 	return nil
 }
@@ -130,7 +136,7 @@ func (s *Server) Run(ctx context.Context, node string) error {
 // Heard returns at once: the server hears its own process.
 func (s *Server) Heard(context.Context) error { return nil }
 
-func (s *Server) open(node string) {
+func (s *Server) open(node string, key []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.states[node]
@@ -139,6 +145,7 @@ func (s *Server) open(node string) {
 		s.states[node] = e
 	}
 	e.streams++
+	e.probes = probed{key: key}
 	s.set(node, e, true)
 }
 
@@ -165,6 +172,11 @@ func (s *Server) set(node string, e *entry, alive bool) {
 	}
 	e.Alive, e.Since = alive, s.clock.Now()
 	e.Reset = e.Reset && !alive
+	s.tell(node)
+}
+
+// tell sends a name to who watches; s.mu is held.
+func (s *Server) tell(node string) {
 	for _, ch := range s.watch {
 		select {
 		case ch <- node:
