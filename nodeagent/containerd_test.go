@@ -144,11 +144,11 @@ func (n *realNode) wire(t *testing.T, parent string) {
 	if n.groups, err = cgroup.New(cgroup.Config{Parent: parent}); err != nil {
 		t.Fatal(err)
 	}
-	n.network, err = network.New(network.Config{Bridge: "hwt" + strconv.Itoa(os.Getpid()%10000), Dir: filepath.Join(n.dir, "network"), ClusterCIDR: netip.MustParsePrefix("10.199.0.0/16")})
+	n.network, err = network.New(network.Config{Bridge: "hwt" + strconv.Itoa(os.Getpid()%10000), Dir: filepath.Join(n.dir, "network"), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.199.0.0/16")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.network.Start(t.Context(), netip.MustParsePrefix("10.199.7.0/24")); err != nil {
+	if err := n.network.Start(t.Context(), []netip.Prefix{netip.MustParsePrefix("10.199.7.0/24")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

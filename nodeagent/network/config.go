@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -31,26 +32,44 @@ type Config struct {
 	Bridge string
 	// Dir keeps a file for each address in use.
 	Dir string
-	// ClusterCIDR is where all pods are: traffic to it is not masqueraded.
-	ClusterCIDR netip.Prefix
-	// MTU of the pods' links; 0 takes the kernel's default.
+	// ClusterCIDRs are where all pods are, one of each family that they have
+	// addresses of: traffic to them is not masqueraded.
+	ClusterCIDRs []netip.Prefix
+	// NodeName and NodeAddress are for tunnels to nodes that are not on one link
+	// with this one; without them there are none.
+	NodeName    string
+	NodeAddress netip.Addr
+	// MTU of the pods' links. Default: that of the link with NodeAddress, less
+	// what a tunnel needs where there is one.
 	MTU int
-	// Rules changes the kernel's packet rules. Default: iptables.
-	Rules  Rules
-	Logger *slog.Logger
+	// Rules and Rules6 change the kernel's packet rules. Default: iptables.
+	Rules, Rules6 Rules
+	Logger        *slog.Logger
 }
+
+// family is the network of one address family.
+type family struct {
+	cluster netip.Prefix
+	rules   Rules
+	icmp    string // how its rules name redirects
+	// What follows is set by Start.
+	cidr   netip.Prefix
+	leases *leases
+}
+
+func (f *family) is6() bool { return f.cluster.Addr().Is6() }
 
 // Network is the node's part of the pod network. Safe for concurrent use.
 type Network struct {
 	Config
 	chains names
 
-	mu     sync.Mutex // guards below
-	cidr   netip.Prefix
-	ready  chan struct{} // closed once pods can be attached
-	leases *leases
-	routes map[string]route // by node
-	ported map[string]bool  // chains of pods' host ports
+	ready chan struct{} // closed once pods can be attached
+
+	mu       sync.Mutex // guards below
+	families []*family
+	routes   map[string]route // by node and family
+	ported   map[string]bool  // chains of pods' host ports
 }
 
 // New makes it; nothing is changed before Start.
@@ -61,55 +80,99 @@ func New(config Config) (*Network, error) {
 	if len(config.Bridge) > 9 {
 		return nil, fmt.Errorf("bridge name %q is longer than 9 characters", config.Bridge)
 	}
-	if config.Dir == "" || !config.ClusterCIDR.IsValid() {
-		return nil, errors.New("network: directory and cluster CIDR are needed")
+	if config.Dir == "" || len(config.ClusterCIDRs) == 0 {
+		return nil, errors.New("network: directory and cluster CIDRs are needed")
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	if config.Rules == nil {
-		config.Rules = iptables{}
+		config.Rules = iptables{"iptables"}
 	}
-	return &Network{Config: config, chains: chainNames(config.Bridge), ready: make(chan struct{}), routes: map[string]route{}, ported: map[string]bool{}}, nil
+	if config.Rules6 == nil {
+		config.Rules6 = iptables{"ip6tables"}
+	}
+	n := &Network{Config: config, chains: chainNames(config.Bridge), ready: make(chan struct{}), routes: map[string]route{}, ported: map[string]bool{}}
+	for _, cluster := range config.ClusterCIDRs {
+		f := &family{cluster: cluster, rules: config.Rules, icmp: "-p icmp -m icmp --icmp-type redirect"}
+		if f.is6() {
+			f.rules, f.icmp = config.Rules6, "-p icmpv6 -m icmp6 --icmpv6-type redirect"
+		}
+		if n.family(cluster.Addr()) != nil {
+			return nil, fmt.Errorf("network: the cluster CIDRs %v are of one family", config.ClusterCIDRs)
+		}
+		n.families = append(n.families, f)
+	}
+	return n, nil
 }
 
-// Start makes the node's link for its pod CIDR and the rules; pods that wait
-// to be attached go on then. Called again with the same CIDR it repairs.
-func (n *Network) Start(ctx context.Context, cidr netip.Prefix) error {
+// family gives that of an address; nil: pods have none of it.
+func (n *Network) family(a netip.Addr) *family {
+	for _, f := range n.families {
+		if f.is6() == a.Is6() {
+			return f
+		}
+	}
+	return nil
+}
+
+// Start makes the node's link for its pod CIDRs and the rules; pods that wait
+// to be attached go on then. Each family of the cluster has a CIDR. Called again
+// with the same CIDRs it repairs.
+func (n *Network) Start(ctx context.Context, cidrs []netip.Prefix) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.cidr.IsValid() && n.cidr != cidr {
-		return fmt.Errorf("start network with %s: it runs with %s", cidr, n.cidr)
+	if len(cidrs) != len(n.families) {
+		return fmt.Errorf("start network with %v: pods have addresses of %d families", cidrs, len(n.families))
 	}
-	if !cidr.Addr().Is4() {
-		return fmt.Errorf("start network with %s: not an IPv4 range", cidr)
+	for _, cidr := range cidrs {
+		f := n.family(cidr.Addr())
+		if f == nil {
+			return fmt.Errorf("start network with %s: pods have no address of this family", cidr)
+		}
+		if err := n.startFamily(ctx, f, cidr); err != nil {
+			return err
+		}
 	}
-	l, err := openLeases(filepath.Join(n.Dir, "addresses"), cidr)
+	if !n.Ready() {
+		close(n.ready)
+	}
+	return nil
+}
+
+func (n *Network) startFamily(ctx context.Context, f *family, cidr netip.Prefix) error {
+	if f.cidr.IsValid() && f.cidr != cidr {
+		return fmt.Errorf("start network with %s: it runs with %s", cidr, f.cidr)
+	}
+	dir := "addresses"
+	if f.is6() {
+		dir = "addresses6"
+	}
+	l, err := openLeases(filepath.Join(n.Dir, dir), cidr)
 	if err != nil {
 		return err
 	}
-	if err := forward(); err != nil {
+	if err := n.forward(f); err != nil {
 		return err
 	}
 	if err := n.own(cidr); err != nil {
 		return fmt.Errorf("make link %s: %w", n.Bridge, err)
 	}
-	chains, err := n.Rules.Chains(ctx, "filter")
+	chains, err := f.rules.Chains(ctx, "filter")
 	if err != nil {
 		return err
 	}
-	if err := n.Rules.Restore(ctx, n.chains.base(n.ClusterCIDR, cidr, slices.Contains(chains, n.chains.policies))); err != nil {
+	if err := f.rules.Restore(ctx, n.chains.base(f, cidr, slices.Contains(chains, n.chains.policies))); err != nil {
 		return fmt.Errorf("set up rules: %w", err)
 	}
-	if err := n.chains.hook(ctx, n.Rules); err != nil {
+	if err := n.chains.hook(ctx, f.rules); err != nil {
 		return fmt.Errorf("hook rules: %w", err)
 	}
-	if !n.cidr.IsValid() {
-		if err := n.recall(ctx); err != nil {
+	if f.leases == nil {
+		if err := n.recall(ctx, f); err != nil {
 			return err
 		}
-		n.cidr, n.leases = cidr, l
-		close(n.ready)
+		f.cidr, f.leases = cidr, l
 	}
 	return nil
 }
@@ -131,7 +194,7 @@ func (n *Network) own(cidr netip.Prefix) error {
 	link, err := netlink.LinkByName(n.Bridge)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.MTU = n.Bridge, n.MTU
+		attrs.Name = n.Bridge
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
 			return err
 		}
@@ -140,7 +203,7 @@ func (n *Network) own(cidr netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(host(gateway(cidr)))}); err != nil {
+	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(host(gateway(cidr))), Flags: noDAD(cidr.Addr())}); err != nil {
 		return fmt.Errorf("set address: %w", err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
@@ -153,36 +216,61 @@ func (n *Network) own(cidr netip.Prefix) error {
 	return nil
 }
 
-// forward lets the kernel route between links.
-func forward() error {
-	const path = "/proc/sys/net/ipv4/ip_forward"
-	have, err := os.ReadFile(path)
-	if err == nil && len(have) > 0 && have[0] == '1' {
+// forward lets the kernel route between links. A machine that has learnt its
+// IPv6 routes from routers goes on to.
+func (n *Network) forward(f *family) error {
+	if !f.is6() {
+		return setSysctl("net/ipv4/ip_forward", "1")
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, link := range links {
+		learns := "net/ipv6/conf/" + link.Attrs().Name + "/accept_ra"
+		if have, err := os.ReadFile("/proc/sys/" + learns); err == nil && strings.TrimSpace(string(have)) == "1" {
+			if err := setSysctl(learns, "2"); err != nil {
+				return err
+			}
+		}
+	}
+	return setSysctl("net/ipv6/conf/all/forwarding", "1")
+}
+
+func setSysctl(name, value string) error {
+	path := "/proc/sys/" + name
+	if have, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(have)) == value {
 		return nil
 	}
-	if err := os.WriteFile(path, []byte("1\n"), 0o644); err != nil { //nolint:gosec // a kernel file
-		return fmt.Errorf("switch forwarding on: %w", err)
+	if err := os.WriteFile(path, []byte(value+"\n"), 0o644); err != nil { //nolint:gosec // a kernel file
+		return fmt.Errorf("set %s: %w", name, err)
 	}
 	return nil
 }
 
-// Detach frees a pod's address, host ports and links.
+// Detach frees a pod's addresses, host ports and links.
 func (n *Network) Detach(ctx context.Context, uid types.UID) error {
 	n.mu.Lock()
-	l := n.leases
-	n.mu.Unlock()
-	if err := n.closePorts(ctx, uid); err != nil {
-		return err
+	defer n.mu.Unlock()
+	for _, f := range n.families {
+		if err := n.closePorts(ctx, f, uid); err != nil {
+			return err
+		}
 	}
 	if link, err := netlink.LinkByName(hostLink(n.Bridge, uid)); err == nil {
 		if err := netlink.LinkDel(link); err != nil {
 			return fmt.Errorf("remove link of pod %s: %w", uid, err)
 		}
 	}
-	if l == nil {
-		return nil
+	for _, f := range n.families {
+		if f.leases == nil {
+			continue
+		}
+		if err := f.leases.release(uid); err != nil {
+			return err
+		}
 	}
-	return l.release(uid)
+	return nil
 }
 
 // Attach implements the agent's network.
@@ -192,18 +280,22 @@ func (n *Network) Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	n.mu.Lock()
-	cidr, l := n.cidr, n.leases
-	n.mu.Unlock()
-	address, err := l.take(pod.UID)
-	if err != nil {
-		return nil, err
+	// The families are set once the network is ready.
+	var addresses []netip.Addr
+	for _, f := range n.families {
+		address, err := f.leases.take(pod.UID)
+		if err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, address)
 	}
-	if err := n.link(pod.UID, netns, address, cidr); err != nil {
+	if err := n.link(pod.UID, netns, addresses); err != nil {
 		return nil, fmt.Errorf("connect pod: %w", err)
 	}
-	if err := n.openPorts(ctx, pod, address); err != nil {
-		return nil, err
+	for i, f := range n.families {
+		if err := n.openPorts(ctx, f, pod, addresses[i]); err != nil {
+			return nil, err
+		}
 	}
-	return []netip.Addr{address}, nil
+	return addresses, nil
 }

@@ -81,6 +81,14 @@ func (l *leases) take(uid types.UID) (netip.Addr, error) {
 	}
 }
 
+// of gives the address that the pod has.
+func (l *leases) of(uid types.UID) (netip.Addr, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	address, ok := l.by[uid]
+	return address, ok
+}
+
 func (l *leases) write(address netip.Addr, uid types.UID) error {
 	file, err := os.OpenFile(filepath.Join(l.dir, address.String()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -23,7 +22,7 @@ func hostLink(bridge string, uid types.UID) string {
 }
 
 // link connects a pod's namespace to the node. What is there already stays.
-func (n *Network) link(uid types.UID, path string, address netip.Addr, cidr netip.Prefix) error {
+func (n *Network) link(uid types.UID, path string, addresses []netip.Addr) error {
 	space, err := netns.GetFromPath(path)
 	if err != nil {
 		return fmt.Errorf("open network namespace %s: %w", path, err)
@@ -38,11 +37,20 @@ func (n *Network) link(uid types.UID, path string, address netip.Addr, cidr neti
 	if err != nil {
 		return err
 	}
-	eth, err := configure(inside, address, gateway(cidr), host.Attrs().HardwareAddr)
+	eth, err := up(inside)
 	if err != nil {
 		return err
 	}
-	return n.lead(host, eth, address, gateway(cidr))
+	for _, address := range addresses {
+		node := gateway(n.family(address).cidr)
+		if err := configure(inside, eth, address, node, host.Attrs().HardwareAddr); err != nil {
+			return err
+		}
+		if err := n.lead(host, eth, address, node); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pair makes the two links.
@@ -59,8 +67,8 @@ func (n *Network) pair(uid types.UID, space netns.NsHandle, inside *netlink.Hand
 	}
 	if err != nil {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.MTU = name, n.MTU
-		pair := &netlink.Veth{LinkAttrs: attrs, PeerName: podLink, PeerNamespace: netlink.NsFd(int(space)), PeerMTU: uint32(n.MTU)} //nolint:gosec
+		attrs.Name, attrs.MTU = name, n.podMTU()
+		pair := &netlink.Veth{LinkAttrs: attrs, PeerName: podLink, PeerNamespace: netlink.NsFd(int(space)), PeerMTU: uint32(attrs.MTU)} //nolint:gosec
 		if err := netlink.LinkAdd(pair); err != nil {
 			return nil, fmt.Errorf("add pair of links: %w", err)
 		}
@@ -70,43 +78,55 @@ func (n *Network) pair(uid types.UID, space netns.NsHandle, inside *netlink.Hand
 	}
 	// A pod sends with its own address and no other: the kernel drops what does
 	// not come from where the way back leads.
-	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte("1\n"), 0o644); err != nil { //nolint:gosec // a kernel file
+	if err := setSysctl("net/ipv4/conf/"+name+"/rp_filter", "1"); err != nil {
 		return nil, fmt.Errorf("bind link to its pod's address: %w", err)
 	}
 	return host, netlink.LinkSetUp(host)
 }
 
-// configure sets up the links within the pod's namespace. Nobody but the node is
-// on the pod's link, and everything goes to it.
-func configure(inside *netlink.Handle, address, node netip.Addr, at net.HardwareAddr) (netlink.Link, error) {
-	lo, err := inside.LinkByName("lo")
-	if err != nil {
-		return nil, fmt.Errorf("find lo: %w", err)
+// up sets the links within the pod's namespace up.
+func up(inside *netlink.Handle) (netlink.Link, error) {
+	var link netlink.Link
+	for _, name := range []string{"lo", podLink} {
+		var err error
+		if link, err = inside.LinkByName(name); err != nil {
+			return nil, fmt.Errorf("find %s: %w", name, err)
+		}
+		if err := inside.LinkSetUp(link); err != nil {
+			return nil, fmt.Errorf("set %s up: %w", name, err)
+		}
 	}
-	if err := inside.LinkSetUp(lo); err != nil {
-		return nil, fmt.Errorf("set lo up: %w", err)
-	}
-	eth, err := inside.LinkByName(podLink)
-	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", podLink, err)
-	}
-	if err := inside.AddrReplace(eth, &netlink.Addr{IPNet: ipNet(host(address))}); err != nil {
-		return nil, fmt.Errorf("set address: %w", err)
-	}
-	if err := inside.LinkSetUp(eth); err != nil {
-		return nil, fmt.Errorf("set %s up: %w", podLink, err)
+	return link, nil
+}
+
+// configure gives the pod's link an address. Nobody but the node is on it, and
+// everything goes to the node.
+func configure(inside *netlink.Handle, eth netlink.Link, address, node netip.Addr, at net.HardwareAddr) error {
+	if err := inside.AddrReplace(eth, &netlink.Addr{IPNet: ipNet(host(address)), Flags: noDAD(address)}); err != nil {
+		return fmt.Errorf("set address: %w", err)
 	}
 	if err := inside.NeighSet(neighbour(eth, node, at)); err != nil {
-		return nil, fmt.Errorf("tell the pod where the node is: %w", err)
+		return fmt.Errorf("tell the pod where the node is: %w", err)
 	}
 	if err := inside.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: ipNet(host(node))}); err != nil {
-		return nil, fmt.Errorf("set route to the node: %w", err)
+		return fmt.Errorf("set route to the node: %w", err)
 	}
-	out := &netlink.Route{LinkIndex: eth.Attrs().Index, Gw: node.AsSlice(), Dst: ipNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))}
-	if err := inside.RouteReplace(out); err != nil {
-		return nil, fmt.Errorf("set default route: %w", err)
+	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if node.Is6() {
+		everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
-	return eth, nil
+	if err := inside.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: node.AsSlice(), Dst: ipNet(everything)}); err != nil {
+		return fmt.Errorf("set default route: %w", err)
+	}
+	return nil
+}
+
+// noDAD is for addresses that cannot be anybody else's: they are of use at once.
+func noDAD(a netip.Addr) int {
+	if a.Is6() {
+		return unix.IFA_F_NODAD
+	}
+	return 0
 }
 
 // lead sets the node's way to a pod.
@@ -130,49 +150,72 @@ func neighbour(link netlink.Link, address netip.Addr, at net.HardwareAddr) *netl
 // host is the range of one address.
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// route is the way to another node's pods.
+// route is the way to another node's pods of one family.
 type route struct {
-	to  netip.Prefix
-	via netip.Addr
+	node     string
+	to       netip.Prefix
+	via      netip.Addr
+	tunneled bool
 }
 
-// SetRoute sends what is for another node's pods to that node's address.
+func routeKey(node string, ipv6 bool) string { return fmt.Sprint(node, " ", ipv6) }
+
+// SetRoute sends what is for another node's pods to that node's address:
+// directly where both are on one link, and else by a tunnel, which also carries
+// another family than the address's.
 func (n *Network) SetRoute(node string, to netip.Prefix, via netip.Addr) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	wanted := route{to, via}
-	if have, ok := n.routes[node]; ok && have != wanted {
-		if err := have.remove(); err != nil {
+	direct := via.Is4() == to.Addr().Is4()
+	if direct {
+		var err error
+		if direct, err = onLink(via); err != nil {
 			return err
 		}
 	}
-	if err := netlink.RouteReplace(wanted.netlink()); err != nil {
+	key, wanted := routeKey(node, to.Addr().Is6()), route{node, to, via, !direct}
+	if have, ok := n.routes[key]; ok && have != wanted {
+		if err := n.removeRoute(have); err != nil {
+			return err
+		}
+		delete(n.routes, key)
+	}
+	if wanted.tunneled {
+		if err := n.through(wanted); err != nil {
+			return err
+		}
+	} else if err := netlink.RouteReplace(wanted.netlink()); err != nil {
 		return fmt.Errorf("set route to node %s: %w", node, err)
 	}
-	n.routes[node] = wanted
+	n.routes[key] = wanted
 	return nil
 }
 
-// DeleteRoute forgets the way to a node.
+// DeleteRoute forgets the ways to a node.
 func (n *Network) DeleteRoute(node string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	have, ok := n.routes[node]
-	if !ok {
-		return nil
+	var errs []error
+	for _, key := range []string{routeKey(node, false), routeKey(node, true)} {
+		if have, ok := n.routes[key]; ok {
+			delete(n.routes, key)
+			errs = append(errs, n.removeRoute(have))
+		}
 	}
-	delete(n.routes, node)
-	return have.remove()
+	return errors.Join(errs...)
 }
 
 func (r route) netlink() *netlink.Route {
 	return &netlink.Route{Dst: ipNet(r.to), Gw: r.via.AsSlice(), Protocol: routeProtocol}
 }
 
-func (r route) remove() error {
-	err := netlink.RouteDel(r.netlink())
+func (n *Network) removeRoute(r route) error {
+	err := netlink.RouteDel(&netlink.Route{Dst: ipNet(r.to), Protocol: routeProtocol})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("remove route to %s: %w", r.to, err)
+	}
+	if r.tunneled {
+		return n.leave(r)
 	}
 	return nil
 }

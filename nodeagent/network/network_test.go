@@ -92,7 +92,7 @@ func within(t *testing.T, path string, f func() error) error {
 func listen(t *testing.T, path, word string) {
 	t.Helper()
 	var l net.Listener
-	if err := within(t, path, func() (err error) { l, err = net.Listen("tcp4", ":80"); return err }); err != nil {
+	if err := within(t, path, func() (err error) { l, err = net.Listen("tcp", ":80"); return err }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
@@ -110,7 +110,11 @@ func listen(t *testing.T, path, word string) {
 
 // fetch connects on the calling thread, with no goroutine of net's in between.
 func fetch(address netip.AddrPort) (string, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	family, at := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(address.Port()), Addr: v4(address.Addr())})
+	if address.Addr().Is6() {
+		family, at = unix.AF_INET6, &unix.SockaddrInet6{Port: int(address.Port()), Addr: address.Addr().As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
@@ -120,11 +124,18 @@ func fetch(address netip.AddrPort) (string, error) {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
 		return "", err
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(address.Port()), Addr: address.Addr().As4()}); err != nil {
+	if err := unix.Connect(fd, at); err != nil {
 		return "", err
 	}
 	data, err := io.ReadAll(file)
 	return string(data), err
+}
+
+func v4(a netip.Addr) [4]byte {
+	if !a.Is4() {
+		return [4]byte{}
+	}
+	return a.As4()
 }
 
 func rules(t *testing.T) string {
@@ -138,11 +149,11 @@ func rules(t *testing.T) string {
 
 func newNetwork(t *testing.T, dir string) *network.Network {
 	t.Helper()
-	n, err := network.New(network.Config{Bridge: "hwt0", Dir: dir, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16")})
+	n, err := network.New(network.Config{Bridge: "hwt0", Dir: dir, ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/56")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Start(t.Context(), netip.MustParsePrefix("10.244.3.0/24")); err != nil {
+	if err := n.Start(t.Context(), []netip.Prefix{netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("fd00:10:244:3::/64")}); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -211,6 +222,9 @@ func TestPodsReachEachOther(t *testing.T) {
 	reach("pod to pod", b, "10.244.3.2:80")
 	reach("node to pod", "", "10.244.3.2:80")
 	reach("pod to itself", a, "10.244.3.2:80")
+	reach("pod to pod by IPv6", b, "[fd00:10:244:3::2]:80")
+	reach("node to pod by IPv6", "", "[fd00:10:244:3::2]:80")
+	reach("pod to the host port of itself", a, "192.0.2.1:8080")
 	reach("node to host port", "", "192.0.2.1:8080")
 	reach("pod to host port", b, "192.0.2.1:8080")
 
@@ -230,6 +244,9 @@ func TestPodsReachEachOther(t *testing.T) {
 	}
 	if err := third.SetRoute("n2", netip.MustParsePrefix("10.244.4.0/24"), netip.MustParseAddr("192.0.2.2")); err != nil {
 		t.Error(err)
+	}
+	if err := third.SetRoute("n3", netip.MustParsePrefix("fd00:10:244:5::/64"), netip.MustParseAddr("192.0.2.3")); err == nil {
+		t.Error("a route of another family needs a tunnel, and there is no address for one")
 	}
 	for range 3 {
 		if err := third.Remove(t.Context()); err != nil {

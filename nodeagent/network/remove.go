@@ -12,10 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remove takes everything away that agents with this bridge's name have made:
-// links, bridge, routes, rules and the record of addresses.
+// Remove takes everything away that agents with this bridge's name have made,
+// of both families: links, routes, rules and the record of addresses.
 func (n *Network) Remove(ctx context.Context) error {
-	return errors.Join(n.removeLinks(), removeRoutes(), n.removeRules(ctx), os.RemoveAll(n.Dir))
+	errs := []error{n.removeLinks(), removeRoutes()}
+	for _, rules := range []Rules{n.Rules, n.Rules6} {
+		errs = append(errs, n.removeRules(ctx, rules))
+	}
+	return errors.Join(append(errs, os.RemoveAll(n.Dir))...)
 }
 
 func (n *Network) removeLinks() error {
@@ -26,7 +30,7 @@ func (n *Network) removeLinks() error {
 	var errs []error
 	for _, link := range links {
 		name := link.Attrs().Name
-		if name == n.Bridge || strings.HasPrefix(name, n.Bridge+".") {
+		if name == n.Bridge || name == tunnelLink(n.Bridge) || strings.HasPrefix(name, n.Bridge+".") {
 			if err := netlink.LinkDel(link); err != nil {
 				errs = append(errs, fmt.Errorf("remove link %s: %w", name, err))
 			}
@@ -36,7 +40,7 @@ func (n *Network) removeLinks() error {
 }
 
 func removeRoutes() error {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}
@@ -51,14 +55,14 @@ func removeRoutes() error {
 
 // removeRules unhooks and removes our chains, first emptied and then deleted,
 // as they lead to each other.
-func (n *Network) removeRules(ctx context.Context) error {
+func (n *Network) removeRules(ctx context.Context, rules Rules) error {
 	for _, r := range n.chains.hooked() {
-		if err := n.Rules.Delete(ctx, r[0], r[1], r[2:]...); err != nil {
+		if err := rules.Delete(ctx, r[0], r[1], r[2:]...); err != nil {
 			return fmt.Errorf("unhook rules: %w", err)
 		}
 	}
 	for _, table := range []string{"nat", "filter"} {
-		all, err := n.Rules.Chains(ctx, table)
+		all, err := rules.Chains(ctx, table)
 		if err != nil {
 			return err
 		}
@@ -77,7 +81,7 @@ func (n *Network) removeRules(ctx context.Context) error {
 			script.WriteString("-X " + name + "\n")
 		}
 		script.WriteString("COMMIT\n")
-		if err := n.Rules.Restore(ctx, script.String()); err != nil {
+		if err := rules.Restore(ctx, script.String()); err != nil {
 			return fmt.Errorf("remove rules: %w", err)
 		}
 	}

@@ -28,28 +28,31 @@ type Rules interface {
 }
 
 // iptables is the kernel's rules through the commands of that name.
-type iptables struct{}
-
-func (iptables) Restore(ctx context.Context, script string) error {
-	return run(ctx, script, "iptables-restore", "-w", "5", "--noflush")
+type iptables struct {
+	// program is that of the family.
+	program string
 }
 
-func (iptables) Ensure(ctx context.Context, table, chain string, rule ...string) error {
-	if run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-C", chain}, rule...)...) == nil {
+func (i iptables) Restore(ctx context.Context, script string) error {
+	return run(ctx, script, i.program+"-restore", "-w", "5", "--noflush")
+}
+
+func (i iptables) Ensure(ctx context.Context, table, chain string, rule ...string) error {
+	if run(ctx, "", i.program, append([]string{"-w", "5", "-t", table, "-C", chain}, rule...)...) == nil {
 		return nil
 	}
-	return run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-I", chain}, rule...)...)
+	return run(ctx, "", i.program, append([]string{"-w", "5", "-t", table, "-I", chain}, rule...)...)
 }
 
-func (iptables) Delete(ctx context.Context, table, chain string, rule ...string) error {
-	if run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-C", chain}, rule...)...) != nil {
+func (i iptables) Delete(ctx context.Context, table, chain string, rule ...string) error {
+	if run(ctx, "", i.program, append([]string{"-w", "5", "-t", table, "-C", chain}, rule...)...) != nil {
 		return nil
 	}
-	return run(ctx, "", "iptables", append([]string{"-w", "5", "-t", table, "-D", chain}, rule...)...)
+	return run(ctx, "", i.program, append([]string{"-w", "5", "-t", table, "-D", chain}, rule...)...)
 }
 
-func (iptables) Chains(ctx context.Context, table string) ([]string, error) {
-	output, err := exec.CommandContext(ctx, "iptables", "-w", "5", "-t", table, "-S").Output()
+func (i iptables) Chains(ctx context.Context, table string) ([]string, error) {
+	output, err := exec.CommandContext(ctx, i.program, "-w", "5", "-t", table, "-S").Output()
 	if err != nil {
 		return nil, fmt.Errorf("list chains of %s: %w", table, err)
 	}
@@ -89,8 +92,9 @@ func PolicyChain(bridge string) string { return "HWNP-" + strings.ToUpper(bridge
 // base are the rules that hold for all pods: what goes from pods out of the
 // cluster is masqueraded, and pods' traffic is let through, past the network
 // policies, where a firewall would refuse by default. A pod that reaches itself
-// by way of a Service is not told of a shorter way. The policies' chain is declared only where it is not there, for that would empty it.
-func (c names) base(cluster, cidr netip.Prefix, havePolicies bool) string {
+// by way of a Service is not told of a shorter way. The policies' chain is
+// declared only where it is not there, for that would empty it.
+func (c names) base(f *family, cidr netip.Prefix, havePolicies bool) string {
 	declare := ":" + c.policies + " - [0:0]\n"
 	if havePolicies {
 		declare = ""
@@ -106,9 +110,9 @@ COMMIT
 %[7]s-A %[2]s -j %[8]s
 -A %[2]s -s %[5]s -j ACCEPT
 -A %[2]s -d %[5]s -j ACCEPT
--A %[6]s -o %[9]s.+ -p icmp -m icmp --icmp-type redirect -j DROP
+-A %[6]s -o %[9]s.+ %[10]s -j DROP
 COMMIT
-`, c.postrouting, c.forward, c.ports, cluster, cidr, c.output, declare, c.policies, c.bridge)
+`, c.postrouting, c.forward, c.ports, f.cluster, cidr, c.output, declare, c.policies, c.bridge, f.icmp)
 }
 
 // hooked are the rules in the kernel's own chains that lead to ours.
@@ -145,70 +149,84 @@ func jump(comment string, to string) []string {
 	return []string{"-m", "comment", "--comment", comment, "-j", to}
 }
 
-// openPorts leads the pod's host ports to it. Pods without any cost nothing.
-func (n *Network) openPorts(ctx context.Context, pod *corev1.Pod, address netip.Addr) error {
+// openPorts leads the pod's host ports of a family to it, its own connections to
+// them too. Pods without any cost nothing.
+func (n *Network) openPorts(ctx context.Context, f *family, pod *corev1.Pod, address netip.Addr) error {
 	chain := n.chains.pod(pod.UID)
 	var script strings.Builder
 	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
 		for _, p := range c.Ports {
-			if p.HostPort == 0 {
+			on, err := netip.ParseAddr(p.HostIP)
+			if p.HostPort == 0 || err == nil && on.Is6() != address.Is6() && !on.IsUnspecified() {
 				continue
 			}
 			protocol, match := "tcp", ""
 			if p.Protocol != "" {
 				protocol = strings.ToLower(string(p.Protocol))
 			}
-			if a, err := netip.ParseAddr(p.HostIP); err == nil && !a.IsUnspecified() {
-				match = "-d " + a.String() + " "
+			if err == nil && !on.IsUnspecified() {
+				match = "-d " + on.String() + " "
 			}
-			fmt.Fprintf(&script, "-A %s %s-p %s --dport %d -j DNAT --to-destination %s:%d\n", chain, match, protocol, p.HostPort, address, p.ContainerPort)
+			fmt.Fprintf(&script, "-A %s %s-p %s -m multiport --dports %d -j DNAT --to-destination %s\n", chain, match, protocol, p.HostPort, netip.AddrPortFrom(address, uint16(p.ContainerPort))) //nolint:gosec // a port
 		}
 	}
 	if script.Len() == 0 {
 		return nil
 	}
-	if err := n.Rules.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n%sCOMMIT\n", chain, script.String())); err != nil {
+	if err := f.rules.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n%sCOMMIT\n", chain, script.String())); err != nil {
 		return fmt.Errorf("open host ports: %w", err)
 	}
-	if err := n.Rules.Ensure(ctx, "nat", n.chains.ports, jump("pod "+string(pod.UID), chain)...); err != nil {
+	if err := f.rules.Ensure(ctx, "nat", n.chains.ports, jump("pod "+string(pod.UID), chain)...); err != nil {
+		return fmt.Errorf("open host ports: %w", err)
+	}
+	if err := f.rules.Ensure(ctx, "nat", n.chains.postrouting, toItself(address)...); err != nil {
 		return fmt.Errorf("open host ports: %w", err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.ported[chain] = true
+	n.ported[portedKey(chain, f)] = true
 	return nil
 }
 
-func (n *Network) closePorts(ctx context.Context, uid types.UID) error {
+// toItself masquerades a pod that reaches itself: it takes no packets from its
+// own address.
+func toItself(a netip.Addr) []string {
+	return []string{"-s", host(a).String(), "-d", host(a).String(), "-j", "MASQUERADE"}
+}
+
+func portedKey(chain string, f *family) string { return fmt.Sprint(chain, " ", f.is6()) }
+
+// closePorts undoes it; mu is held.
+func (n *Network) closePorts(ctx context.Context, f *family, uid types.UID) error {
 	chain := n.chains.pod(uid)
-	n.mu.Lock()
-	open := n.ported[chain]
-	n.mu.Unlock()
-	if !open {
+	if !n.ported[portedKey(chain, f)] {
 		return nil
 	}
-	if err := n.Rules.Delete(ctx, "nat", n.chains.ports, jump("pod "+string(uid), chain)...); err != nil {
+	if err := f.rules.Delete(ctx, "nat", n.chains.ports, jump("pod "+string(uid), chain)...); err != nil {
 		return fmt.Errorf("close host ports: %w", err)
 	}
-	if err := n.Rules.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n-X %s\nCOMMIT\n", chain, chain)); err != nil {
+	if address, ok := f.leases.of(uid); ok {
+		if err := f.rules.Delete(ctx, "nat", n.chains.postrouting, toItself(address)...); err != nil {
+			return fmt.Errorf("close host ports: %w", err)
+		}
+	}
+	if err := f.rules.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n-X %s\nCOMMIT\n", chain, chain)); err != nil {
 		return fmt.Errorf("close host ports: %w", err)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.ported, chain)
+	delete(n.ported, portedKey(chain, f))
 	return nil
 }
 
 // recall learns which host ports an agent before this one has left open; mu is
 // held.
-func (n *Network) recall(ctx context.Context) error {
-	all, err := n.Rules.Chains(ctx, "nat")
+func (n *Network) recall(ctx context.Context, f *family) error {
+	all, err := f.rules.Chains(ctx, "nat")
 	if err != nil {
 		return err
 	}
 	for _, chain := range all {
 		if strings.HasPrefix(chain, n.chains.prefix+"-") {
-			n.ported[chain] = true
+			n.ported[portedKey(chain, f)] = true
 		}
 	}
 	return nil

@@ -110,10 +110,10 @@ func newMachine(t *testing.T) *machine {
 		if err := netlink.LinkSetUp(lo); err != nil {
 			return err
 		}
-		if m.network, err = network.New(network.Config{Dir: dir, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16")}); err != nil {
+		if m.network, err = network.New(network.Config{Dir: dir, ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}); err != nil {
 			return err
 		}
-		return m.network.Start(t.Context(), netip.MustParsePrefix("10.244.3.0/24"))
+		return m.network.Start(t.Context(), []netip.Prefix{netip.MustParsePrefix("10.244.3.0/24")})
 	})
 	m.sync = policy.NewSync(policy.IPTables{NetNS: m.path})
 	return m
