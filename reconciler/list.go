@@ -89,10 +89,10 @@ var list = []entry{
 		return nodelife.New(deps, c.Liveness, c.Eviction)
 	}},
 	{"nodecidr", nodelife.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
-		if !c.ClusterCIDR.IsValid() {
+		if len(c.ClusterCIDRs) == 0 {
 			return nil, nil
 		}
-		return nodecidr.New(deps, c.ClusterCIDR)
+		return nodecidr.New(deps, c.ClusterCIDRs)
 	}},
 	{"podgc", podgc.Name, func(deps controller.Deps, c Config) (controller.Runnable, error) {
 		return podgc.New(deps, c.TerminatedPods)

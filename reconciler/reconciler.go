@@ -62,8 +62,9 @@ type Config struct {
 	Signer csr.Signer
 	// Liveness knows which nodes the servers hear; nil: no node is found lost.
 	Liveness nodelife.Liveness
-	// ClusterCIDR is what nodes get their pod ranges from; invalid: none do.
-	ClusterCIDR netip.Prefix
+	// ClusterCIDRs are what nodes get their pod ranges from, one of each family;
+	// none: they get none.
+	ClusterCIDRs []netip.Prefix
 	// TerminatedPods is how many ended pods stay; 0: podgc.DefaultTerminated.
 	TerminatedPods int
 	// Kinds are all kinds whose owners are honoured, asked at the start.

@@ -38,7 +38,7 @@ func run(t *testing.T, objects ...client.Object) *fakecluster.Cluster {
 	api := fakecluster.New(clock.RealClock{}, objects...)
 	ctx, cancel := context.WithCancel(context.Background())
 	cache := api.NewCache(ctx)
-	r, err := reconciler.New(reconciler.Config{Client: api, Cache: cache, Kinds: kinds(), ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16")})
+	r, err := reconciler.New(reconciler.Config{Client: api, Cache: cache, Kinds: kinds(), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}})
 	if err != nil {
 		t.Fatal(err)
 	}

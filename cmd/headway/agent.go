@@ -189,7 +189,7 @@ func remoteNode(o *agentOptions, joined *join.Agent, beats beats, addresses []ne
 	}
 	return &nodeProcess{dirs: nodeDirs{o.dataDir}, nodeOptions: nodeOptions{
 		name: o.nodeName, dataDir: o.dataDir, addresses: addresses, runtimeEndpoint: o.runtimeEndpoint, cgroup: o.cgroup, flags: o.node,
-		podCIDR: cluster.PodCIDR, clusterDNS: cluster.ClusterDNS, clusterDomain: cluster.ClusterDomain, proxy: len(o.disable) == 0,
+		podCIDRs: cluster.PodRanges(), clusterDNS: cluster.ClusterDNS, clusterDomain: cluster.ClusterDomain, proxy: len(o.disable) == 0,
 		client: api, cache: watched, heartbeat: beats, serving: joined.Serving, clients: joined.Clients(), peers: joined.Peers(), log: log,
 	}}, nil
 }

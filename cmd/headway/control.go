@@ -98,7 +98,7 @@ func (s *server) runReconciler(ctx context.Context) error {
 		config.TxnFor = func(account string) txn.Interface { return as(account).Txn() }
 		config.Client, config.Cache, config.Clock, config.Logger, config.Metrics = peer.LocalClient(), cache, s.clock, s.log, s.counted
 		config.RootCA, config.Signer = string(s.api.Authorities().API.PEM), signer{s.api.Authorities()}
-		config.Liveness, config.ClusterCIDR = newLiveness(ctx, s.beats, s.gossip, s.clock), s.podCIDR
+		config.Liveness, config.ClusterCIDRs = newLiveness(ctx, s.beats, s.gossip, s.clock), s.podCIDRs
 		config.Kinds, config.NamespacedKinds = s.kinds(), s.api.NamespacedKinds
 		controllers, err := reconciler.New(config)
 		if err != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/headway-sh/headway/apiserver/admission"
 )
 
 const (
@@ -44,6 +46,8 @@ background until "headway dev down".`,
 	f.IntVar(&o.servers, "servers", 1, "number of servers")
 	f.IntVar(&o.nodes, "nodes", 2, "number of nodes")
 	f.StringVar(&o.cidr, "cidr", defaultDevCIDR, "range of the machines' addresses")
+	f.StringVar(&o.podCIDR, "pod-cidr", defaultPodCIDR, "as headway server has it")
+	f.StringVar(&o.serviceCIDR, "service-cidr", admission.DefaultServiceCIDR, "as headway server has it")
 	f.StringVar(&o.repo, "repo", "", "git repository to follow: a path or an https:// URL")
 	o.faults(dev)
 	dev.AddCommand(devDownCommand(&o))
@@ -110,8 +114,9 @@ func devDownCommand(o *devOptions) *cobra.Command {
 
 // devOptions are the flags of `headway dev`.
 type devOptions struct {
-	dataDir, cidr, repo string
-	servers, nodes      int
+	dataDir, cidr, repo  string
+	podCIDR, serviceCIDR string
+	servers, nodes       int
 }
 
 func (o *devOptions) plan() (*devCluster, error) {
@@ -136,7 +141,7 @@ func (o *devOptions) plan() (*devCluster, error) {
 	}
 	c := newDev(dir, prefix)
 	for i := range o.servers {
-		c.Machines = append(c.Machines, devMachine{Name: fmt.Sprintf("server-%d", i+1), Server: true, Address: c.address(i + 2), Repo: o.repo})
+		c.Machines = append(c.Machines, devMachine{Name: fmt.Sprintf("server-%d", i+1), Server: true, Address: c.address(i + 2), Repo: o.repo, PodCIDR: o.podCIDR, ServiceCIDR: o.serviceCIDR})
 	}
 	for i := range o.nodes {
 		c.Machines = append(c.Machines, devMachine{Name: fmt.Sprintf("node-%d", i+1), Address: c.address(i + 11)})

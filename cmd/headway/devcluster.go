@@ -38,6 +38,9 @@ type devMachine struct {
 	Address netip.Addr `json:"address"`
 	// Repo is what a server follows.
 	Repo string `json:"repo,omitempty"`
+	// PodCIDR and ServiceCIDR are a server's, empty: the defaults.
+	PodCIDR     string `json:"podCIDR,omitempty"`
+	ServiceCIDR string `json:"serviceCIDR,omitempty"`
 }
 
 func newDev(dir string, prefix netip.Prefix) *devCluster {
@@ -125,6 +128,12 @@ func (c *devCluster) arguments(m devMachine) []string {
 		args := []string{"server", "--data-dir", c.data(m), "--bind-address", m.Address.String(), "--node-name", m.Name, "--disable", "agent,proxy"}
 		if m.Repo != "" {
 			args = append(args, "--repo", m.Repo)
+		}
+		if m.PodCIDR != "" {
+			args = append(args, "--pod-cidr", m.PodCIDR)
+		}
+		if m.ServiceCIDR != "" {
+			args = append(args, "--service-cidr", m.ServiceCIDR)
 		}
 		return args
 	}

@@ -192,7 +192,7 @@ func endPods(ctx context.Context, r *containerd.Runtime, grace time.Duration) er
 
 // removeTraces takes away what the node has made in the kernel.
 func (n *nodeProcess) removeTraces(ctx context.Context) error {
-	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDR: netip.MustParsePrefix(defaultPodCIDR), Logger: quiet})
+	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix(defaultPodCIDR)}, Logger: quiet})
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (n *nodeProcess) removeTraces(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(
-		modes.Retire(ctx, ""), pods.Remove(ctx), policy.Remove(ctx, network.DefaultBridge, false, policy.IPTables{}), dns.Unlink(),
+		modes.Retire(ctx, ""), pods.Remove(ctx), policy.Remove(ctx, network.DefaultBridge, false, policy.IPTables{}), policy.Remove(ctx, network.DefaultBridge, true, policy.IPTables{IPv6: true}), dns.Unlink(),
 		unmountBelow(n.dirs.data), groups.RemoveAll(), os.RemoveAll(n.dirs.run()),
 	)
 }

@@ -43,7 +43,7 @@ func (s *server) joining() http.Handler {
 		Answer: func() join.Answer {
 			api := hostPort(s.address, s.api.Address().Port())
 			return join.Answer{
-				ClusterName: s.options.clusterName, ClusterDomain: s.api.ClusterDomain(), ClusterDNS: s.api.DNSAddress(), PodCIDR: s.podCIDR, ServiceCIDR: s.services,
+				ClusterName: s.options.clusterName, ClusterDomain: s.api.ClusterDomain(), ClusterDNS: s.api.DNSAddress(), PodCIDR: s.podCIDRs[0], PodCIDRs: s.podCIDRs, ServiceCIDR: s.services,
 				ClientCA: string(s.api.Authorities().Client.PEM), NodeCA: string(s.api.Authorities().NodeServing.PEM), Servers: []string{api},
 				GossipKey: s.api.Authorities().Gossip, Seeds: []string{hostPort(s.address, s.gossip.Address().Port())},
 			}

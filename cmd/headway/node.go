@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -39,7 +40,7 @@ type nodeOptions struct {
 	addresses []netip.Addr
 	// runtimeEndpoint is a running containerd's socket; empty: an own one.
 	runtimeEndpoint string
-	podCIDR         netip.Prefix // of the whole cluster
+	podCIDRs        []netip.Prefix // of the whole cluster
 	clusterDNS      netip.Addr
 	clusterDomain   string
 	proxy           bool
@@ -152,7 +153,7 @@ func (n *nodeProcess) logKeeper() (daemon, error) {
 // agent makes the Node's keeper, the pods' agent and its server, and tells where
 // the Node's labels are to be had.
 func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, images *nodeImages) (parts []component, labels func() map[string]string, err error) {
-	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDR: n.podCIDR, Logger: n.log})
+	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDRs: n.podCIDRs, NodeName: n.name, NodeAddress: n.addresses[0], Logger: n.log})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -217,7 +218,13 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, im
 
 // policies makes the keeper of network policies.
 func (n *nodeProcess) policies() (*policy.Enforcer, error) {
-	return policy.New(policy.Config{Client: n.client, Bridge: network.DefaultBridge, Kernels: []policy.Kernel{policy.IPTables{}},
+	kernels := make([]policy.Kernel, 0, 2)
+	for _, ipv6 := range []bool{false, true} {
+		if slices.ContainsFunc(n.podCIDRs, func(p netip.Prefix) bool { return p.Addr().Is6() == ipv6 }) {
+			kernels = append(kernels, policy.IPTables{IPv6: ipv6})
+		}
+	}
+	return policy.New(policy.Config{Client: n.client, Bridge: network.DefaultBridge, Kernels: kernels,
 		File: filepath.Join(n.dirs.network(), "policies.json"), Clock: clock.RealClock{}, Logger: n.log})
 }
 
@@ -232,7 +239,7 @@ func (s *server) localNode() (*nodeProcess, error) {
 	}
 	return &nodeProcess{dirs: nodeDirs{s.options.dataDir}, nodeOptions: nodeOptions{
 		name: s.options.nodeName, dataDir: s.options.dataDir, addresses: []netip.Addr{s.address}, runtimeEndpoint: s.options.runtimeEndpoint, cgroup: s.options.cgroup, flags: s.options.node,
-		podCIDR: s.podCIDR, clusterDNS: s.api.DNSAddress(), clusterDomain: s.api.ClusterDomain(), proxy: s.options.enabled("proxy"),
+		podCIDRs: s.podCIDRs, clusterDNS: s.api.DNSAddress(), clusterDomain: s.api.ClusterDomain(), proxy: s.options.enabled("proxy"),
 		client: peer.LocalClient(), cache: peer.Cache(), heartbeat: s.beats, serving: certificate.Server, clients: s.api.Authorities().Client.Pool(), peers: s.api.Authorities().BetweenNodes(s.options.nodeName), log: s.log,
 	}}, nil
 }

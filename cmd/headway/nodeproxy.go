@@ -18,7 +18,7 @@ import (
 func (n *nodeProcess) serviceProxy(labels func() map[string]string) ([]component, error) {
 	zone := dns.NewZone(n.clusterDomain)
 	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, NodeLabels: labels, Own: []netip.Addr{n.clusterDNS},
-		Backends: modes.Backends(n.flags.proxyMode, modes.Config{Cluster: []netip.Prefix{n.podCIDR}, Localhost: true}), Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
+		Backends: modes.Backends(n.flags.proxyMode, modes.Config{Cluster: n.podCIDRs, Localhost: true}), Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func (o *serverOptions) flags(f *pflag.FlagSet) {
 	f.Uint16Var(&o.port, "https-port", apiserver.DefaultPort, "port to serve the API on")
 	f.StringSliceVar(&o.names, "tls-name", nil, "further host names of the API's certificate")
 	f.StringVar(&o.clusterName, "cluster-name", apiserver.DefaultClusterName, "name of the cluster, also of its report branch")
-	f.StringVar(&o.podCIDR, "pod-cidr", defaultPodCIDR, "range of the pods' addresses")
+	f.StringVar(&o.podCIDR, "pod-cidr", defaultPodCIDR, "range of the pods' addresses; two of different IP families, separated by a comma, for pods with an address of each")
 	f.StringVar(&o.serviceCIDR, "service-cidr", admission.DefaultServiceCIDR, "range of the services' addresses; two of different IP families, separated by a comma, for dual-stack services")
 	f.StringVar(&o.repo, "repo", "", "git repository to follow: a path or an https:// URL")
 	f.StringVar(&o.branch, "branch", "", "branch to follow (default: the repository's own)")
@@ -186,7 +186,7 @@ type server struct {
 	sources   *gitsource.Metrics
 	counted   *controller.Metrics
 	scheduled *scheduler.Metrics
-	podCIDR   netip.Prefix
+	podCIDRs  []netip.Prefix
 	services  netip.Prefix
 	// secondServices is the range of the other IP family; invalid: there is none.
 	secondServices netip.Prefix
@@ -214,7 +214,7 @@ func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
 // start brings the API up.
 func (s *server) start(ctx context.Context) error {
 	var err error
-	if s.podCIDR, err = netip.ParsePrefix(s.options.podCIDR); err != nil {
+	if s.podCIDRs, err = podRanges(s.options.podCIDR); err != nil {
 		return fmt.Errorf("--pod-cidr: %w", err)
 	}
 	first, second, two := strings.Cut(s.options.serviceCIDR, ",")
@@ -260,6 +260,18 @@ func (s *server) start(ctx context.Context) error {
 	answerProbes(s.beats, s.gossip, s.log)
 	close(s.started)
 	return nil
+}
+
+// podRanges reads a range, or one of each family.
+func podRanges(text string) ([]netip.Prefix, error) {
+	all, err := prefixes(strings.Split(text, ","))
+	if err != nil {
+		return nil, err
+	}
+	if len(all) > 2 || len(all) == 2 && all[0].Addr().Is4() == all[1].Addr().Is4() {
+		return nil, fmt.Errorf("%s: a range, or two of different IP families, are possible", text)
+	}
+	return all, nil
 }
 
 // prefixes reads ranges of addresses.

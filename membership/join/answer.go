@@ -19,11 +19,13 @@ type Request struct {
 
 // Answer is what a node needs to know of the cluster.
 type Answer struct {
-	ClusterName   string       `json:"clusterName"`
-	ClusterDomain string       `json:"clusterDomain"`
-	ClusterDNS    netip.Addr   `json:"clusterDNS"`
-	PodCIDR       netip.Prefix `json:"podCIDR"`
-	ServiceCIDR   netip.Prefix `json:"serviceCIDR"`
+	ClusterName   string     `json:"clusterName"`
+	ClusterDomain string     `json:"clusterDomain"`
+	ClusterDNS    netip.Addr `json:"clusterDNS"`
+	// PodCIDR is the first of PodCIDRs, for agents that know of one only.
+	PodCIDR     netip.Prefix   `json:"podCIDR"`
+	PodCIDRs    []netip.Prefix `json:"podCIDRs,omitempty"`
+	ServiceCIDR netip.Prefix   `json:"serviceCIDR"`
 	// ClientCA is the authority, in PEM, of who may ask an agent.
 	ClientCA string `json:"clientCA"`
 	// NodeCA is the authority, in PEM, of what other nodes serve; servers that are
@@ -34,6 +36,15 @@ type Answer struct {
 	// GossipKey seals the gossip; Seeds are HOST:PORT to join it through.
 	GossipKey []byte   `json:"gossipKey"`
 	Seeds     []string `json:"seeds"`
+}
+
+// PodRanges are the ranges of all pods, one of each family that they have
+// addresses of.
+func (a *Answer) PodRanges() []netip.Prefix {
+	if len(a.PodCIDRs) == 0 {
+		return []netip.Prefix{a.PodCIDR}
+	}
+	return a.PodCIDRs
 }
 
 func (a *Answer) validate() error {

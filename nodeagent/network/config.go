@@ -117,13 +117,14 @@ func (n *Network) family(a netip.Addr) *family {
 }
 
 // Start makes the node's link for its pod CIDRs and the rules; pods that wait
-// to be attached go on then. Each family of the cluster has a CIDR. Called again
-// with the same CIDRs it repairs.
+// to be attached go on then. They have an address of each CIDR: a node that is
+// older than its cluster's second family has one only. Called again with the
+// same CIDRs it repairs.
 func (n *Network) Start(ctx context.Context, cidrs []netip.Prefix) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(cidrs) != len(n.families) {
-		return fmt.Errorf("start network with %v: pods have addresses of %d families", cidrs, len(n.families))
+	if len(cidrs) == 0 {
+		return errors.New("start network: the node has no pod CIDR")
 	}
 	for _, cidr := range cidrs {
 		f := n.family(cidr.Addr())
@@ -253,6 +254,9 @@ func (n *Network) Detach(ctx context.Context, uid types.UID) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, f := range n.families {
+		if f.leases == nil {
+			continue
+		}
 		if err := n.closePorts(ctx, f, uid); err != nil {
 			return err
 		}
@@ -281,8 +285,9 @@ func (n *Network) Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]
 		return nil, ctx.Err()
 	}
 	// The families are set once the network is ready.
+	families := slices.DeleteFunc(slices.Clone(n.families), func(f *family) bool { return f.leases == nil })
 	var addresses []netip.Addr
-	for _, f := range n.families {
+	for _, f := range families {
 		address, err := f.leases.take(pod.UID)
 		if err != nil {
 			return nil, err
@@ -292,7 +297,7 @@ func (n *Network) Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]
 	if err := n.link(pod.UID, netns, addresses); err != nil {
 		return nil, fmt.Errorf("connect pod: %w", err)
 	}
-	for i, f := range n.families {
+	for i, f := range families {
 		if err := n.openPorts(ctx, f, pod, addresses[i]); err != nil {
 			return nil, err
 		}

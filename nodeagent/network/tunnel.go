@@ -124,7 +124,7 @@ func (n *Network) through(r route) error {
 		}
 	}
 	way := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.to), Gw: gateway(r.to).AsSlice(), Flags: int(netlink.FLAG_ONLINK), Protocol: routeProtocol}
-	if f := n.family(r.to.Addr()); f != nil {
+	if f := n.family(r.to.Addr()); f != nil && f.cidr.IsValid() {
 		way.Src = gateway(f.cidr).AsSlice()
 	}
 	if err := netlink.RouteReplace(way); err != nil {

@@ -18,7 +18,7 @@ import (
 // Network is the pod network as far as it depends on nodes. Calls come one at
 // a time; those with the same arguments again change nothing.
 type Network interface {
-	Start(ctx context.Context, cidr netip.Prefix) error
+	Start(ctx context.Context, cidrs []netip.Prefix) error
 	Ready() bool
 	SetRoute(node string, to netip.Prefix, via netip.Addr) error
 	DeleteRoute(node string) error
@@ -59,8 +59,8 @@ type Config struct {
 	MaxPods    int64
 	// DataDir is where the disk is watched.
 	DataDir string
-	// PodCIDR overrides what the control plane gives; may be invalid.
-	PodCIDR netip.Prefix
+	// PodCIDRs override what the control plane gives; may be empty.
+	PodCIDRs []netip.Prefix
 	// RuntimeHandlers are those beside the default.
 	RuntimeHandlers []string
 	// RuntimeVersion such as containerd://1.6.20, and the agent's own.

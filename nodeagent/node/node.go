@@ -33,7 +33,7 @@ type Node struct {
 
 	mu     sync.Mutex // guards all below
 	last   *corev1.Node
-	cidr   netip.Prefix
+	cidrs  []netip.Prefix
 	others map[string]netip.AddrPort // where other nodes serve, by name
 }
 
@@ -43,7 +43,7 @@ func New(config Config) (*Node, error) {
 	if config.Name == "" || config.Client == nil || config.Network == nil || config.Images == nil || len(config.Addresses) == 0 {
 		return nil, errors.New("node: name, addresses, client, network and images are needed")
 	}
-	return &Node{Config: config, wake: make(chan struct{}, 1), cidr: config.PodCIDR, others: map[string]netip.AddrPort{}}, nil
+	return &Node{Config: config, wake: make(chan struct{}, 1), cidrs: config.PodCIDRs, others: map[string]netip.AddrPort{}}, nil
 }
 
 // Changed asks for the status to be computed again, as after an image has come.
@@ -141,7 +141,7 @@ func (n *Node) once(ctx context.Context) error {
 	}
 	// The network comes before the status, so that an agent which starts anew
 	// does not take a node that was ready out of it.
-	n.take(have.Spec.PodCIDR)
+	n.take(have)
 	n.startNetwork(ctx)
 	want := have.DeepCopy()
 	want.Status = statusOf(&n.Config, m, images, n.Network.Ready(), &have.Status, n.Clock.Now())
@@ -275,21 +275,32 @@ func (n *Node) set(_ context.Context, o *corev1.Node) {
 		return
 	}
 	n.remember(o)
-	n.take(o.Spec.PodCIDR)
+	n.take(o)
 	// Somebody may have written our fields: look, and write only if so.
 	n.Changed()
 }
 
-// take remembers the node's pod range, which never changes.
-func (n *Node) take(text string) {
-	cidr, err := netip.ParsePrefix(text)
-	if err != nil {
-		return // it has none yet
+// ranges are a node's pod ranges, one of each family.
+func ranges(o *corev1.Node) []netip.Prefix {
+	texts := o.Spec.PodCIDRs
+	if len(texts) == 0 {
+		texts = []string{o.Spec.PodCIDR}
 	}
+	var all []netip.Prefix
+	for _, text := range texts {
+		if cidr, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, cidr)
+		}
+	}
+	return all
+}
+
+// take remembers the node's pod ranges, which never change, once it has some.
+func (n *Node) take(o *corev1.Node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.cidr.IsValid() {
-		n.cidr = cidr
+	if len(n.cidrs) == 0 {
+		n.cidrs = ranges(o)
 	}
 }
 
@@ -305,28 +316,35 @@ func (n *Node) gone(o *corev1.Node) {
 
 func (n *Node) startNetwork(ctx context.Context) {
 	n.mu.Lock()
-	cidr := n.cidr
+	cidrs := n.cidrs
 	n.mu.Unlock()
-	if !cidr.IsValid() || n.Network.Ready() {
+	if len(cidrs) == 0 || n.Network.Ready() {
 		return
 	}
-	if err := n.Network.Start(ctx, cidr); err != nil {
-		n.Logger.Error("pod network not started", "cidr", cidr, "err", err)
+	if err := n.Network.Start(ctx, cidrs); err != nil {
+		n.Logger.Error("pod network not started", "cidrs", cidrs, "err", err)
 	}
 }
 
-// route leads to another node's pods by its first internal address.
+// route leads to another node's pods by its first internal address of their
+// family, or by its first one.
 func (n *Node) route(o *corev1.Node) {
-	cidr, err := netip.ParsePrefix(o.Spec.PodCIDR)
-	if err != nil {
-		return // it has none yet
-	}
-	for _, a := range o.Status.Addresses {
-		if via, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && via.Is4() == cidr.Addr().Is4() {
-			if err := n.Network.SetRoute(o.Name, cidr, via); err != nil {
-				n.Logger.Error("route not set", "node", o.Name, "err", err)
+	for _, cidr := range ranges(o) {
+		via := netip.Addr{}
+		for _, a := range o.Status.Addresses {
+			at, err := netip.ParseAddr(a.Address)
+			if err != nil || a.Type != corev1.NodeInternalIP {
+				continue
 			}
-			return
+			if same := at.Is4() == cidr.Addr().Is4(); !via.IsValid() || same && via.Is4() != at.Is4() {
+				via = at
+			}
+		}
+		if !via.IsValid() {
+			continue // it has told none yet
+		}
+		if err := n.Network.SetRoute(o.Name, cidr, via); err != nil {
+			n.Logger.Error("route not set", "node", o.Name, "err", err)
 		}
 	}
 }

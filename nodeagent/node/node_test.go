@@ -26,21 +26,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type network struct {
 	mu     sync.Mutex // guards below
-	cidr   netip.Prefix
+	cidrs  []netip.Prefix
 	routes map[string]string
 }
 
-func (n *network) Start(_ context.Context, cidr netip.Prefix) error {
+func (n *network) Start(_ context.Context, cidrs []netip.Prefix) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cidr = cidr
+	n.cidrs = cidrs
 	return nil
 }
 
 func (n *network) Ready() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cidr.IsValid()
+	return len(n.cidrs) > 0
 }
 
 func (n *network) SetRoute(name string, to netip.Prefix, via netip.Addr) error {

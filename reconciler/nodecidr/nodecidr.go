@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,18 +18,22 @@ import (
 // Name of the controller; it writes as the node controller's service account.
 const Name = "nodecidr"
 
-// NodeBits is the prefix length of a node's range.
-const NodeBits = 24
+// NodeBits and NodeBits6 are the prefix lengths of a node's ranges.
+const (
+	NodeBits  = 24
+	NodeBits6 = 64
+)
 
 // Reconciler gives one node at a time its range.
 type Reconciler struct {
 	controller.Deps
-	Cluster netip.Prefix
+	// Clusters are the ranges of all pods, one of each family.
+	Clusters []netip.Prefix
 }
 
 // New returns the controller. One worker: two could pick the same range.
-func New(deps controller.Deps, cluster netip.Prefix) (controller.Runnable, error) {
-	return controller.New(Name, deps, 1, &Reconciler{deps, cluster}, controller.Self(deps.Cache, &corev1.Node{}))
+func New(deps controller.Deps, clusters []netip.Prefix) (controller.Runnable, error) {
+	return controller.New(Name, deps, 1, &Reconciler{deps, clusters}, controller.Self(deps.Cache, &corev1.Node{}))
 }
 
 // Reconcile does one pass over one node.
@@ -46,17 +51,27 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	var taken []netip.Prefix
 	for i := range list.Items {
-		if p, err := netip.ParsePrefix(list.Items[i].Spec.PodCIDR); err == nil {
-			taken = append(taken, p)
+		for _, text := range list.Items[i].Spec.PodCIDRs {
+			if p, err := netip.ParsePrefix(text); err == nil {
+				taken = append(taken, p)
+			}
 		}
 	}
-	free, ok := Free(r.Cluster, NodeBits, taken)
-	if !ok {
-		r.Events.Eventf(n, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", n.Name)
-		return reconcile.Result{}, fmt.Errorf("node %q: no free range in %s", n.Name, r.Cluster)
+	var ranges []string
+	for _, cluster := range r.Clusters {
+		bits := NodeBits
+		if cluster.Addr().Is6() {
+			bits = NodeBits6
+		}
+		free, ok := Free(cluster, bits, taken)
+		if !ok {
+			r.Events.Eventf(n, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", n.Name)
+			return reconcile.Result{}, fmt.Errorf("node %q: no free range in %s", n.Name, cluster)
+		}
+		ranges = append(ranges, free.String())
 	}
 	base := n.DeepCopy()
-	n.Spec.PodCIDR, n.Spec.PodCIDRs = free.String(), []string{free.String()}
+	n.Spec.PodCIDR, n.Spec.PodCIDRs = ranges[0], ranges
 	if err := r.Client.Patch(ctx, n, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 		return reconcile.Result{}, fmt.Errorf("give node %q its range: %w", n.Name, err)
 	}
@@ -64,10 +79,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 }
 
 // Free gives the first range of so many bits in the cluster's that overlaps
-// none of the taken ones. Only IPv4.
+// none of the taken ones.
 func Free(cluster netip.Prefix, bits int, taken []netip.Prefix) (netip.Prefix, bool) {
 	cluster = cluster.Masked()
-	if bits < cluster.Bits() || !cluster.Addr().Is4() {
+	if bits < cluster.Bits() {
 		return netip.Prefix{}, false
 	}
 	used := map[netip.Prefix]bool{}
@@ -81,21 +96,26 @@ func Free(cluster netip.Prefix, bits int, taken []netip.Prefix) (netip.Prefix, b
 			used[p] = true
 		}
 	}
-	b := cluster.Addr().As4()
-	first := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-next:
-	for i := range uint32(1) << (bits - cluster.Bits()) {
-		a := first + i<<(32-bits)
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), bits)
-		if used[p] {
-			continue
+	for p := netip.PrefixFrom(cluster.Addr(), bits); cluster.Contains(p.Addr()); p = next(p) {
+		overlaps := func(w netip.Prefix) bool { return w.Overlaps(p) }
+		if !used[p] && !slices.ContainsFunc(wider, overlaps) {
+			return p, true
 		}
-		for _, w := range wider {
-			if w.Overlaps(p) {
-				continue next
-			}
+		if next(p).Addr().Less(p.Addr()) {
+			break // the last there is
 		}
-		return p, true
 	}
 	return netip.Prefix{}, false
+}
+
+// next is the range after one, of the same size.
+func next(p netip.Prefix) netip.Prefix {
+	b := p.Addr().AsSlice()
+	carry := 1 << (7 - (p.Bits()-1)%8)
+	for i := (p.Bits() - 1) / 8; i >= 0 && carry > 0; i-- {
+		sum := int(b[i]) + carry
+		b[i], carry = byte(sum), sum>>8
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return netip.PrefixFrom(a, p.Bits())
 }

@@ -33,6 +33,20 @@ func TestFreeRangesNeverOverlap(t *testing.T) {
 			}
 		}
 	})
+	taken := []netip.Prefix{}
+	for _, want := range []string{"fd00:10:244::/64", "fd00:10:244:1::/64", "fd00:10:244:2::/64"} {
+		p, ok := nodecidr.Free(netip.MustParsePrefix("fd00:10:244::/56"), 64, taken)
+		if !ok || p.String() != want {
+			t.Errorf("got %s, want %s", p, want)
+		}
+		taken = append(taken, p)
+	}
+	for _, full := range []string{"255.255.255.0/24", "ffff:ffff:ffff:ffff::/64"} {
+		p := netip.MustParsePrefix(full)
+		if got, ok := nodecidr.Free(p, p.Bits(), []netip.Prefix{p}); ok {
+			t.Errorf("beyond the last range is %s", got)
+		}
+	}
 	if _, ok := nodecidr.Free(netip.MustParsePrefix("10.0.0.0/24"), 24, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}); ok {
 		t.Error("a full range has room")
 	}
