@@ -19,7 +19,8 @@ func (s *Server) bind(r *http.Request, by txn.Identity) (context.Context, func()
 	return s.identify.Bind(func() txn.View { return s.store.Snapshot() }, r, by)
 }
 
-// recordsOfCertificates is the watch of the records of people's certificates,
+// recordsOfCertificates is the watch of the records of people's certificates and
+// of removed nodes,
 // whichever server changes them.
 var recordsOfCertificates = store.WatchOptions{Resource: schema.GroupResource{Resource: "secrets"}, Namespace: metav1.NamespaceSystem}
 
@@ -57,7 +58,7 @@ func (s *Server) unbind(ctx context.Context, watcher *store.Watcher) error {
 			return err
 		}
 		for _, e := range d.Events {
-			if name := e.Entry.Ref.Name; e.Type != store.Added && authn.IsUserCertificate(name) {
+			if name := e.Entry.Ref.Name; e.Type != store.Added && authn.IsUserCertificate(name) || authn.IsRemovedNode(name) {
 				s.identify.Unbind(s.store.Snapshot(), name)
 			}
 		}

@@ -99,7 +99,7 @@ func (a *Authenticator) Authenticate(view txn.View, r *http.Request) (id txn.Ide
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		id, err := a.certificate(r.TLS.PeerCertificates, a.config.Clients)
 		if err == nil {
-			err = recorded(view, r.TLS.PeerCertificates[0])
+			err = believed(view, r.TLS.PeerCertificates[0])
 		}
 		return id, err == nil, err
 	}

@@ -28,10 +28,10 @@ type bond struct {
 
 // Bind ties a request that lasts, and that Authenticate has found to be id's, to
 // the certificate that it was believed for: the context ends when the record is
-// gone. release must be called when the request is over. What has no record
+// gone, or one is there that takes it back. release must be called when the request is over. What has no record
 // cannot be taken back, and binds nothing.
 func (a *Authenticator) Bind(view func() txn.View, r *http.Request, id txn.Identity) (ctx context.Context, release func(), err error) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || !isRecorded(r.TLS.PeerCertificates[0]) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || recordOf(r.TLS.PeerCertificates[0]) == "" {
 		return r.Context(), func() {}, nil
 	}
 	certificate := r.TLS.PeerCertificates[0]
@@ -42,26 +42,26 @@ func (a *Authenticator) Bind(view func() txn.View, r *http.Request, id txn.Ident
 	b := &bond{certificate: certificate, end: end}
 	release = a.bonds.add(b)
 	// Only now: what is removed after this look finds the bond.
-	if err := recorded(view(), b.certificate); err != nil {
+	if err := believed(view(), b.certificate); err != nil {
 		release()
 		return nil, nil, err
 	}
 	return ctx, release, nil
 }
 
-// Unbind ends the requests that are bound to certificates whose records a View
-// does not have any more: to the one with the record's name, or to any when the
+// Unbind ends the requests that are bound to certificates that a View does not
+// believe any more: to the one with the record's name, or to any when the
 // name is empty.
 func (a *Authenticator) Unbind(view txn.View, record string) {
 	for _, b := range a.bonds.of(record) {
-		if recorded(view, b.certificate) != nil {
+		if believed(view, b.certificate) != nil {
 			b.end()
 		}
 	}
 }
 
 func (o *bonds) add(b *bond) (release func()) {
-	name := UserCertificateName(b.certificate.SerialNumber)
+	name := recordOf(b.certificate)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.open == nil {

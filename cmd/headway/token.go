@@ -55,34 +55,39 @@ func tokenCreateCommand() *cobra.Command {
 			if uses < 0 {
 				return fmt.Errorf("--uses must be 0 (any number) or more")
 			}
-			config, err := clientConfig(cmd)
-			if err != nil {
-				return err
-			}
-			authorities, err := authoritiesHere(cmd, dataDir, config)
-			if err != nil {
-				return err
-			}
-			c, err := apiClient(cmd)
-			if err != nil {
-				return err
-			}
-			t, err := apiserver.NewJoinToken(ttl)
-			if err != nil {
-				return err
-			}
-			t.Uses = uses
-			if err := c.Create(cmd.Context(), t.Object(time.Now())); err != nil {
-				return fmt.Errorf("store the token: %w", err)
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), t.Text(authorities))
-			return nil
+			return createToken(cmd, dataDir, ttl, uses)
 		},
 	}
 	create.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token admits agents")
 	create.Flags().IntVar(&uses, "uses", 0, "how many machines the token admits (0: any number)")
 	create.Flags().StringVar(&dataDir, "data-dir", defaultDataDir, "the server's data directory")
 	return create
+}
+
+// createToken makes a token and prints it.
+func createToken(cmd *cobra.Command, dataDir string, ttl time.Duration, uses int) error {
+	config, err := clientConfig(cmd)
+	if err != nil {
+		return err
+	}
+	authorities, err := authoritiesHere(cmd, dataDir, config)
+	if err != nil {
+		return err
+	}
+	c, err := apiClient(cmd)
+	if err != nil {
+		return err
+	}
+	t, err := apiserver.NewJoinToken(ttl)
+	if err != nil {
+		return err
+	}
+	t.Uses = uses
+	if err := c.Create(cmd.Context(), t.Object(time.Now())); err != nil {
+		return fmt.Errorf("store the token: %w", err)
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), t.Text(authorities))
+	return nil
 }
 
 // listTokens prints a line for each token.

@@ -106,7 +106,7 @@ func (s *Server) vacant(w http.ResponseWriter, r *http.Request, caller Caller, n
 		s.refuse(w, r, http.StatusServiceUnavailable, "whether the name is taken cannot be told now; try again", "user", caller.Name, "node", node, "error", err)
 	case taken:
 		s.refuse(w, r, http.StatusConflict, fmt.Sprintf("node %q is another machine's: that one comes back with the certificate in its data directory; "+
-			"choose another --node-name, or delete the node first to give its name away", node), "user", caller.Name, "node", node)
+			"choose another --node-name, or give its name away with \"headway node replace\"", node), "user", caller.Name, "node", node)
 	default:
 		return true
 	}
