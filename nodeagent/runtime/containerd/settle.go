@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
@@ -111,7 +114,8 @@ func (r *Runtime) settleAll(ctx context.Context) error {
 }
 
 // removeOrphanSnapshots removes root file systems whose container was never
-// registered: the agent died inside Create.
+// registered: the agent died inside Create. Views of images stay as long as
+// there is a place in their pod's directory where they are mounted.
 func (r *Runtime) removeOrphanSnapshots(ctx context.Context) error {
 	pods := map[string]string{}
 	err := r.snaps.Walk(r.in(ctx), func(_ context.Context, info snapshots.Info) error {
@@ -133,6 +137,11 @@ func (r *Runtime) removeOrphanSnapshots(ctx context.Context) error {
 
 func (r *Runtime) removeOrphanSnapshot(ctx context.Context, id, pod string) error {
 	defer r.pods.lock(pod)()
+	if name, ok := strings.CutPrefix(id, pod+"/"); ok {
+		if _, err := os.Stat(filepath.Join(r.podDir(pod), name)); err == nil {
+			return nil
+		}
+	}
 	if _, err := r.lookup(ctx, id); !errors.Is(err, errUnknown) {
 		return err
 	}
