@@ -80,10 +80,16 @@ func (k *Kind) Encode(o txn.Object) ([]byte, error) {
 // what an older version stored may lack some. It keeps no part of value.
 func (k *Kind) Decode(value []byte) (txn.Object, error) {
 	o, err := k.decode(value)
-	if err == nil && k.Default != nil {
+	if err != nil {
+		return o, err
+	}
+	if k.Default != nil {
 		k.Default(o)
 	}
-	return o, err
+	if _, custom := o.(*unstructured.Unstructured); !custom {
+		shareFields(o)
+	}
+	return o, nil
 }
 
 func (k *Kind) decode(value []byte) (txn.Object, error) {
