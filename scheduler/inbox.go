@@ -154,6 +154,7 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	if o.Spec.NodeName == "" && !s.mine(o) {
 		s.queue.Remove(o.UID)
 		delete(s.asking, o.UID)
+		delete(s.offers, o.UID)
 		s.unnominate(o.UID)
 		s.leaveGang(o)
 		return
@@ -167,6 +168,7 @@ func (s *Scheduler) setPod(o *corev1.Pod) {
 	if o.Spec.NodeName != "" {
 		s.queue.Remove(o.UID)
 		s.state.Unnominate(o.UID)
+		delete(s.offers, o.UID)
 		s.settle(o.UID)
 		s.joinGang(o)
 		if s.state.Place(p, o.Spec.NodeName) {
@@ -192,6 +194,7 @@ func (s *Scheduler) mine(o *corev1.Pod) bool {
 func (s *Scheduler) removePod(o *corev1.Pod) {
 	s.queue.Remove(o.UID)
 	s.reports.forget(o.UID)
+	delete(s.offers, o.UID)
 	s.unnominate(o.UID)
 	if s.confirmed(o.UID) {
 		s.settle(o.UID)

@@ -32,30 +32,39 @@ func (s *Scheduler) refused(item *queue.Item, d core.Decision) {
 	now, uid := s.clock.Now(), item.Pod.UID
 	s.config.Metrics.attempt(profileOf(item.Pod.Object), "unschedulable")
 	s.queue.Park(item, d.Helps, now)
-	if s.preempting[uid] {
-		return // its victims are being deleted; that wakes it
+	if s.preempting[uid] || s.offers[uid] != nil {
+		return // its victims are being chosen or deleted; that wakes it
 	}
-	plan := s.state.Preempt(item.Pod, d)
+	plan, all := s.state.Sacrifices(item.Pod, d)
+	if plan.Node != "" && s.offer(item, d, all) {
+		return
+	}
+	s.makeRoom(item.Pod, d, plan)
+}
+
+// makeRoom begins a preemption, if there is one that helps, and says what there is
+// to say.
+func (s *Scheduler) makeRoom(pod *core.Pod, d core.Decision, plan core.Preemption) {
 	message := d.Message()
 	if said := plan.Message(); said != "" && d.Nodes > 0 {
 		message += " " + said
 	}
 	switch {
 	case plan.Node != "":
-		s.state.Nominate(item.Pod, plan.Node)
-		s.withdraw(item.Pod, plan.Node)
-		s.preempting[uid] = true
-		work := preemption{pod: item.Pod.Object, node: plan.Node}
+		s.state.Nominate(pod, plan.Node)
+		s.withdraw(pod, plan.Node)
+		s.preempting[pod.UID] = true
+		work := preemption{pod: pod.Object, node: plan.Node}
 		for _, victim := range plan.Victims {
 			work.victims = append(work.victims, victim.Object)
 		}
 		s.config.Metrics.preempted(len(work.victims))
 		s.preemptions.add(work)
 	case plan.Ineligible == "":
-		s.unnominate(uid)
+		s.unnominate(pod.UID)
 	}
-	_, node, _ := s.state.Nominated(uid)
-	s.reports.unschedulable(item.Pod.Object, message, node)
+	_, node, _ := s.state.Nominated(pod.UID)
+	s.reports.unschedulable(pod.Object, message, node)
 }
 
 // withdraw takes back the promises of a node to pods of lower priority than

@@ -6,6 +6,7 @@
 //	                           └───────────────────────────┘ ──reports─▶ reporter ──▶ status, events
 //	                                        ├──victims──▶ preemptor ──▶ deletes, inbox
 //	                                        ├──questions▶ extenders ──▶ inbox
+//	                                        ├──offered──▶ extenders ──▶ inbox
 //	                                        └──claims───▶ volume binder ──▶ claims bound ──▶ binder
 //
 // One goroutine owns State and Queue. A decided pod is assumed to be on its
@@ -92,6 +93,7 @@ type Scheduler struct {
 	preemptions *outbox[preemption]
 	volumes     *outbox[*awaited]
 	questions   *outbox[*question]
+	offered     *outbox[*offer]
 	ownBinds    *outbox[bind]
 	gangs       map[string]*gang
 	// kept are decided pods with what is kept for them until they are bound,
@@ -101,6 +103,8 @@ type Scheduler struct {
 	asking         map[types.UID]*question
 	// preempting are the pods whose victims are being deleted.
 	preempting map[types.UID]bool
+	// offers are the pods whose victims extenders have a say about.
+	offers map[types.UID]*offer
 }
 
 // New returns a scheduler that has not started.
@@ -121,7 +125,7 @@ func New(config Config) (*Scheduler, error) {
 		config: config, log: config.Logger, clock: config.Clock, inbox: newInbox(),
 		state: core.NewState(config.Seed), queue: queue.New(), binds: newOutbox[together](), reports: newReports(),
 		preemptions: newOutbox[preemption](), preempting: map[types.UID]bool{},
-		volumes: newOutbox[*awaited](), questions: newOutbox[*question](), ownBinds: newOutbox[bind](), gangs: map[string]*gang{},
+		volumes: newOutbox[*awaited](), questions: newOutbox[*question](), offered: newOutbox[*offer](), offers: map[types.UID]*offer{}, ownBinds: newOutbox[bind](), gangs: map[string]*gang{},
 		kept: map[types.UID]*awaited{}, awaiting: map[types.UID]*awaited{}, asking: map[types.UID]*question{},
 	}
 	s.state.SetProfiles(config.Profiles...)
@@ -153,6 +157,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	group.Go(func() error { return s.preempt(ctx) })
 	group.Go(func() error { return s.bindVolumes(ctx) })
 	group.Go(func() error { return s.consult(ctx) })
+	group.Go(func() error { return s.bargain(ctx) })
 	group.Go(func() error { return s.bindOwn(ctx) })
 	group.Go(func() error { return s.loop(ctx) })
 	return group.Wait()

@@ -42,11 +42,12 @@ func (p Preemption) Message() string {
 // but not before it has this many.
 const enoughCandidates = 100
 
-// sacrifice is what preemption on one node would cost.
-type sacrifice struct {
-	place      int
-	victims    []*Pod
-	violations int
+// Sacrifice is what preemption on one node would cost.
+type Sacrifice struct {
+	Node string
+	// Victims and Violations are as in Preemption.
+	Victims    []*Pod
+	Violations int
 }
 
 // notHelpful is said of a node that refuses the pod for what no victim changes.
@@ -55,22 +56,41 @@ const notHelpful = "Preemption is not helpful for scheduling"
 // Preempt finds the node where the least important pods have to make way for
 // one that Decide has just refused. The State stays as it is.
 func (s *State) Preempt(p *Pod, refused Decision) Preemption {
+	plan, _ := s.Sacrifices(p, refused)
+	return plan
+}
+
+// Sacrifices is Preempt with all that it has weighed.
+func (s *State) Sacrifices(p *Pod, refused Decision) (Preemption, []Sacrifice) {
 	out := Preemption{Nodes: s.count, Reasons: map[string]int{}}
 	if out.Ineligible = s.ineligible(p); out.Ineligible != "" {
-		return out
+		return out, nil
 	}
 	if refused.Helps&PodGone == 0 { // so it is on every node
 		if s.count > 0 {
 			out.Reasons[notHelpful] = s.count
 		}
-		return out
+		return out, nil
 	}
 	key := s.hopelessKey(p)
 	if last, ok := s.hopeless[key]; ok && last.seen == s.changes.end() {
-		return last.plan
+		return last.plan, nil
 	}
-	var best *sacrifice
-	found, enough := 0, max(enoughCandidates, s.count/10)
+	all := s.search(p, out.Reasons)
+	if best, ok := Cheapest(all); ok {
+		out.Node, out.Victims, out.Violations = best.Node, best.Victims, best.Violations
+		return out, all
+	}
+	if len(s.hopeless) >= maxHopeless {
+		clear(s.hopeless)
+	}
+	s.hopeless[key] = hopeless{s.changes.end(), out}
+	return out, nil
+}
+
+// search weighs nodes until it has enough, and counts why others do not help.
+func (s *State) search(p *Pod, reasons map[string]int) (all []Sacrifice) {
+	enough := max(enoughCandidates, s.count/10)
 	first := int(mix(s.seed, p.hash, uint64(s.count)) % uint64(max(len(s.nodes), 1)))
 	for i := range s.nodes {
 		place := (first + i) % len(s.nodes)
@@ -79,32 +99,31 @@ func (s *State) Preempt(p *Pod, refused Decision) Preemption {
 			continue
 		}
 		if _, helps := s.fits(p, place); helps&PodGone == 0 {
-			out.Reasons[notHelpful]++
+			reasons[notHelpful]++
 			continue
 		}
 		c, why := s.sacrificeOn(p, place)
 		for _, reason := range why {
-			out.Reasons[reason]++
+			reasons[reason]++
 		}
 		if len(why) > 0 {
 			continue
 		}
-		if best == nil || cheaper(c, *best) {
-			best = &c
-		}
-		if found++; found >= enough {
+		if all = append(all, c); len(all) >= enough {
 			break
 		}
 	}
-	if best != nil {
-		out.Node, out.Victims, out.Violations = s.nodes[best.place].Name, best.victims, best.violations
-		return out
+	return all
+}
+
+// Cheapest is the first of those that cost least.
+func Cheapest(all []Sacrifice) (best Sacrifice, ok bool) {
+	for _, c := range all {
+		if !ok || cheaper(c, best) {
+			best, ok = c, true
+		}
 	}
-	if len(s.hopeless) >= maxHopeless {
-		clear(s.hopeless)
-	}
-	s.hopeless[key] = hopeless{s.changes.end(), out}
-	return out
+	return best, ok
 }
 
 // hopeless is a search that found nothing. Until something changes it finds
@@ -160,7 +179,7 @@ func endsForPreemption(o *corev1.Pod) bool {
 // sacrificeOn takes all pods of lower priority off a node and puts back as many
 // as fit beside the new one: those that a budget protects first, and the more
 // important before the less.
-func (s *State) sacrificeOn(p *Pod, place int) (sacrifice, []string) {
+func (s *State) sacrificeOn(p *Pod, place int) (Sacrifice, []string) {
 	n := s.nodes[place]
 	var lower []*Pod
 	for _, other := range n.Pods {
@@ -169,14 +188,14 @@ func (s *State) sacrificeOn(p *Pod, place int) (sacrifice, []string) {
 		}
 	}
 	if len(lower) == 0 {
-		return sacrifice{}, []string{"No preemption victims found for incoming pod"}
+		return Sacrifice{}, []string{"No preemption victims found for incoming pod"}
 	}
 	slices.SortFunc(lower, byImportance)
 	defer s.changes.whatIf()()
 	for _, other := range lower {
 		s.Remove(other.UID)
 	}
-	c := sacrifice{place: place}
+	c := Sacrifice{Node: n.Name}
 	why, _ := s.fits(p, place)
 	if len(why) == 0 {
 		protected, free := s.split(lower)
@@ -185,19 +204,19 @@ func (s *State) sacrificeOn(p *Pod, place int) (sacrifice, []string) {
 				s.Place(other, n.Name)
 				if refused, _ := s.fits(p, place); len(refused) > 0 {
 					s.Remove(other.UID)
-					c.victims = append(c.victims, other)
+					c.Victims = append(c.Victims, other)
 					lost++
 				}
 			}
 			return lost
 		}
-		c.violations = spare(protected)
+		c.Violations = spare(protected)
 		spare(free)
 	}
 	for _, other := range lower {
 		s.Place(other, n.Name)
 	}
-	slices.SortFunc(c.victims, byImportance)
+	slices.SortFunc(c.Victims, byImportance)
 	return c, why
 }
 
@@ -217,7 +236,7 @@ func startOf(p *Pod) int64 {
 // cheaper compares by Kubernetes' order: fewest protected victims, then the
 // least of the highest priorities, the least sum of priorities, the fewest
 // victims, and the youngest among the most important.
-func cheaper(a, b sacrifice) bool {
+func cheaper(a, b Sacrifice) bool {
 	sum := func(pods []*Pod) (total int64) {
 		for _, p := range pods {
 			total += int64(p.Priority) + math.MaxInt32 + 1 // a victim more never makes it cheaper
@@ -237,11 +256,11 @@ func cheaper(a, b sacrifice) bool {
 		return startOf(pods[0]) // of the highest priority, and sorted by start
 	}
 	return cmp.Or(
-		cmp.Compare(a.violations, b.violations),
-		cmp.Compare(highest(a.victims), highest(b.victims)),
-		cmp.Compare(sum(a.victims), sum(b.victims)),
-		cmp.Compare(len(a.victims), len(b.victims)),
-		cmp.Compare(oldest(b.victims), oldest(a.victims)),
+		cmp.Compare(a.Violations, b.Violations),
+		cmp.Compare(highest(a.Victims), highest(b.Victims)),
+		cmp.Compare(sum(a.Victims), sum(b.Victims)),
+		cmp.Compare(len(a.Victims), len(b.Victims)),
+		cmp.Compare(oldest(b.Victims), oldest(a.Victims)),
 	) < 0
 }
 

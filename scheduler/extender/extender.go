@@ -50,10 +50,8 @@ func New(c configv1.Extender) (*Extender, error) {
 	switch {
 	case c.EnableHTTPS && at.Scheme != "https":
 		return nil, fmt.Errorf("urlPrefix %q: enableHTTPS wants an https URL", c.URLPrefix)
-	case c.PreemptVerb != "":
-		return nil, errors.New("preemptVerb is not supported: leave it out, and the extender is asked only about nodes that fit")
-	case c.FilterVerb+c.PrioritizeVerb+c.BindVerb == "":
-		return nil, errors.New("one of filterVerb, prioritizeVerb and bindVerb is needed")
+	case c.FilterVerb+c.PrioritizeVerb+c.BindVerb+c.PreemptVerb == "":
+		return nil, errors.New("one of filterVerb, prioritizeVerb, preemptVerb and bindVerb is needed")
 	case c.PrioritizeVerb != "" && c.Weight < 1:
 		return nil, errors.New("prioritizeVerb needs a weight of at least 1")
 	}

@@ -14,8 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
+	"github.com/headway-sh/headway/scheduler"
 	"github.com/headway-sh/headway/scheduler/extender"
 )
 
@@ -109,6 +111,37 @@ func TestSpeaksTheProtocol(t *testing.T) {
 	}
 }
 
+// TestVictims: an extender that knows pods and nodes is told UIDs, others are
+// told whole pods; both answer with UIDs.
+func TestVictims(t *testing.T) {
+	t.Parallel()
+	for name, knows := range map[string]bool{"whole pods": false, "UIDs": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, asked := serve(t, map[string]string{"/x/preempt": `{"NodeNameToMetaVictims":{"n2":{"Pods":[{"UID":"u2"}],"NumPDBViolations":1}}}`})
+			e := made(t, settings(s, func(c *configv1.Extender) { c.PreemptVerb, c.NodeCacheCapable = "preempt", knows }))
+			victim := func(uid types.UID) scheduler.Victims {
+				return scheduler.Victims{Pods: []*corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Name: string(uid), UID: uid}}}, Violations: 1}
+			}
+			got, err := e.Preempt(t.Context(), web, map[string]scheduler.Victims{"n1": victim("u1"), "n2": victim("u2")})
+			if diff := cmp.Diff(map[string]scheduler.Choice{"n2": {Pods: []types.UID{"u2"}, Violations: 1}}, got); diff != "" || err != nil || !e.Preempts() {
+				t.Errorf("error %v, choices (-want +got):\n%s", err, diff)
+			}
+			question := asked["/x/preempt"]
+			told, other := "NodeNameToVictims", "NodeNameToMetaVictims"
+			pod := func(p map[string]any) any { return p["metadata"].(map[string]any)["uid"] }
+			if knows {
+				told, other = other, told
+				pod = func(p map[string]any) any { return p["UID"] }
+			}
+			node := question[told].(map[string]any)["n1"].(map[string]any)
+			if question[other] != nil || node["NumPDBViolations"] != 1.0 || pod(node["Pods"].([]any)[0].(map[string]any)) != "u1" {
+				t.Errorf("asked about %v", question)
+			}
+		})
+	}
+}
+
 // TestAnswersThatAreNone: each is an error that says what is wrong, and none is
 // taken for a yes.
 func TestAnswersThatAreNone(t *testing.T) {
@@ -173,7 +206,6 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 	for want, change := range map[string]func(*configv1.Extender){
 		"an http or https URL is wanted": func(c *configv1.Extender) { c.URLPrefix = "ftp://x" },
 		"enableHTTPS wants":              func(c *configv1.Extender) { c.URLPrefix = "http://x" },
-		"preemptVerb is not supported":   func(c *configv1.Extender) { c.PreemptVerb = "preempt" },
 		"one of filterVerb":              func(c *configv1.Extender) { c.FilterVerb, c.PrioritizeVerb, c.BindVerb = "", "", "" },
 		"weight":                         func(c *configv1.Extender) { c.Weight = 0 },
 		"tlsConfig":                      func(c *configv1.Extender) { c.TLSConfig.CertFile = "/nonexistent" },
