@@ -17,6 +17,7 @@ import (
 	"github.com/headway-sh/headway/nodeagent/follow"
 	"github.com/headway-sh/headway/nodeagent/plan"
 	"github.com/headway-sh/headway/nodeagent/runtime"
+	"github.com/headway-sh/headway/nodeagent/static"
 	"github.com/headway-sh/headway/nodeagent/status"
 	"github.com/headway-sh/headway/nodeagent/volume"
 )
@@ -36,6 +37,7 @@ type Agent struct {
 	workers   map[types.UID]*worker
 	left      map[types.UID]*found // what the runtime had at the start
 	manifests manifests
+	closing   bool            // the machine goes down
 	context   context.Context //nolint:containedctx // the life of Run, under which workers start
 }
 
@@ -110,6 +112,12 @@ func (a *Agent) adopt(ctx context.Context) error {
 		a.Policies.Adopt(pods)
 	}
 	for _, pod := range pods {
+		if static.Is(pod) && outlives(pod) {
+			if err := a.saved.Remove(pod.UID); err != nil {
+				return fmt.Errorf("forget how a pod of a file ended: %w", err)
+			}
+			continue
+		}
 		a.start(pod, true)
 	}
 	return nil
@@ -266,6 +274,9 @@ func (a *Agent) start(pod *corev1.Pod, adopted bool) *worker {
 
 // admit checks a new pod against what runs already; mu is held.
 func (a *Agent) admit(pod *corev1.Pod) *status.Failure {
+	if failure := a.tooLate(); failure != nil {
+		return failure
+	}
 	if a.Pressure != nil {
 		if failure := underPressure(pod, a.Pressure()); failure != nil {
 			return failure

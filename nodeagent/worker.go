@@ -16,6 +16,7 @@ import (
 	"github.com/headway-sh/headway/nodeagent/probe"
 	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/serve"
+	"github.com/headway-sh/headway/nodeagent/shutdown"
 	"github.com/headway-sh/headway/nodeagent/static"
 	"github.com/headway-sh/headway/nodeagent/status"
 )
@@ -38,6 +39,7 @@ type worker struct {
 	ending   *plan.Ending
 	absent   bool // the API has no such pod any more
 	finished bool
+	down     chan struct{} // closed when nothing of the pod is left on the node
 
 	busy      map[string]bool
 	starts    map[string]context.CancelFunc
@@ -78,6 +80,7 @@ type shared struct {
 	ended   bool
 	absent  bool
 	leaving bool
+	api     types.UID // of the object that has the status; empty: none
 	mirror  *corev1.Pod
 	ids     map[string]string // container → runtime's ID
 	served  map[string]serve.Container
@@ -106,6 +109,7 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	for _, ip := range a.HostIPs {
 		w.observed.HostIPs = append(w.observed.HostIPs, ip.String())
 	}
+	w.down = make(chan struct{})
 	w.hooks = w.podHooks()
 	w.probes = probe.New(probe.Config{Clock: a.Clock, Exec: w.probeExec})
 	w.share()
@@ -122,6 +126,9 @@ func (w *worker) run(ctx context.Context) {
 	w.life = ctx
 	defer func() {
 		cancel()
+		if w.finished {
+			w.isDown()
+		}
 		w.probes.Stop()
 		w.group.Wait()
 	}()
@@ -164,6 +171,9 @@ func (w *worker) step(ctx context.Context) time.Time {
 	}
 	w.resize(ctx)
 	w.publish(ctx)
+	if p.Stopped && w.tornDown {
+		w.isDown()
+	}
 	if at := w.showMirror(ctx); !at.IsZero() && (p.Wake.IsZero() || at.Before(p.Wake)) {
 		p.Wake = at
 	}
@@ -179,6 +189,15 @@ func (w *worker) step(ctx context.Context) time.Time {
 		}
 	}
 	return p.Wake
+}
+
+// isDown says so to who waits for it.
+func (w *worker) isDown() {
+	select {
+	case <-w.down:
+	default:
+		close(w.down)
+	}
 }
 
 func (w *worker) hold(name string, waiting status.Waiting) {
@@ -275,7 +294,7 @@ func (w *worker) fail(reason, message string) { w.failIn(reason, message, plan.G
 
 // failIn is fail with a grace of its own.
 func (w *worker) failIn(reason, message string, grace time.Duration) {
-	w.observed.Failure = &status.Failure{Reason: reason, Message: message, Disruption: reason == eviction.Reason}
+	w.observed.Failure = &status.Failure{Reason: reason, Message: message, Disruption: reason == eviction.Reason || reason == shutdown.Reason}
 	w.agent.Recorder.Event(w.pod, corev1.EventTypeWarning, reason, message)
 	w.end(grace, false)
 	w.share()
@@ -361,6 +380,9 @@ func (w *worker) share() {
 	for name, c := range w.observed.Containers {
 		s.ids[name] = c.ID
 		s.served[name] = w.serve(name, c)
+	}
+	if pod := w.inAPI(); pod != nil {
+		s.api = pod.UID
 	}
 	w.sandbox.mu.Lock()
 	s.netns = w.sandbox.netns

@@ -178,8 +178,9 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, im
 		return nil, nil, err
 	}
 	recorder, held := nodeagent.NewRecorder(ctx, n.client, n.name, n.log), &eviction.Conditions{}
+	closing := &closingAgent{}
 	self, err := node.New(node.Config{
-		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir, Reserved: n.flags.reserved, Thresholds: n.flags.thresholds, MaxPods: n.flags.maxPods, Conditions: held.Held,
+		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir, Reserved: n.flags.reserved, Thresholds: n.flags.thresholds, MaxPods: n.flags.maxPods, Conditions: held.Held, Closing: closing.held,
 		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), RuntimeHandlers: n.flags.pods.handlerNames(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Recorder: recorder, Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {
@@ -202,6 +203,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, im
 	if err != nil {
 		return nil, nil, err
 	}
+	closing.agent.Store(agent)
 	server, err := serve.New(serve.Config{
 		Listener: listener, NodeName: n.name, Pods: agent, Runtime: runtime, Groups: groups, Dial: network.Dial, Authorizer: whoMayAsk{self.Knows}, Images: &registry.Server{Store: &containerd.Served{Runtime: runtime, Public: records.Public}, Logger: n.log}, Logger: n.log,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.serving, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: n.clients},
@@ -213,7 +215,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, im
 	if err != nil {
 		return nil, nil, err
 	}
-	return append([]component{{"node", self.Run}, {"agent server", server.Run}, {"network policies", policies.Run}, {"pods", agent.Run}}, upkeep...), self.NodeLabels, nil
+	return append([]component{{"node", self.Run}, {"agent server", server.Run}, {"network policies", policies.Run}, {"pods", agent.Run}}, append(upkeep, component{"going down", (&goingDown{agent: agent, changed: self.Changed, periods: n.flags.shutdown, socket: n.dirs.controlSocket(), machine: machineStops, log: n.log}).run})...), self.NodeLabels, nil
 }
 
 // policies makes the keeper of network policies.

@@ -29,7 +29,7 @@ func nodeCommand() *cobra.Command {
 		}}
 	}
 	node.AddCommand(nodeListCommand(), cordon("cordon", "Let no new pods onto nodes", true), cordon("uncordon", "Let new pods onto nodes again", false),
-		nodeDrainCommand(), nodeRemoveCommand(), nodeReplaceCommand())
+		nodeDrainCommand(), nodeRemoveCommand(), nodeReplaceCommand(), nodeShutdownCommand())
 	return node
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/imagegc"
+	"github.com/headway-sh/headway/nodeagent/shutdown"
 	"github.com/headway-sh/headway/proxy/modes"
 )
 
@@ -28,6 +29,7 @@ type nodeFlags struct {
 	images                             imagegc.Policy
 	pods                               podOptions
 	proxyMode                          modes.Mode
+	shutdown                           shutdown.Periods
 	registries                         string
 	parallelPulls                      int
 
@@ -52,6 +54,8 @@ func (n *nodeFlags) flags(f *pflag.FlagSet) {
 	f.DurationVar(&n.images.MinAge, "minimum-image-ttl-duration", imagegc.Default.MinAge, "how long an image stays that has just come")
 	f.DurationVar(&n.images.MaxAge, "image-maximum-gc-age", 0, "how long an image may be unused that was pulled; 0: forever")
 	f.StringVar((*string)(&n.proxyMode), "proxy-mode", string(modes.IPTables), "how service rules are written: iptables or nftables")
+	f.DurationVar(&n.shutdown.Total, "shutdown-grace-period", shutdown.Default.Total, "how long pods have to end when the machine goes down; 0: they are not told")
+	f.DurationVar(&n.shutdown.Critical, "shutdown-grace-period-critical-pods", shutdown.Default.Critical, "how much of that critical pods have for themselves")
 	f.StringVar(&n.registries, "private-registry", "", "file with mirrors and credentials of registries (default: registries.yaml in the data directory)")
 	f.IntVar(&n.parallelPulls, "max-parallel-image-pulls", 5, "how many images are pulled at once; 1: one after the other")
 	n.pods.flags(f)
@@ -97,5 +101,5 @@ func (n *nodeFlags) complete(dataDir string) error {
 	if n.thresholds, err = eviction.Parse(n.evictionHard, n.evictionSoft, n.evictionSoftGrace, n.evictionReclaim); err != nil {
 		return fmt.Errorf("--eviction-…: %w", err)
 	}
-	return n.images.Validate()
+	return errors.Join(n.images.Validate(), n.shutdown.Validate())
 }

@@ -53,6 +53,8 @@ type Config struct {
 	// Default: 110.
 	Reserved   corev1.ResourceList
 	Thresholds []eviction.Threshold
+	// Closing tells whether the machine goes down; nil: it never does.
+	Closing func() bool
 	// Conditions gives those of memory, disk and process numbers that hold; nil:
 	// none ever does.
 	Conditions func() map[corev1.NodeConditionType]bool

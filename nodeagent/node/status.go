@@ -50,7 +50,11 @@ func statusOf(c *Config, m Machine, images []runtime.Image, networkReady bool, o
 	set(corev1.NodeMemoryPressure, pressure[corev1.NodeMemoryPressure], [2]string{"KubeletHasInsufficientMemory", "kubelet has insufficient memory available"}, [2]string{"KubeletHasSufficientMemory", "kubelet has sufficient memory available"})
 	set(corev1.NodeDiskPressure, pressure[corev1.NodeDiskPressure], [2]string{"KubeletHasDiskPressure", "kubelet has disk pressure"}, [2]string{"KubeletHasNoDiskPressure", "kubelet has no disk pressure"})
 	set(corev1.NodePIDPressure, pressure[corev1.NodePIDPressure], [2]string{"KubeletHasInsufficientPID", "kubelet has insufficient PID available"}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"})
-	set(corev1.NodeReady, networkReady, [2]string{"KubeletReady", "the node agent is ready"}, [2]string{"KubeletNotReady", "the pod network is not ready"})
+	notReady := "the pod network is not ready"
+	if c.Closing != nil && c.Closing() {
+		networkReady, notReady = false, "node is shutting down"
+	}
+	set(corev1.NodeReady, networkReady, [2]string{"KubeletReady", "the node agent is ready"}, [2]string{"KubeletNotReady", notReady})
 	return s
 }
 

@@ -58,7 +58,7 @@ func Start(t *testing.T, nodes int, cidr string) *Cluster {
 		t.Fatal(err)
 	}
 	c := &Cluster{Headway: testserver.Binary(t), Dir: dir, names: []string{"server-1"}}
-	image := archive(t)
+	image := Archive(t, PeerImage)
 	t.Cleanup(func() { c.stop(t) })
 	c.Dev(t, "--nodes", strconv.Itoa(nodes), "--cidr", cidr)
 	for i := range nodes {
@@ -138,8 +138,8 @@ func (c *Cluster) Exec(t *testing.T, pod string, args ...string) (string, error)
 	return c.Try(t, append([]string{"kubectl", "exec", pod, "--", "/peer"}, args...)...)
 }
 
-// archive is the peer program as an image.
-func archive(t *testing.T) string {
+// Archive is the peer program as an image of a name.
+func Archive(t *testing.T, reference string) string {
 	t.Helper()
 	peer := filepath.Join(t.TempDir(), "peer")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", peer, "github.com/headway-sh/headway/test/e2e/peer")
@@ -152,7 +152,7 @@ func archive(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = imagebuild.WriteArchive(f, imagebuild.Image{Reference: PeerImage, Architecture: runtime.GOARCH,
+	err = imagebuild.WriteArchive(f, imagebuild.Image{Reference: reference, Architecture: runtime.GOARCH,
 		Files: []imagebuild.File{{Path: "/peer", Source: peer, Mode: 0o755}}, Config: v1.Config{Entrypoint: []string{"/peer"}}})
 	if err != nil {
 		t.Fatal(err)

@@ -50,6 +50,8 @@ func TestNodes(t *testing.T) {
 	c := &cluster{machines.Start(t, 2, cidr)}
 	c.deploy(t)
 	t.Run("pods reach each other", func(t *testing.T) { reach(t, c) })
+	t.Run("one machine has an image", func(t *testing.T) { oneImage(t, c) })
+	t.Run("a pod of a file", func(t *testing.T) { ofAFile(t, c) })
 	t.Run("network policies", func(t *testing.T) { policies(t, c) })
 	t.Run("a lost node is noticed", func(t *testing.T) { lose(t, c) })
 	t.Run("a lossy node stays", func(t *testing.T) { lossy(t, c) })
