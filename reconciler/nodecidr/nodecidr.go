@@ -36,13 +36,14 @@ func New(deps controller.Deps, clusters []netip.Prefix) (controller.Runnable, er
 	return controller.New(Name, deps, 1, &Reconciler{deps, clusters}, controller.Self(deps.Cache, &corev1.Node{}))
 }
 
-// Reconcile does one pass over one node.
+// Reconcile gives all nodes their ranges that have none, when the node that it
+// is called for is one of them: many that come at once cost one look at all.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	n := &corev1.Node{}
 	if err := r.Client.Get(ctx, req.NamespacedName, n); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if n.Spec.PodCIDR != "" || n.DeletionTimestamp != nil {
+	if !wants(n) {
 		return reconcile.Result{}, nil
 	}
 	var list corev1.NodeList
@@ -57,52 +58,83 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			}
 		}
 	}
-	var ranges []string
-	for _, cluster := range r.Clusters {
-		bits := NodeBits
-		if cluster.Addr().Is6() {
-			bits = NodeBits6
+	free := make([]*Free, len(r.Clusters))
+	for i, cluster := range r.Clusters {
+		free[i] = NewFree(cluster, bitsOf(cluster), taken)
+	}
+	var failed error
+	for i := range list.Items {
+		if other := &list.Items[i]; wants(other) {
+			if err := r.give(ctx, other.DeepCopy(), free); err != nil && other.Name == n.Name {
+				failed = err // the others are asked about by themselves
+			}
 		}
-		free, ok := Free(cluster, bits, taken)
+	}
+	return reconcile.Result{}, failed
+}
+
+func wants(n *corev1.Node) bool { return n.Spec.PodCIDR == "" && n.DeletionTimestamp == nil }
+
+func bitsOf(cluster netip.Prefix) int {
+	if cluster.Addr().Is6() {
+		return NodeBits6
+	}
+	return NodeBits
+}
+
+// give writes a range of each family into a node.
+func (r *Reconciler) give(ctx context.Context, n *corev1.Node, free []*Free) error {
+	var ranges []string
+	for i, f := range free {
+		p, ok := f.Next()
 		if !ok {
 			r.Events.Eventf(n, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", n.Name)
-			return reconcile.Result{}, fmt.Errorf("node %q: no free range in %s", n.Name, cluster)
+			return fmt.Errorf("node %q: no free range in %s", n.Name, r.Clusters[i])
 		}
-		ranges = append(ranges, free.String())
+		ranges = append(ranges, p.String())
 	}
 	base := n.DeepCopy()
 	n.Spec.PodCIDR, n.Spec.PodCIDRs = ranges[0], ranges
 	if err := r.Client.Patch(ctx, n, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
-		return reconcile.Result{}, fmt.Errorf("give node %q its range: %w", n.Name, err)
+		return fmt.Errorf("give node %q its range: %w", n.Name, err)
 	}
-	return reconcile.Result{}, nil
+	return nil
 }
 
-// Free gives the first range of so many bits in the cluster's that overlaps
-// none of the taken ones.
-func Free(cluster netip.Prefix, bits int, taken []netip.Prefix) (netip.Prefix, bool) {
-	cluster = cluster.Masked()
-	if bits < cluster.Bits() {
-		return netip.Prefix{}, false
+// Free are the ranges of one size in a larger one that overlap none of those
+// that are taken.
+type Free struct {
+	cluster, at netip.Prefix // the next to look at; invalid: there is none
+	used        map[netip.Prefix]bool
+	wider       []netip.Prefix
+}
+
+// NewFree begins with the first range of so many bits in the cluster's.
+func NewFree(cluster netip.Prefix, bits int, taken []netip.Prefix) *Free {
+	f := &Free{cluster: cluster.Masked(), used: map[netip.Prefix]bool{}}
+	if bits >= cluster.Bits() {
+		f.at = netip.PrefixFrom(f.cluster.Addr(), bits)
 	}
-	used := map[netip.Prefix]bool{}
-	var wider []netip.Prefix
 	for _, t := range taken {
 		if t.Bits() < bits {
-			wider = append(wider, t)
-			continue
-		}
-		if p, err := t.Addr().Prefix(bits); err == nil {
-			used[p] = true
+			f.wider = append(f.wider, t)
+		} else if p, err := t.Addr().Prefix(bits); err == nil {
+			f.used[p] = true
 		}
 	}
-	for p := netip.PrefixFrom(cluster.Addr(), bits); cluster.Contains(p.Addr()); p = next(p) {
-		overlaps := func(w netip.Prefix) bool { return w.Overlaps(p) }
-		if !used[p] && !slices.ContainsFunc(wider, overlaps) {
-			return p, true
+	return f
+}
+
+// Next gives the next free range.
+func (f *Free) Next() (netip.Prefix, bool) {
+	for f.at.IsValid() && f.cluster.Contains(f.at.Addr()) {
+		p := f.at
+		if f.at = next(p); f.at.Addr().Less(p.Addr()) {
+			f.at = netip.Prefix{} // p was the last there is
 		}
-		if next(p).Addr().Less(p.Addr()) {
-			break // the last there is
+		overlaps := func(w netip.Prefix) bool { return w.Overlaps(p) }
+		if !f.used[p] && !slices.ContainsFunc(f.wider, overlaps) {
+			return p, true
 		}
 	}
 	return netip.Prefix{}, false
