@@ -49,8 +49,11 @@ func (a *Agent) All() []corev1.Pod {
 // serve is what the server may know of a container.
 func (w *worker) serve(name string, o *status.Container) serve.Container {
 	c := serve.Container{ID: o.ID, LogPath: o.LogPath}
-	if o.Running() {
+	switch {
+	case o.Running():
 		c.Ended = w.exits[o.ID]
+	case o.Exited():
+		c.Draining = w.exits[o.ID]
 	}
 	if spec := w.container(name); spec != nil {
 		c.TTY = spec.TTY

@@ -41,24 +41,53 @@ func group(sandboxes []runtime.Sandbox, containers []runtime.Container) map[type
 
 // event takes an event of the runtime.
 func (w *worker) event(e runtime.Event) {
+	if e.Kind == runtime.EventLogged {
+		defer w.logged(e.ContainerID)
+	}
 	for name, o := range w.observed.Containers {
 		if o.ID != e.ContainerID {
 			continue
 		}
+		o.OOMKilled = o.OOMKilled || e.OOMKilled
 		switch e.Kind {
 		case runtime.EventStarted:
 			w.running(name, e.ContainerID, e.Time)
 		case runtime.EventOOM:
 			o.OOMKilled = true
 		case runtime.EventExited:
-			w.ended(name, o, e.ExitCode, e.Time)
+			if c := w.container(name); c == nil || !lastWordsOfLog(c, e.ExitCode) {
+				w.exited(name, o, e.ExitCode, e.Time)
+			}
+		case runtime.EventLogged:
+			w.exited(name, o, e.ExitCode, e.Time)
 		case runtime.EventResync:
 		}
 	}
 }
 
-// ended notes that a container's process has ended.
+// lastWordsOfLog tells whether a container's last words may come from its log,
+// which has to be complete for that.
+func lastWordsOfLog(c *corev1.Container, code int) bool {
+	return code != 0 && c.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError
+}
+
+// logged notes that a container has ended and that its log is complete; who
+// waits for that goes on.
+func (w *worker) logged(id string) {
+	if exited := w.exits[id]; exited != nil {
+		close(exited)
+		delete(w.exits, id)
+	}
+}
+
+// ended notes that a container's process has ended, and its log with it.
 func (w *worker) ended(name string, o *status.Container, code int, at time.Time) {
+	w.exited(name, o, code, at)
+	w.logged(o.ID)
+}
+
+// exited notes that a container's process has ended.
+func (w *worker) exited(name string, o *status.Container, code int, at time.Time) {
 	if o.Exited() {
 		return
 	}
@@ -78,10 +107,6 @@ func (w *worker) ended(name string, o *status.Container, code int, at time.Time)
 	if c := w.container(name); c != nil {
 		o.Message = w.terminationMessage(c, o)
 	}
-	if exited := w.exits[o.ID]; exited != nil {
-		close(exited)
-		delete(w.exits, o.ID)
-	}
 }
 
 // resync compares what is known with the truth after events may be lost.
@@ -92,7 +117,9 @@ func (w *worker) resync(f *found) {
 	for name, o := range w.observed.Containers {
 		c, ok := f.containers[name]
 		switch {
-		case o.Exited() || o.ID == "" || w.busy[name] && o.State == runtime.StateCreated:
+		case o.Exited():
+			w.logged(o.ID)
+		case o.ID == "" || w.busy[name] && o.State == runtime.StateCreated:
 		case !ok || c.ID != o.ID:
 			w.ended(name, o, 137, w.agent.Clock.Now())
 			o.Reason, o.Message = "ContainerStatusUnknown", "The container was gone from the runtime"

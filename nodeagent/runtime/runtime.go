@@ -56,7 +56,8 @@ type Interface interface {
 	// with exit codes and times: the truth after an agent restart.
 	List(ctx context.Context) ([]Sandbox, []Container, error)
 	// Events sends one event for each start, exit and OOM kill until ctx ends.
-	// When an exit is told, List has it and the log is complete.
+	// When an exit is told, List has it; after it EventLogged tells that the
+	// container's log is complete.
 	// After a lost connection to the runtime it sends a Resync event: call List.
 	Events(ctx context.Context) <-chan Event
 
@@ -213,9 +214,10 @@ type User struct {
 type EventKind string
 
 const (
-	// EventStarted, EventExited and EventOOM are about one container.
+	// EventStarted, EventExited, EventLogged and EventOOM are about one container.
 	EventStarted EventKind = "started"
 	EventExited  EventKind = "exited"
+	EventLogged  EventKind = "logged"
 	EventOOM     EventKind = "oom"
 	// EventResync says that events may have been lost: call List.
 	EventResync EventKind = "resync"
@@ -227,7 +229,9 @@ type Event struct {
 	ContainerID string
 	PodUID      string
 	ExitCode    int
-	Time        time.Time
+	// OOMKilled tells of an exit that the kernel killed it for its memory.
+	OOMKilled bool
+	Time      time.Time
 }
 
 // Streams are the ends of a process; nil ones are not connected.

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,6 +34,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		path, options.Follow = c.PreviousLogPath, false
 	} else {
 		options.Ended = c.Ended
+		drained(r.Context(), c.Draining)
 	}
 	if path == "" {
 		http.Error(w, fmt.Sprintf("container %q in pod %q is waiting to start", r.PathValue("container"), r.PathValue("pod")), http.StatusBadRequest)
@@ -54,6 +56,22 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		}
 	default:
 		s.Logger.Warn("log not served", "pod", r.PathValue("namespace")+"/"+r.PathValue("pod"), "err", err)
+	}
+}
+
+// drainTime is how long the rest of a log is waited for.
+const drainTime = 5 * time.Second
+
+// drained returns when the log of a container that has ended is complete.
+func drained(ctx context.Context, draining <-chan struct{}) {
+	if draining == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	select {
+	case <-draining:
+	case <-ctx.Done():
 	}
 }
 

@@ -29,10 +29,10 @@ import (
 	"github.com/headway-sh/headway/nodeagent/serve"
 )
 
-type pods struct{ pod serve.Pod }
+type pods struct{ pod func() serve.Pod }
 
 func (p pods) Find(namespace, name string, _ types.UID) (serve.Pod, bool) {
-	return p.pod, namespace == "default" && name == "web"
+	return p.pod(), namespace == "default" && name == "web"
 }
 
 func (p pods) All() []corev1.Pod {
@@ -79,9 +79,21 @@ func newServer(t *testing.T, user string) *httptest.Server {
 	if err := os.WriteFile(path, []byte("2026-01-02T15:04:05Z stdout F hello\n2026-01-02T15:04:06Z stderr F world\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	pod := serve.Pod{UID: "u", Containers: map[string]serve.Container{"app": {ID: "c1", LogPath: path, Ended: make(chan struct{})}, "done": {ID: "c2", LogPath: path}}}
+	return newServerFor(t, user, func() serve.Pod { return pod })
+}
+
+// newServerOf serves a pod to the one who may ask.
+func newServerOf(t *testing.T, pod func() serve.Pod) *httptest.Server {
+	t.Helper()
+	return newServerFor(t, "kube-apiserver", pod)
+}
+
+func newServerFor(t *testing.T, user string, pod func() serve.Pod) *httptest.Server {
+	t.Helper()
 	s, err := serve.New(serve.Config{
 		Listener: &net.TCPListener{}, TLS: &tls.Config{}, Runtime: echo{}, Groups: groups{}, NodeName: "n1", Clock: testingclock.NewFakePassiveClock(looked), Authorizer: only("kube-apiserver"), //nolint:gosec // not served
-		Pods: pods{serve.Pod{UID: "u", Containers: map[string]serve.Container{"app": {ID: "c1", LogPath: path, Ended: make(chan struct{})}, "done": {ID: "c2", LogPath: path}}}},
+		Pods: pods{pod},
 		Dial: func(context.Context, string, int) (net.Conn, error) { return nil, errors.New("refused") },
 	})
 	if err != nil {

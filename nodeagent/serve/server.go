@@ -44,7 +44,10 @@ type Container struct {
 	LogPath, PreviousLogPath string
 	// Ended is closed when the newest attempt has ended; nil if it does not run.
 	Ended <-chan struct{}
-	TTY   bool
+	// Draining is closed when the log of one that has just ended is complete;
+	// nil if it is, or if the newest attempt has not ended.
+	Draining <-chan struct{}
+	TTY      bool
 }
 
 // Authorizer decides who may do what with the node. verb is a Kubernetes verb

@@ -27,7 +27,10 @@ func (r *Runtime) ended(m *meta, l life, t *taskState) life {
 // settle writes down how a container ended, then lets go of its task and its
 // log. Whatever interrupts it, doing it again comes to the same end:
 //
-//	write life file ──▶ delete task ──▶ log keeper writes the rest ──▶ event
+//	write life file ──▶ EventExited ──▶ delete task ──▶ log keeper writes the rest ──▶ EventLogged
+//
+// To delete a task costs a process of runc, which who waits for the exit is
+// spared.
 func (r *Runtime) settle(ctx context.Context, id string) error {
 	m, err := r.lookup(ctx, id)
 	if errors.Is(err, errUnknown) {
@@ -73,6 +76,9 @@ func (r *Runtime) settleLocked(ctx context.Context, id string) error {
 		if err := writeJSON(r.lifePath(id), l); err != nil {
 			return fmt.Errorf("write down exit: %w", err)
 		}
+		r.publish(runtime.Event{
+			Kind: runtime.EventExited, ContainerID: id, PodUID: m.PodUID, ExitCode: l.ExitCode, OOMKilled: l.OOMKilled, Time: l.Finished,
+		})
 	}
 	if err := failpoint.Hit(ctx, "containerd.exit.recorded"); err != nil {
 		return err
@@ -86,9 +92,7 @@ func (r *Runtime) settleLocked(ctx context.Context, id string) error {
 		return err
 	}
 	if news {
-		r.publish(runtime.Event{
-			Kind: runtime.EventExited, ContainerID: id, PodUID: m.PodUID, ExitCode: l.ExitCode, Time: l.Finished,
-		})
+		r.publish(runtime.Event{Kind: runtime.EventLogged, ContainerID: id, PodUID: m.PodUID, ExitCode: l.ExitCode, OOMKilled: l.OOMKilled, Time: l.Finished})
 	}
 	return nil
 }

@@ -132,7 +132,9 @@ func (r *Runtime) run(ctx context.Context, c *container, program Program, p *Pro
 	c.state.State, c.state.ExitCode, c.state.OOMKilled, c.state.PID = runtime.StateExited, code, c.oom, 0
 	c.state.Finished = r.clock.Now()
 	close(c.done)
-	r.publish(runtime.Event{Kind: runtime.EventExited, ContainerID: c.state.ID, PodUID: c.state.PodUID, ExitCode: code, Time: c.state.Finished})
+	for _, kind := range []runtime.EventKind{runtime.EventExited, runtime.EventLogged} {
+		r.publish(runtime.Event{Kind: kind, ContainerID: c.state.ID, PodUID: c.state.PodUID, ExitCode: code, OOMKilled: c.oom, Time: c.state.Finished})
+	}
 }
 
 func (r *Runtime) oomKill(c *container) {

@@ -66,8 +66,10 @@ func TestScriptedLife(t *testing.T) {
 		stdruntime.Gosched() // the program is about to start its timer
 	}
 	clk.Step(time.Second)
-	if e := next(t, events); e.Kind != runtime.EventExited || e.ExitCode != 3 {
-		t.Errorf("event %+v", e)
+	for _, want := range []runtime.EventKind{runtime.EventExited, runtime.EventLogged} {
+		if e := next(t, events); e.Kind != want || e.ExitCode != 3 {
+			t.Errorf("event %+v, want %s", e, want)
+		}
 	}
 	log, err := os.ReadFile(logPath)
 	if err != nil {
@@ -84,7 +86,7 @@ func TestScriptedLife(t *testing.T) {
 	if err := rt.Start(ctx, hog); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []runtime.EventKind{runtime.EventStarted, runtime.EventOOM, runtime.EventExited} {
+	for _, want := range []runtime.EventKind{runtime.EventStarted, runtime.EventOOM, runtime.EventExited, runtime.EventLogged} {
 		if e := next(t, events); e.Kind != want {
 			t.Errorf("event %+v, want %s", e, want)
 		}

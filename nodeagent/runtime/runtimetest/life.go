@@ -26,7 +26,8 @@ func testExit(p *Pod) {
 		p.Fatal(err)
 	}
 	p.AwaitEvent(runtime.EventStarted, id)
-	if e := p.AwaitEvent(runtime.EventExited, id); e.ExitCode != 3 || e.PodUID != p.UID || e.Time.IsZero() {
+	p.AwaitEvent(runtime.EventExited, id)
+	if e := p.AwaitEvent(runtime.EventLogged, id); e.ExitCode != 3 || e.PodUID != p.UID || e.Time.IsZero() {
 		p.Errorf("event %+v", e)
 	}
 	got := p.Container(id)

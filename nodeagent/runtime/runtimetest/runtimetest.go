@@ -190,7 +190,7 @@ func (p *Pod) AwaitEvent(kind runtime.EventKind, id string) runtime.Event {
 func (p *Pod) RunToEnd(config runtime.ContainerConfig) runtime.Container {
 	p.Helper()
 	id := p.Start(config)
-	p.AwaitEvent(runtime.EventExited, id)
+	p.AwaitEvent(runtime.EventLogged, id)
 	return p.Container(id)
 }
 

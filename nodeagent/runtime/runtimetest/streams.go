@@ -76,7 +76,7 @@ func testAttach(p *Pod) {
 	if err := feed.Close(); err != nil { // stdin once: the program sees its end
 		p.Fatal(err)
 	}
-	if e := p.AwaitEvent(runtime.EventExited, id); e.ExitCode != 0 {
+	if e := p.AwaitEvent(runtime.EventLogged, id); e.ExitCode != 0 {
 		p.Errorf("event %+v", e)
 	}
 	if err := <-ended; err != nil {
