@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headway-sh/headway/proxy/conntrack"
 	"github.com/headway-sh/headway/proxy/dns"
+	"github.com/headway-sh/headway/proxy/healthcheck"
 	"github.com/headway-sh/headway/proxy/model"
 	"github.com/headway-sh/headway/proxy/rules"
 )
@@ -35,10 +37,20 @@ type Config struct {
 	Own []netip.Addr
 	// Backends keep the rules, one for each address family that is served.
 	Backends map[corev1.IPFamily]rules.Backend
+	// Flows forgets clients of UDP endpoints that are gone; nil: nobody does.
+	Flows Flows
+	// Health answers load balancers; nil: nobody does.
+	Health *healthcheck.Server
 	// Zone answers cluster DNS; nil: no DNS is kept.
 	Zone   *dns.Zone
 	Clock  clock.Clock
 	Logger *slog.Logger
+}
+
+// Flows is the edge to the kernel's memory of connections.
+type Flows interface {
+	// Forget ends the UDP flows to what is no longer an endpoint of the rows.
+	Forget(rows []rules.Row, ipv6 bool) error
 }
 
 // retryDelay is how long a failed write of rules waits for the next try.
@@ -49,7 +61,9 @@ type Proxy struct {
 	config  Config
 	tracker *tracker
 	node    model.Node
-	named   bool // whether the zone has heard of every Service
+	// stale are the rows whose flows are to be looked through after the next write.
+	stale map[corev1.IPFamily][]rules.Row
+	named bool // whether the zone has heard of every Service
 	// Synced is closed after the first complete write of rules.
 	synced chan struct{}
 }
@@ -59,7 +73,7 @@ func New(config Config) (*Proxy, error) {
 	if config.Cache == nil || len(config.Backends) == 0 || config.NodeName == "" || config.Logger == nil || config.Clock == nil {
 		return nil, errors.New("proxy: Cache, Backends, NodeName, Clock and Logger are needed")
 	}
-	return &Proxy{config: config, tracker: newTracker(), node: model.Node{Name: config.NodeName}, synced: make(chan struct{})}, nil
+	return &Proxy{config: config, tracker: newTracker(), node: model.Node{Name: config.NodeName}, stale: map[corev1.IPFamily][]rules.Row{}, synced: make(chan struct{})}, nil
 }
 
 // Synced is closed once the rules have been written for the first time.
@@ -155,8 +169,13 @@ func (p *Proxy) sync(ctx context.Context) error {
 			if c.service != nil {
 				ports = model.Ports(c.service, c.slices, p.node, family)
 			}
-			backend.Set(rules.UpdateOf(c.key.String(), ports, p.config.Own))
+			update := rules.UpdateOf(c.key.String(), ports, p.config.Own)
+			backend.Set(update)
+			if p.config.Flows != nil && conntrack.HasUDP(update.Rows) {
+				p.stale[family] = append(p.stale[family], update.Rows...)
+			}
 		}
+		p.health(&c)
 	}
 	if p.config.Zone != nil && !p.named {
 		p.named = true
@@ -166,9 +185,37 @@ func (p *Proxy) sync(ctx context.Context) error {
 	for family, backend := range p.config.Backends {
 		if err := backend.Sync(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", family, err))
+			continue
 		}
+		p.forget(family)
 	}
 	return errors.Join(errs...)
+}
+
+// forget ends flows that the new rules would not make. It does not hold up
+// rules: what it fails at is left to the flows' own end.
+func (p *Proxy) forget(family corev1.IPFamily) {
+	if len(p.stale[family]) == 0 {
+		return
+	}
+	if err := p.config.Flows.Forget(p.stale[family], family == corev1.IPv6Protocol); err != nil {
+		p.config.Logger.Warn("UDP clients of endpoints that are gone may go on sending to them", "error", err)
+	}
+	delete(p.stale, family)
+}
+
+// health opens and closes a Service's health check port.
+func (p *Proxy) health(c *change) {
+	if p.config.Health == nil {
+		return
+	}
+	port, ready := uint16(0), 0
+	if c.service != nil && c.service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		port, ready = uint16(c.service.Spec.HealthCheckNodePort), model.ReadyHere(c.slices, p.node)
+	}
+	if err := p.config.Health.Set(c.key, port, ready); err != nil {
+		p.config.Logger.Warn("a load balancer cannot check this node", "service", c.key.String(), "error", err)
+	}
 }
 
 // lookAtNode takes a changed zone up: hints then mean other endpoints.

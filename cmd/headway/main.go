@@ -111,7 +111,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), superviseCommand(), devCommand())
+	add("cluster", upCommand(), downCommand(), serverCommand(), agentCommand(), proxyCommand(), superviseCommand(), devCommand())
 	add("git", renderCommand(), vetCommand(), statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand(),
 		syncCommand(), suspendCommand(), resumeCommand(), rollbackCommand(), approveCommand())
 	add("git", blameCommand(), adoptCommand(), traceCommand(), treeCommand(), bundleCommand())

@@ -8,22 +8,27 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/headway-sh/headway/proxy"
-	"github.com/headway-sh/headway/proxy/dns"
-	"github.com/headway-sh/headway/proxy/modes"
 	"k8s.io/utils/clock"
+
+	"github.com/headway-sh/headway/proxy"
+	"github.com/headway-sh/headway/proxy/conntrack"
+	"github.com/headway-sh/headway/proxy/dns"
+	"github.com/headway-sh/headway/proxy/healthcheck"
+	"github.com/headway-sh/headway/proxy/modes"
 )
 
 // serviceProxy makes the service rules' keeper and the cluster DNS server.
 func (n *nodeProcess) serviceProxy(labels func() map[string]string) ([]component, error) {
 	zone := dns.NewZone(n.clusterDomain)
+	health := healthcheck.New(nil, n.log)
 	p, err := proxy.New(proxy.Config{Cache: n.cache, NodeName: n.name, NodeLabels: labels, Own: []netip.Addr{n.clusterDNS},
-		Backends: modes.Backends(n.flags.proxyMode, modes.Config{Cluster: n.podCIDRs, Localhost: true}), Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
+		Backends: modes.Backends(n.flags.proxyMode, modes.Config{Cluster: n.podCIDRs, Localhost: true}),
+		Flows:    conntrack.Kernel{}, Health: health, Zone: zone, Clock: clock.RealClock{}, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}
 	retire := func(ctx context.Context) error { return retireModes(ctx, p, n.flags.proxyMode, n.log) }
-	parts := []component{{"proxy cache", n.cache.Start}, {"service proxy", p.Run}, {"other proxy modes", retire}}
+	parts := []component{{"proxy cache", n.cache.Start}, {"service proxy", p.Run}, {"health check ports", health.Run}, {"other proxy modes", retire}}
 	server, err := n.dnsServer(zone)
 	if err != nil {
 		return nil, err

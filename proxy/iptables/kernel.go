@@ -133,37 +133,33 @@ func (e Exec) RouteLocalnet(ctx context.Context, on bool) error {
 	return localnet.Set(ctx, e.NetNS, on)
 }
 
-// Remove takes everything of ours out of the kernel: what a proxy of an
-// earlier life left as well.
-func Remove(ctx context.Context, k Kernel) error {
-	found, err := k.Chains(ctx)
+// Remove takes everything of ours out of the kernel, what a proxy of an earlier
+// life left as well, and tells whether there was anything. Whether the kernel
+// routes loopback addresses stays as it is.
+func Remove(ctx context.Context, k Kernel) (found bool, err error) {
+	chains, err := k.Chains(ctx)
 	if err != nil {
-		return fmt.Errorf("remove service rules: %w", err)
+		return false, fmt.Errorf("remove service rules: %w", err)
 	}
-	if len(found) == 0 {
-		return nil
+	if len(chains) == 0 {
+		return false, nil
 	}
 	if err := k.Unlink(ctx); err != nil {
-		return fmt.Errorf("remove service rules: %w", err)
-	}
-	if slices.Contains(found[Raw], Martians) { // it was us who switched it on
-		if err := k.RouteLocalnet(ctx, false); err != nil {
-			return fmt.Errorf("remove service rules: %w", err)
-		}
+		return true, fmt.Errorf("remove service rules: %w", err)
 	}
 	var input strings.Builder
-	for _, table := range slices.Sorted(maps.Keys(found)) {
+	for _, table := range slices.Sorted(maps.Keys(chains)) {
 		input.WriteString("*" + table + "\n")
-		for _, name := range found[table] {
+		for _, name := range chains[table] {
 			input.WriteString(":" + name + " - [0:0]\n")
 		}
-		for _, name := range found[table] {
+		for _, name := range chains[table] {
 			input.WriteString("-X " + name + "\n")
 		}
 		input.WriteString("COMMIT\n")
 	}
 	if err := k.Restore(ctx, input.String()); err != nil {
-		return fmt.Errorf("remove service rules: %w", err)
+		return true, fmt.Errorf("remove service rules: %w", err)
 	}
-	return nil
+	return true, nil
 }

@@ -71,8 +71,8 @@ func TestRealKernel(t *testing.T) {
 	if got := saved(t, space); strings.Contains(got, "STRAY") || !strings.Contains(got, "-A HW-SERVICES") || strings.Count(got, "-j HW-SERVICES") != 2 {
 		t.Errorf("not repaired:\n%s", got)
 	}
-	if err := iptables.Remove(t.Context(), kernel); err != nil {
-		t.Fatal(err)
+	if found, err := iptables.Remove(t.Context(), kernel); err != nil || !found {
+		t.Fatal(found, err)
 	}
 	if got := saved(t, space); strings.Contains(got, "HW-") || !strings.Contains(got, "-p tcp -j ACCEPT") {
 		t.Errorf("left behind, or taken from others:\n%s", got)

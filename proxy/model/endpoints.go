@@ -124,3 +124,17 @@ func addresses(of []candidate) []netip.AddrPort {
 	})
 	return slices.Compact(out)
 }
+
+// ReadyHere counts the addresses of ready endpoints on a node.
+func ReadyHere(all []*discoveryv1.EndpointSlice, node Node) int {
+	seen := map[string]bool{}
+	for _, slice := range all {
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			if len(e.Addresses) > 0 && e.NodeName != nil && *e.NodeName == node.Name && (e.Conditions.Ready == nil || *e.Conditions.Ready) {
+				seen[e.Addresses[0]] = true
+			}
+		}
+	}
+	return len(seen)
+}

@@ -66,7 +66,10 @@ func Backends(mode Mode, config Config) map[corev1.IPFamily]rules.Backend {
 			backend = iptables.NewTable(iptables.Config{Kernel: iptables.Exec{IPv6: ipv6}, IPv6: ipv6, Cluster: cluster, Localhost: config.Localhost})
 		}
 		if ipv6 {
-			backend = &lazy{Backend: backend, clean: func(ctx context.Context) error { return remove(ctx, mode, true) }}
+			backend = &lazy{Backend: backend, clean: func(ctx context.Context) error {
+				_, err := remove(ctx, mode, true)
+				return err
+			}}
 		}
 		out[family] = backend
 	}
@@ -108,32 +111,42 @@ func (l *lazy) Sync(ctx context.Context) error {
 	return nil
 }
 
-// Retire takes away what the modes but one have left on this machine.
+// Retire takes away what the modes but one have left on this machine. With no
+// mode to stay, the kernel no longer routes loopback addresses for us either.
 func Retire(ctx context.Context, except Mode) error {
 	var errs []error
+	some := false
 	for _, mode := range []Mode{IPTables, NFTables} {
-		if mode != except {
-			errs = append(errs, remove(ctx, mode, false), remove(ctx, mode, true))
+		if mode == except {
+			continue
 		}
+		for _, ipv6 := range []bool{false, true} {
+			found, err := remove(ctx, mode, ipv6)
+			some = some || found
+			errs = append(errs, err)
+		}
+	}
+	if some && except == "" {
+		errs = append(errs, routeLocalnet(ctx, false))
 	}
 	return errors.Join(errs...)
 }
 
 // remove takes away a mode's rules; a program that is not there has left none.
-func remove(ctx context.Context, mode Mode, ipv6 bool) error {
+func remove(ctx context.Context, mode Mode, ipv6 bool) (found bool, err error) {
 	program := map[Mode]string{IPTables: "iptables-save", NFTables: "nft"}[mode]
 	if mode == IPTables && ipv6 {
 		program = "ip6tables-save"
 	}
 	if _, err := exec.LookPath(program); err != nil {
-		return nil
+		return false, nil
 	}
 	if mode == IPTables {
 		return iptables.Remove(ctx, iptables.Exec{IPv6: ipv6})
 	}
 	nft, err := nftables.Open(ipv6)
 	if err != nil {
-		return nil // a kernel without nftables has no table of ours
+		return false, nil // a kernel without nftables has no table of ours
 	}
 	return nftables.Remove(ctx, nft)
 }

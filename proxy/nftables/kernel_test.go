@@ -85,13 +85,16 @@ func TestRealKernel(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := nftables.Remove(t.Context(), opened); err != nil {
-			return err
+		if found, err := nftables.Remove(t.Context(), opened); err != nil || !found {
+			t.Fatal(found, err)
 		}
 		if got := listed(t); strings.Contains(got, "headway") || !strings.Contains(got, "table ip foreign") {
 			t.Errorf("left behind, or taken from others:\n%s", got)
 		}
-		return nftables.Remove(t.Context(), opened) // which is not there any more
+		if found, err := nftables.Remove(t.Context(), opened); err != nil || found {
+			t.Errorf("once more: %v, %v", found, err)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

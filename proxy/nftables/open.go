@@ -17,21 +17,21 @@ func Open(ipv6 bool) (knftables.Interface, error) {
 	return knftables.New(family, TableName)
 }
 
-// Remove takes our table out of the kernel: what a proxy of an earlier life
-// left as well.
-func Remove(ctx context.Context, nft knftables.Interface) error {
-	found, err := nft.ListAll(ctx)
-	if knftables.IsNotFound(err) || err == nil && len(found) == 0 {
-		return nil
+// Remove takes our table out of the kernel, what a proxy of an earlier life left
+// as well, and tells whether it was there.
+func Remove(ctx context.Context, nft knftables.Interface) (found bool, err error) {
+	all, err := nft.ListAll(ctx)
+	if knftables.IsNotFound(err) || err == nil && len(all) == 0 {
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read service rules: %w", err)
+		return false, fmt.Errorf("read service rules: %w", err)
 	}
 	tx := nft.NewTransaction()
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
 	if err := nft.Run(ctx, tx); err != nil {
-		return fmt.Errorf("remove service rules: %w", err)
+		return true, fmt.Errorf("remove service rules: %w", err)
 	}
-	return nil
+	return true, nil
 }

@@ -1,7 +1,7 @@
 // Command peer is what the tests run in pods: a web server that tells its name,
 // a client, and what uses a processor or keeps data.
 //
-//	peer serve :PORT           tells its name, until it is told to end
+//	peer serve :PORT           tells its name, and on /client whose address it sees, until it is told to end
 //	peer keep FILE :PORT       adds its name to a file, and tells what is in it
 //	peer get URL
 //	peer lookup NAME
@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -79,8 +80,11 @@ func run(ctx context.Context, args []string) error {
 
 // serve answers until it is told to end, and then finishes what it has begun.
 func serve(ctx context.Context, address string, answer func() ([]byte, error)) error {
-	server := &http.Server{Addr: address, ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := &http.Server{Addr: address, ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text, err := answer()
+		if client, _, ok := strings.Cut(r.RemoteAddr, ":"); ok && r.URL.Path == "/client" {
+			text = []byte(client)
+		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
