@@ -38,8 +38,10 @@ type Peers struct {
 // NewPeers makes them. list gives where the other nodes' agents serve; config
 // has this node's certificate and believes nodes' serving certificates only.
 func NewPeers(list func() []netip.AddrPort, config *tls.Config) *Peers {
+	transport := NewTransport(config, 15*time.Second)
+	transport.Proxy = nil // nodes reach each other
 	return &Peers{list: list, client: &http.Client{
-		Transport:     NewTransport(config, 15*time.Second),
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

@@ -7,7 +7,10 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headway-sh/headway/test/e2e/machines"
 )
@@ -37,6 +40,28 @@ func oneImage(t *testing.T, c *cluster) {
 	machines.Await(t, c.Cluster, "the pod to run what the other machine has", &corev1.PodList{}, func(all map[string]*corev1.Pod) bool { return podReady(all["elsewhere"]) })
 	if err := c.Delete(t.Context(), pod); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// removed takes a node out, whose agent runs on: it is not believed any more.
+func removed(t *testing.T, c *cluster) {
+	c.Run(t, "node", "remove", "node-2", "--force", "--delete-emptydir-data", "--timeout", "40s")
+	machines.Await(t, c.Cluster, "a server to end the node", &corev1.NodeList{}, func(all map[string]*corev1.Node) bool { return all["node-1"] != nil && all["node-2"] == nil })
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity := filepath.Join(c.Dir, "node-2", "identity", "client.pem")
+	config.CertData, config.KeyData, config.CertFile, config.KeyFile = nil, nil, identity, identity
+	thief, err := client.New(config, client.Options{})
+	if err == nil {
+		err = thief.Get(t.Context(), client.ObjectKey{Name: "node-1"}, &corev1.Node{})
+	}
+	if !apierrors.IsUnauthorized(err) {
+		t.Errorf("with the removed node's certificate: %v", err)
+	}
+	if names := c.Run(t, "node", "list", "-o", "name"); strings.Contains(names, "node-2") || !strings.Contains(names, "node-1") {
+		t.Errorf("the nodes are %q", names)
 	}
 }
 

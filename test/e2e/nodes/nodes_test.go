@@ -57,6 +57,7 @@ func TestNodes(t *testing.T) {
 	t.Run("a lossy node stays", func(t *testing.T) { lossy(t, c) })
 	t.Run("an agent starts without a server", func(t *testing.T) { away(t, c) })
 	t.Run("who may join", func(t *testing.T) { admission(t, c) })
+	t.Run("a removed node stays out", func(t *testing.T) { removed(t, c) })
 }
 
 // deploy runs a peer on each node behind a Service.
