@@ -86,6 +86,9 @@ func TestImagesOfOtherNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !want.Loaded {
+		t.Error("an image from an archive does not say so")
+	}
 	byDigest := ""
 	for _, ref := range want.References {
 		if strings.Contains(ref, "@") {
