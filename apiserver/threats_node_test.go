@@ -40,7 +40,15 @@ func TestStolenNodeCertificate(t *testing.T) {
 	}
 	merge := []string{"Content-Type", "application/merge-patch+json"}
 	const newPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"new"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"}]}}`
+	mirror := func(spec string) string {
+		return `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"mirror","annotations":{"kubernetes.io/config.mirror":"x"},"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n1","uid":"x"}]},` +
+			`"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"` + spec + `}}`
+	}
 	for name, c := range map[string]attempt{
+		"a mirror of its own file":        {"POST", space + "/pods", mirror(`}]`), nil, 201},
+		"a mirror with another's Secret":  {"POST", space + "/pods", mirror(`,"envFrom":[{"secretRef":{"name":"theirs"}}]}]`), nil, 403},
+		"a mirror with a pull secret":     {"POST", space + "/pods", mirror(`}],"imagePullSecrets":[{"name":"theirs"}]`), nil, 403},
+		"a mirror with an account":        {"POST", space + "/pods", mirror(`}],"serviceAccountName":"theirs"`), nil, 403},
 		"its pod's Secret":                {"GET", space + "/secrets/mine", "", nil, 200},
 		"its pod's token":                 {"POST", space + "/serviceaccounts/mine/token", pod("mine", uids["mine"]), nil, 201},
 		"its own Node":                    {"PATCH", "/api/v1/nodes/n1", `{"metadata":{"labels":{"kubernetes.io/arch":"arm64"}}}`, merge, 200},
