@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	_ "time/tzdata" // CronJobs name time zones, also where no list of them is installed
 
@@ -16,9 +17,11 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/headway-sh/headway/internal/failpoint"
+	"github.com/headway-sh/headway/internal/ownpages"
 	"github.com/headway-sh/headway/nodeagent/logkeeper"
 )
 
@@ -50,11 +53,23 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
+// keepLogs is the log keeper's process. It is this program for a small part, and
+// gives the rest of its pages back.
+func keepLogs(ctx context.Context, args []string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var pages sync.WaitGroup
+	pages.Go(func() { _ = ownpages.Run(ctx, clock.RealClock{}) }) // pages that stay cost memory only
+	err := logkeeper.Main(ctx, args)
+	cancel()
+	pages.Wait()
+	return err
+}
+
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(args) > 0 && args[0] == "logkeeper" {
-		return status(logkeeper.Main(ctx, args[1:]))
+		return status(keepLogs(ctx, args[1:]))
 	}
 	if err := failpoint.FromEnvironment(); err != nil {
 		return status(err)

@@ -182,6 +182,14 @@ func (a *apart) memory(what, reference, aim string) error {
 		a.bench.report.Value("  for each pod", fmt.Sprintf("%d KB", (anonymous-memories[n-1])*1024/1000/crowd), "", "≤ 150 KB")
 	}
 	memories = append(memories, anonymous)
+	keeper, err := figure.Find("logkeeper", a.nodeDir)
+	if err != nil {
+		return err
+	}
+	if total, anonymous, err = figure.Memory(keeper); err != nil {
+		return err
+	}
+	a.bench.report.Value("  log keeper: RSS; RssAnon", figure.Megabytes(total)+"; "+figure.Megabytes(anonymous), "", "")
 	return nil
 }
 

@@ -24,6 +24,9 @@ func (r *Runtime) ended(m *meta, l life, t *taskState) life {
 	return l
 }
 
+// errNoAnswer says that a shim did not tell in time whether its container runs.
+var errNoAnswer = errors.New("the shim does not answer")
+
 // settle writes down how a container ended, then lets go of its task and its
 // log. Whatever interrupts it, doing it again comes to the same end:
 //
@@ -61,6 +64,9 @@ func (r *Runtime) settleLocked(ctx context.Context, id string) error {
 		return err
 	}
 	news := false
+	if t != nil && t.unknown && l.state() == runtime.StateRunning {
+		return errNoAnswer
+	}
 	switch {
 	case l.Finished.IsZero() && t != nil && t.stopped:
 		l, news = r.ended(m, l, t), true
@@ -110,7 +116,13 @@ func (r *Runtime) settleAll(ctx context.Context) error {
 			continue
 		}
 		r.learn(record.ID, m)
-		if err := r.settle(ctx, record.ID); err != nil {
+		err := r.settle(ctx, record.ID)
+		if errors.Is(err, errNoAnswer) {
+			// It may never answer: that is not to hold up the others.
+			r.settling.Go(func() { r.settleSoon(ctx, record.ID) })
+			continue
+		}
+		if err != nil {
 			failed = append(failed, fmt.Errorf("settle container %q: %w", record.ID, err))
 		}
 	}

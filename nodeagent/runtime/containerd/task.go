@@ -42,6 +42,7 @@ type taskState struct {
 	pid      int
 	created  bool
 	stopped  bool
+	unknown  bool // the shim does not answer, on a machine that is too busy
 	exitCode int
 	exitedAt time.Time
 }
@@ -49,8 +50,8 @@ type taskState struct {
 func stateOf(p *tasktypes.Process) *taskState {
 	return &taskState{
 		pid: int(p.Pid), created: p.Status == tasktypes.Status_CREATED,
-		// A shim that does not answer is UNKNOWN: not stopped, ask again.
 		stopped:  p.Status == tasktypes.Status_STOPPED,
+		unknown:  p.Status == tasktypes.Status_UNKNOWN,
 		exitCode: int(p.ExitStatus), exitedAt: p.ExitedAt.AsTime(),
 	}
 }
