@@ -53,6 +53,9 @@ type Config struct {
 	// Default: 110.
 	Reserved   corev1.ResourceList
 	Thresholds []eviction.Threshold
+	// PeersFile keeps where the other nodes serve, for a start without a server;
+	// empty: that is not kept.
+	PeersFile string
 	// Closing tells whether the machine goes down; nil: it never does.
 	Closing func() bool
 	// Conditions gives those of memory, disk and process numbers that hold; nil:

@@ -35,6 +35,8 @@ type Node struct {
 	last   *corev1.Node
 	cidrs  []netip.Prefix
 	others map[string]netip.AddrPort // where other nodes serve, by name
+	// listing says that a whole list is being read: its end writes them down.
+	listing bool
 }
 
 // New makes it; Run runs it.
@@ -43,7 +45,7 @@ func New(config Config) (*Node, error) {
 	if config.Name == "" || config.Client == nil || config.Network == nil || config.Images == nil || len(config.Addresses) == 0 {
 		return nil, errors.New("node: name, addresses, client, network and images are needed")
 	}
-	return &Node{Config: config, wake: make(chan struct{}, 1), cidrs: config.PodCIDRs, others: map[string]netip.AddrPort{}}, nil
+	return &Node{Config: config, wake: make(chan struct{}, 1), cidrs: config.PodCIDRs, others: readPeers(config.PeersFile)}, nil
 }
 
 // Changed asks for the status to be computed again, as after an image has come.
@@ -249,6 +251,7 @@ func (n *Node) replace(ctx context.Context) func([]*corev1.Node) {
 	routed := map[string]bool{}
 	return func(nodes []*corev1.Node) {
 		named, self := map[string]bool{}, false
+		n.list()
 		for _, o := range nodes {
 			self = self || o.Name == n.Name
 			named[o.Name], routed[o.Name] = true, true
@@ -261,6 +264,7 @@ func (n *Node) replace(ctx context.Context) func([]*corev1.Node) {
 				n.unroute(name)
 			}
 		}
+		n.knowOnly(named)
 		if !self {
 			n.forget()
 			n.Changed()
