@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -93,7 +94,11 @@ func decodeKey(text string) []byte {
 	return key
 }
 
-// probed is what a server knows of a node's probes.
+// keptKeys is how many of a node's streams' keys a server believes, until a
+// newer one is used.
+const keptKeys = 4
+
+// probed is what a server knows of a node's probes under one key.
 type probed struct {
 	key   []byte
 	last  uint64
@@ -110,18 +115,23 @@ func (s *Server) Probed(message []byte) (node string, answer []byte, err error) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.states[p.node]
-	if e == nil || !believe(e.probes.key, message) || p.counter <= e.probes.last {
+	if e == nil {
 		return "", nil, errProbe
 	}
-	now := s.clock.Now()
-	e.probes.last, e.probes.times[p.counter%remembered] = p.counter, now
+	i := slices.IndexFunc(e.probes, func(k *probed) bool { return believe(k.key, message) })
+	if i < 0 || p.counter <= e.probes[i].last {
+		return "", nil, errProbe
+	}
+	by := e.probes[i]
+	e.probes = e.probes[:i+1]
+	by.last, by.times[p.counter%remembered] = p.counter, s.clock.Now()
 	if p.answered > 0 && p.answered <= p.counter && p.counter-p.answered < remembered {
-		if at := e.probes.times[p.answered%remembered]; at.After(e.State.Probed) {
+		if at := by.times[p.answered%remembered]; at.After(e.State.Probed) {
 			news := at.Sub(e.State.Probed) > Interval // who is told looks again by himself
 			if e.State.Probed = at; news {
 				s.tell(p.node)
 			}
 		}
 	}
-	return p.node, probe{kind: kindAnswer, counter: p.counter, node: p.node}.seal(e.probes.key), nil
+	return p.node, probe{kind: kindAnswer, counter: p.counter, node: p.node}.seal(by.key), nil
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,7 +61,10 @@ func (l *link) set(up, down float64) {
 }
 
 // still is a transport whose streams open and then stand still.
-type still struct{ server http.Handler }
+type still struct {
+	server http.Handler
+	tries  *atomic.Int64
+}
 
 // RoundTrip opens a stream as the server would, and holds it.
 func (s still) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -72,7 +76,13 @@ func (s still) RoundTrip(r *http.Request) (*http.Response, error) {
 	request.Header.Set("Node", "n1")
 	request.Body = w
 	go s.server.ServeHTTP(w, request)
-	return &http.Response{StatusCode: http.StatusOK, Header: <-header, Body: w}, nil
+	answered := <-header
+	// Two of three answers are lost, with the keys that they would bring.
+	if s.tries.Add(1)%3 != 1 {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: answered, Body: w}, nil
 }
 
 // writer is both bodies of a stream on which nothing moves.
@@ -103,12 +113,12 @@ func TestProbesTellLossFromDeath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := heartbeat.NewServer(func(r *http.Request) (string, bool) { return r.Header.Get("Node"), true }, clock.RealClock{})
 		l := &link{server: server, random: rand.New(rand.NewPCG(1, 2))}
-		l.client = &heartbeat.Client{HTTP: &http.Client{Transport: still{server}}, Servers: func() []string { return []string{"https://s"} }, Send: l.send,
+		l.client = &heartbeat.Client{HTTP: &http.Client{Transport: still{server, new(atomic.Int64)}}, Servers: func() []string { return []string{"https://s"} }, Send: l.send,
 			Clock: clock.RealClock{}, Logger: slog.New(slog.DiscardHandler)}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- l.client.Run(ctx) }()
-		time.Sleep(2 * time.Second)
+		time.Sleep(5 * time.Second)
 		l.set(0.2, 0.2)
 		longest := time.Duration(0)
 		for range 36_000 { // an hour

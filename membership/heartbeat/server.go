@@ -47,7 +47,7 @@ type Server struct {
 type entry struct {
 	State
 	streams int
-	probes  probed
+	probes  []*probed // of the last streams, the newest first
 }
 
 // NewServer returns a Server that asks node for the name of the authenticated
@@ -145,7 +145,11 @@ func (s *Server) open(node string, key []byte) {
 		s.states[node] = e
 	}
 	e.streams++
-	e.probes = probed{key: key}
+	if key != nil {
+		// The answer that brings the new key may be lost or late: the node goes on
+		// with the one that it has.
+		e.probes = append([]*probed{{key: key}}, e.probes[:min(len(e.probes), keptKeys-1)]...)
+	}
 	s.set(node, e, true)
 }
 
