@@ -47,8 +47,9 @@ type Config struct {
 	Bind netip.AddrPort
 	// Advertise is where others reach this member; zero: as bound.
 	Advertise netip.AddrPort
-	// Key seals the gossip; KeySize bytes.
-	Key []byte
+	// Key seals the gossip; KeySize bytes. Others are believed as well.
+	Key    []byte
+	Others [][]byte
 	// Seeds are HOST:PORT of members to join through; none for the first.
 	Seeds  []string
 	Logger *slog.Logger
@@ -77,6 +78,10 @@ type Membership struct {
 	config Config
 	meta   []byte
 	list   *memberlist.Memberlist
+	keys   *memberlist.Keyring
+	log    *logWriter
+	// rekeyed holds an element when the key that seals has changed.
+	rekeyed chan struct{}
 
 	receive atomic.Pointer[func(message []byte)]
 
@@ -97,7 +102,7 @@ func New(config Config) (*Membership, error) {
 	if len(meta) > memberlist.MetaMaxSize {
 		return nil, fmt.Errorf("membership: the member's description has %d bytes, more than %d", len(meta), memberlist.MetaMaxSize)
 	}
-	m := &Membership{config: config, meta: meta, members: map[string]Member{}, watch: map[chan<- Member]bool{}}
+	m := &Membership{config: config, meta: meta, log: &logWriter{logger: config.Logger}, rekeyed: make(chan struct{}, 1), members: map[string]Member{}, watch: map[chan<- Member]bool{}}
 	lan := memberlist.DefaultLANConfig()
 	lan.Name = config.Name
 	lan.BindAddr, lan.BindPort = config.Bind.Addr().String(), int(config.Bind.Port())
@@ -106,10 +111,14 @@ func New(config Config) (*Membership, error) {
 	} else {
 		lan.AdvertisePort = lan.BindPort
 	}
-	lan.SecretKey = config.Key
+	m.keys, err = memberlist.NewKeyring(config.Others, config.Key)
+	if err != nil {
+		return nil, fmt.Errorf("membership: %w", err)
+	}
+	lan.Keyring = m.keys
 	lan.GossipVerifyIncoming, lan.GossipVerifyOutgoing = true, true
 	lan.Delegate, lan.Events = delegate{m}, delegate{m}
-	lan.LogOutput = logWriter{config.Logger}
+	lan.LogOutput = m.log
 	m.list, err = memberlist.Create(lan)
 	if err != nil {
 		return nil, fmt.Errorf("listen for gossip on %s: %w", config.Bind, err)
@@ -120,16 +129,45 @@ func New(config Config) (*Membership, error) {
 // Address is where this member listens.
 func (m *Membership) Address() netip.AddrPort { return address(m.list.LocalNode()) }
 
+// Dropped is how many packets and streams of nobody in this cluster were dropped:
+// sealed with another key or none, or nothing that gossip says.
+func (m *Membership) Dropped() int64 { return m.log.dropped.Load() }
+
 // Run joins through the seeds, keeps trying while alone, and leaves when ctx
 // ends.
 func (m *Membership) Run(ctx context.Context) error {
 	m.join(ctx)
-	<-ctx.Done()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-m.rekeyed:
+			m.greet()
+		}
+	}
 	err := m.list.Leave(leaveTimeout)
 	if err != nil {
 		m.config.Logger.Debug("gossip: leave not heard by all", "error", err)
 	}
 	return m.list.Shutdown()
+}
+
+// greet exchanges all that is known with a few members. One that did not know
+// the key in force for a while takes others for dead, and they it: they would
+// find out by and by.
+func (m *Membership) greet() {
+	const few = 3
+	var addresses []string
+	for _, member := range m.Members() {
+		if member.Name != m.config.Name && len(addresses) < few {
+			addresses = append(addresses, member.Address.String())
+		}
+	}
+	if len(addresses) == 0 {
+		return
+	}
+	if _, err := m.list.Join(addresses); err != nil {
+		m.config.Logger.Info("gossip: not all members answer after a change of keys", "error", err)
+	}
 }
 
 // join returns when one seed has answered, there are none, or ctx has ended.
@@ -241,19 +279,3 @@ func (d delegate) MergeRemoteState([]byte, bool)   {}
 func (d delegate) NotifyJoin(n *memberlist.Node)   { d.m.changed(n, true) }
 func (d delegate) NotifyUpdate(n *memberlist.Node) { d.m.changed(n, true) }
 func (d delegate) NotifyLeave(n *memberlist.Node)  { d.m.changed(n, false) }
-
-// logWriter turns memberlist's lines into records of their level.
-type logWriter struct{ logger *slog.Logger }
-
-func (w logWriter) Write(line []byte) (int, error) {
-	text := string(bytes.TrimSpace(line))
-	level := slog.LevelDebug
-	if strings.Contains(text, "[ERR]") || strings.Contains(text, "[WARN]") {
-		level = slog.LevelInfo
-	}
-	if _, rest, ok := strings.Cut(text, "] "); ok {
-		text = rest
-	}
-	w.logger.Log(context.Background(), level, "gossip", "says", text)
-	return len(line), nil
-}

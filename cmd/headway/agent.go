@@ -161,11 +161,19 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 	}
 	cluster := joined.Answer()
 	gossip, err := membership.New(membership.Config{Name: o.nodeName, Meta: membership.Meta{Node: o.nodeName}, Bind: netip.AddrPortFrom(addresses[0], o.gossipPort),
-		Key: cluster.GossipKey, Seeds: cluster.Seeds, Logger: log})
+		Key: cluster.GossipKey, Others: cluster.GossipKeys, Seeds: cluster.Seeds, Logger: log})
 	if err != nil {
 		return err
 	}
 	joined.Discover(gossip.Servers)
+	joined.Follow(func(now join.Answer) {
+		if len(now.GossipKeys) == 0 {
+			return // an older server's, whose key never changes
+		}
+		if err := gossip.SetKeys(now.GossipKeys); err != nil {
+			log.Warn("gossip keys not followed", "err", err)
+		}
+	})
 	beats := newBeats(joined, log)
 	sendProbes(beats.client, gossip, log)
 	node, err := remoteNode(&o, joined, beats, addresses, log)

@@ -39,7 +39,7 @@ import (
 // components are the parts of a server in the order in which they start; each
 // is stopped before the ones above it.
 func (s *server) components(ctx context.Context) ([]component, error) {
-	all := append(profiles(), ownPages(s.clock, s.log), spareHeap(s.clock, gcPercent), component{"apiserver", s.api.Run}, component{"gossip", s.gossip.Run})
+	all := append(profiles(), ownPages(s.clock, s.log), spareHeap(s.clock, gcPercent), component{"apiserver", s.api.Run}, component{"gossip", s.gossip.Run}, component{"gossip keys", s.keepGossipKeys})
 	if s.options.enabled("scheduler") {
 		all = append(all, component{"scheduler", s.runScheduler})
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/headway-sh/headway/apiserver/authn"
 	"github.com/headway-sh/headway/apiserver/authz"
 	"github.com/headway-sh/headway/membership"
@@ -14,7 +16,7 @@ import (
 )
 
 // listenGossip makes the server's part in the gossip.
-func (s *server) listenGossip(bind netip.Addr) error {
+func (s *server) listenGossip(ctx context.Context, bind netip.Addr) error {
 	port := s.options.gossipPort
 	if s.address.IsLoopback() {
 		// No other machine can reach this one, and several such servers may share it.
@@ -24,13 +26,30 @@ func (s *server) listenGossip(bind netip.Addr) error {
 	if s.options.enabled("agent") {
 		meta.Node = s.options.nodeName
 	}
-	config := membership.Config{Name: s.options.nodeName, Meta: meta, Bind: netip.AddrPortFrom(bind, port), Key: s.api.Authorities().Gossip, Logger: s.log}
+	ring, err := s.gossipRing(ctx)
+	if err != nil {
+		return err
+	}
+	s.ring.Store(&ring)
+	config := membership.Config{Name: s.options.nodeName, Meta: meta, Bind: netip.AddrPortFrom(bind, port), Key: ring[0], Others: ring[1:], Logger: s.log}
 	if port != 0 {
 		config.Advertise = netip.AddrPortFrom(s.address, port)
 	}
-	var err error
 	s.gossip, err = membership.New(config)
 	return err
+}
+
+// droppedGossip counts what came that nobody of this cluster has sent.
+func (s *server) droppedGossip() prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "headway_gossip_dropped_total",
+		Help: "Gossip that was dropped: sealed with another key or none, or nothing that gossip says."}, func() float64 {
+		select {
+		case <-s.started:
+			return float64(s.gossip.Dropped())
+		default:
+			return 0
+		}
+	})
 }
 
 // joining answers machines that join.
@@ -45,7 +64,7 @@ func (s *server) joining() http.Handler {
 			return join.Answer{
 				ClusterName: s.options.clusterName, ClusterDomain: s.api.ClusterDomain(), ClusterDNS: s.api.DNSAddress(), PodCIDR: s.podCIDRs[0], PodCIDRs: s.podCIDRs, ServiceCIDR: s.services,
 				ClientCA: string(s.api.Authorities().Client.PEM), NodeCA: string(s.api.Authorities().NodeServing.PEM), Servers: []string{api},
-				GossipKey: s.api.Authorities().Gossip, Seeds: []string{hostPort(s.address, s.gossip.Address().Port())},
+				GossipKey: (*s.ring.Load())[0], GossipKeys: *s.ring.Load(), Seeds: []string{hostPort(s.address, s.gossip.Address().Port())},
 			}
 		},
 	})

@@ -130,6 +130,6 @@ func newRoot() *cobra.Command {
 	add("git", renderCommand(), vetCommand(), statusCommand(), waitCommand(), diffCommand(), planCommand(), logCommand(), getCommand(), eventsCommand(),
 		syncCommand(), suspendCommand(), resumeCommand(), rollbackCommand(), approveCommand())
 	add("git", blameCommand(), adoptCommand(), traceCommand(), treeCommand(), bundleCommand())
-	add("admin", imageCommand(), nodeCommand(), tokenCommand(), userCommand(), secretsEncryptCommand(), kubectlCommand())
+	add("admin", imageCommand(), nodeCommand(), tokenCommand(), gossipCommand(), userCommand(), secretsEncryptCommand(), kubectlCommand())
 	return root
 }

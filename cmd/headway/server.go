@@ -178,7 +178,8 @@ type server struct {
 	api     *apiserver.Server
 	beats   *heartbeat.Server
 	gossip  *membership.Membership
-	started chan struct{} // closed once api and gossip are there
+	ring    atomic.Pointer[[][]byte] // the gossip keys in force
+	started chan struct{}            // closed once api and gossip are there
 	// observing says that a source's engine sees every write.
 	observing atomic.Bool
 	// sources, counted and scheduled are what the engine, the controllers and the
@@ -249,12 +250,12 @@ func (s *server) start(ctx context.Context) error {
 		Audit: s.options.audit, AuthenticationConfig: s.options.authentication,
 		Seats:         s.options.readsInFlight + s.options.writesInFlight,
 		ShutdownDelay: s.options.shutdownDelay,
-		Routes:        s.routes(), Collectors: []prometheus.Collector{s.sources, s.counted, s.scheduled}, Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
+		Routes:        s.routes(), Collectors: []prometheus.Collector{s.sources, s.counted, s.scheduled, s.droppedGossip()}, Checks: s.checks(), Prepare: s.waysIn, Clock: s.clock, Logger: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.listenGossip(bind); err != nil {
+	if err := s.listenGossip(ctx, bind); err != nil {
 		return err
 	}
 	answerProbes(s.beats, s.gossip, s.log)

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -26,6 +27,10 @@ import (
 	"github.com/headway-sh/headway/internal/pki"
 )
 
+// refreshEvery is how often a running agent asks for the cluster's parameters:
+// several times while a new gossip key spreads.
+const refreshEvery = 30 * time.Second
+
 // Config says which machine joins what.
 type Config struct {
 	// Dir keeps the identity; mode 0700.
@@ -50,6 +55,7 @@ type Agent struct {
 	authority *x509.Certificate
 	answer    Answer
 	servers   *servers
+	follow    func(Answer)
 	// connections are those of the node to the API; a new certificate needs new ones.
 	connections *connrotation.Dialer
 	client      *certificate
@@ -212,7 +218,10 @@ func (a *Agent) fetch(ctx context.Context, c *http.Client, bearer string) (*Answ
 	if err != nil {
 		return nil, err
 	}
-	// It has the gossip key.
+	if have, err := os.ReadFile(a.path(answerFile)); err == nil && bytes.Equal(have, text) {
+		return answer, nil
+	}
+	// It has the gossip keys.
 	if err := pki.WriteFile(a.path(answerFile), text, 0o600); err != nil {
 		return nil, fmt.Errorf("keep the cluster's parameters: %w", err)
 	}
@@ -232,15 +241,33 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// refresh fetches the cluster's parameters for the next start. Without a server
-// the next start has the old ones.
+// refresh fetches the cluster's parameters, again and again: gossip keys are
+// changed while agents run, and the next start may be without a server.
 func (a *Agent) refresh(ctx context.Context) {
 	transport := a.transport(a.servers.dial, a.clientCertificate)
 	defer transport.CloseIdleConnections()
-	if _, err := a.fetch(ctx, &http.Client{Transport: transport}, ""); err != nil && ctx.Err() == nil {
-		a.config.Logger.Info("cluster's parameters not refreshed", "error", err)
+	ticker := a.config.Clock.NewTimer(0)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		}
+		answer, err := a.fetch(ctx, &http.Client{Transport: transport}, "")
+		if err != nil && ctx.Err() == nil {
+			a.config.Logger.Info("cluster's parameters not refreshed", "error", err)
+		}
+		if err == nil && a.follow != nil {
+			a.follow(*answer)
+		}
+		ticker.Reset(refreshEvery)
 	}
 }
+
+// Follow has f told of the cluster's parameters whenever they were fetched. Call
+// it before Run.
+func (a *Agent) Follow(f func(Answer)) { a.follow = f }
 
 // Answer are the cluster's parameters.
 func (a *Agent) Answer() Answer { return a.answer }

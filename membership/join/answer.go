@@ -36,6 +36,8 @@ type Answer struct {
 	// GossipKey seals the gossip; Seeds are HOST:PORT to join it through.
 	GossipKey []byte   `json:"gossipKey"`
 	Seeds     []string `json:"seeds"`
+	// GossipKeys are all that are in force, GossipKey first.
+	GossipKeys [][]byte `json:"gossipKeys,omitempty"`
 }
 
 // PodRanges are the ranges of all pods, one of each family that they have
