@@ -34,6 +34,7 @@ func Walk(t *testing.T, newMachine func(Facts) Machine) {
 		w := World{Facts: Facts{Local: []netip.Addr{node}, Cluster: podNet, Localhost: rapid.Bool().Draw(t, "localhost")}, Node: model.Node{Name: "n0", Zone: "z0"}}
 		state := map[int]Service{}
 		m := newMachine(w.Facts)
+		crowd := 0 // Services that nobody asks for: what is grouped is grouped otherwise
 		for range rapid.IntRange(1, 4).Draw(t, "steps") {
 			for range rapid.IntRange(0, 12).Draw(t, "changes") {
 				n := rapid.IntRange(0, services-1).Draw(t, "service")
@@ -43,8 +44,12 @@ func Walk(t *testing.T, newMachine func(Facts) Machine) {
 				}
 				set(m, n, state[n], w.Node)
 			}
+			was := crowd
+			crowd = rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 60, 60, 60, 700}).Draw(t, "crowd")
+			setCrowd(m, was, crowd)
 			if rapid.IntRange(0, 4).Draw(t, "restart") == 0 {
 				m.Restart()
+				setCrowd(m, 0, crowd)
 				for n := range services {
 					set(m, n, state[n], w.Node)
 				}
@@ -59,6 +64,7 @@ func Walk(t *testing.T, newMachine func(Facts) Machine) {
 			}
 			w.Services = nil
 			fresh := newMachine(w.Facts)
+			setCrowd(fresh, 0, crowd)
 			for n := range services {
 				if s, ok := state[n]; ok {
 					w.Services = append(w.Services, s)
@@ -74,6 +80,19 @@ func Walk(t *testing.T, newMachine func(Facts) Machine) {
 			check(t, m, &w)
 		}
 	})
+}
+
+// crowdFrom keeps the crowd's addresses apart from those that packets go to.
+const crowdFrom = 1000
+
+// setCrowd makes a crowd of one size of one of another.
+func setCrowd(m Machine, was, size int) {
+	for i := was; i < size; i++ {
+		m.Set(Plain(crowdFrom+i, "10.244.200.1:80"))
+	}
+	for i := size; i < was; i++ {
+		m.Set(rules.Update{Key: Plain(crowdFrom + i).Key})
+	}
 }
 
 func set(m Machine, n int, s Service, self model.Node) {

@@ -22,6 +22,7 @@ type chains struct {
 	updates   map[string]rules.Update
 	compiled  map[string][]part
 	parts     map[chain]map[string][]string // by Service
+	below     map[node]int                  // how many buckets are under an inner node
 	vips      map[netip.Addr]int            // how many rows have a cluster IP
 	addresses int                           // rows that have an address
 	dirty     map[chain]bool
@@ -29,7 +30,7 @@ type chains struct {
 
 func newChains(config Config) *chains {
 	return &chains{cluster: config.Cluster, ipv6: config.IPv6, localhost: config.Localhost && !config.IPv6, updates: map[string]rules.Update{}, compiled: map[string][]part{},
-		parts: map[chain]map[string][]string{}, vips: map[netip.Addr]int{}, dirty: map[chain]bool{}}
+		parts: map[chain]map[string][]string{}, below: map[node]int{}, vips: map[netip.Addr]int{}, dirty: map[chain]bool{}}
 }
 
 // set takes a Service's newest state.
@@ -44,7 +45,6 @@ func (c *chains) set(u rules.Update) {
 	}
 	if bits := bucketBits(c.addresses); bits != c.bits {
 		c.bits = bits
-		c.dirty[chain{NAT, Services}], c.dirty[chain{Filter, Reject}] = true, true
 		for _, u := range c.updates {
 			c.replace(&u)
 		}
@@ -86,7 +86,7 @@ func (c *chains) replace(u *rules.Update) {
 		if byService == nil {
 			byService = map[string][]string{}
 			c.parts[p.chain] = byService
-			c.rootsOf(p.chain)
+			c.grow(p.chain, 1)
 		}
 		if !slices.Equal(byService[u.Key], p.rules) {
 			byService[u.Key] = p.rules
@@ -105,17 +105,40 @@ func (c *chains) drop(from chain, key string) {
 	c.dirty[from] = true
 	if len(c.parts[from]) == 0 {
 		delete(c.parts, from)
-		c.rootsOf(from)
+		c.grow(from, -1)
 	}
 }
 
-// rootsOf marks the chain that leads into a bucket which comes or goes.
-func (c *chains) rootsOf(of chain) {
-	for _, root := range []struct{ kind, name string }{{"G-", Services}, {"N-", NodePorts}, {"R-", Reject}, {"RN-", Reject}} {
-		if strings.HasPrefix(of.name, prefix+root.kind) {
-			c.dirty[chain{of.table, root.name}] = true
+// grow notes that a chain comes or goes: what leads to it becomes different.
+func (c *chains) grow(of chain, by int) {
+	if n, ok := nodeOf(of.name); ok {
+		for up := n.bits - level; up >= 0; up -= level {
+			above := node{n.kind, up, n.value & (1<<up - 1)}
+			if c.below[above] += by; c.below[above] == 0 {
+				delete(c.below, above)
+			}
+			c.dirty[c.at(above)] = true
+		}
+		c.dirty[c.at(node{kind: n.kind})] = true
+		return
+	}
+	for kind, root := range map[string]string{"N-": NodePorts, "RN-": Reject} {
+		if strings.HasPrefix(of.name, prefix+kind) {
+			c.dirty[chain{of.table, root}] = true
 		}
 	}
+}
+
+// at is a node's chain. The root's is the one that the kernel comes by.
+func (c *chains) at(n node) chain {
+	table, root := NAT, Services
+	if n.kind == "R" {
+		table, root = Filter, Reject
+	}
+	if n.bits == 0 {
+		return chain{table, root}
+	}
+	return chain{table, n.chain()}
 }
 
 // all lists every wanted chain.
@@ -126,6 +149,11 @@ func (c *chains) all() []chain {
 	}
 	if c.localhost {
 		out = append(out, chain{Raw, Martians})
+	}
+	for n := range c.below {
+		if n.bits > 0 {
+			out = append(out, c.at(n))
+		}
 	}
 	return out
 }
@@ -146,6 +174,9 @@ func (c *chains) rules(of chain) (lines []string, wanted bool) {
 	case chain{Raw, Martians}:
 		return martians(), c.localhost
 	}
+	if n, ok := nodeOf(of.name); ok && n.bits > 0 && c.below[n] > 0 {
+		return c.branches(n), true
+	}
 	byService := c.parts[of]
 	for _, key := range slices.Sorted(maps.Keys(byService)) {
 		lines = append(lines, byService[key]...)
@@ -158,36 +189,42 @@ func (c *chains) rules(of chain) (lines []string, wanted bool) {
 }
 
 func (c *chains) services() []string {
-	lines := c.buckets(NAT, "G")
+	lines := c.branches(node{kind: "G"})
 	return append(lines, Rule{LocalDst: true, Target: NodePorts}.String())
 }
 
-// buckets are the rules that lead into the buckets that exist.
-func (c *chains) buckets(table, kind string) []string {
+// branches are the rules that lead from a node to those below it that exist.
+func (c *chains) branches(n node) []string {
+	if c.bits == 0 { // one bucket for all
+		bucket := node{kind: n.kind}
+		if _, ok := c.parts[chain{c.at(bucket).table, bucket.chain()}]; ok {
+			return []string{Rule{Target: bucket.chain()}.String()}
+		}
+		return nil
+	}
 	var lines []string
-	for b := range 1 << c.bits {
-		name := prefix + kind + "-" + strconv.Itoa(b)
-		if _, ok := c.parts[chain{table, name}]; ok {
-			lines = append(lines, c.group(b, name).String())
+	for way := range 1 << level {
+		next := node{n.kind, n.bits + level, n.value | way<<n.bits}
+		_, bucket := c.parts[c.at(next)]
+		if bucket || c.below[next] > 0 {
+			lines = append(lines, c.branch(way<<n.bits, (1<<level-1)<<n.bits, next.chain()).String())
 		}
 	}
 	return lines
 }
 
-// group is the rule that leads into a bucket.
-func (c *chains) group(b int, name string) Rule {
-	r := Rule{Target: name}
-	if c.bits == 0 {
-		return r
-	}
+// branch leads addresses on by some of their lowest bits.
+func (c *chains) branch(value, mask int, name string) Rule {
 	size := 4
 	if c.ipv6 {
 		size = 16
 	}
-	dst, mask := make([]byte, size), make([]byte, size)
-	dst[size-1], mask[size-1] = byte(b), byte(1<<c.bits-1)
+	dst, under := make([]byte, size), make([]byte, size)
+	dst[size-2], dst[size-1] = byte(value>>8), byte(value)
+	under[size-2], under[size-1] = byte(mask>>8), byte(mask)
+	r := Rule{Target: name}
 	r.Dst, _ = netip.AddrFromSlice(dst)
-	r.Mask, _ = netip.AddrFromSlice(mask)
+	r.Mask, _ = netip.AddrFromSlice(under)
 	return r
 }
 
@@ -232,7 +269,7 @@ func (c *chains) notLoopback() []string {
 
 func (c *chains) reject() []string {
 	lines := []string{Rule{Known: true, Target: "RETURN"}.String()}
-	lines = append(lines, c.buckets(Filter, "R")...)
+	lines = append(lines, c.branches(node{kind: "R"})...)
 	lines = append(lines, c.notLoopback()...)
 	return append(lines, c.blocks(Filter, "RN", Rule{LocalDst: true})...)
 }

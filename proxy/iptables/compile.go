@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -47,19 +46,47 @@ type part struct {
 	rules []string
 }
 
-// bucketBits makes the number of buckets the power of two at or above the
-// square root of the number of addresses.
+const (
+	// leaf is how many addresses share a bucket at most, on average.
+	leaf = 40
+	// level is how many bits of the address choose the way at each level of the
+	// tree. More levels would be less to test for packets, but more chains, which
+	// take iptables-restore long.
+	level = 4
+)
+
+// bucketBits is how many of an address's lowest bits choose its bucket.
 func bucketBits(n int) int {
-	if n < 16 {
-		return 0
+	b := 0
+	for n>>b > leaf && b+level <= 16 {
+		b += level
 	}
-	return min((bits.Len(uint(n-1))+1)/2, 8)
+	return b
 }
 
-// bucket is chosen by the lowest bits of the address.
-func bucket(ip netip.Addr, bits int) int {
+// low are the lowest bits of an address.
+func low(ip netip.Addr, bits int) int {
 	raw := ip.AsSlice()
-	return int(raw[len(raw)-1]) & (1<<bits - 1)
+	return (int(raw[len(raw)-2])<<8 | int(raw[len(raw)-1])) & (1<<bits - 1)
+}
+
+// node is a place in the tree of buckets: those addresses whose lowest bits are
+// the value.
+type node struct {
+	kind        string // G or R
+	bits, value int
+}
+
+func (n node) chain() string { return fmt.Sprintf("%s%s-%d-%d", prefix, n.kind, n.bits, n.value) }
+
+// nodeOf reads a node's chain name.
+func nodeOf(name string) (n node, ok bool) {
+	_, err := fmt.Sscanf(name, prefix+"G-%d-%d", &n.bits, &n.value)
+	if n.kind = "G"; err != nil {
+		n.kind = "R"
+		_, err = fmt.Sscanf(name, prefix+"R-%d-%d", &n.bits, &n.value)
+	}
+	return n, err == nil
 }
 
 // compiler makes the parts of one Service.
@@ -93,7 +120,7 @@ func (c *compiler) update(u *rules.Update) []part {
 func (c *compiler) place(f *rules.Frontend, kind, nodePortKind string) (name string, match Rule) {
 	match = Rule{Dst: f.IP, Protocol: f.Protocol, Port: f.Port}
 	if f.IP.IsValid() {
-		return prefix + kind + "-" + strconv.Itoa(bucket(f.IP, c.bits)), match
+		return node{kind, c.bits, low(f.IP, c.bits)}.chain(), match
 	}
 	return blockName(nodePortKind, f.Protocol, int(f.Port)/portBlock), match
 }

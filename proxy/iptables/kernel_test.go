@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/headway-sh/headway/proxy/backendtest"
 	"github.com/headway-sh/headway/proxy/iptables"
@@ -79,35 +77,12 @@ func TestRealKernel(t *testing.T) {
 	}
 }
 
-// On the kernel of this machine: the first write of 10,000 Services of two
-// endpoints, and then one endpoint that goes and comes.
 func BenchmarkKernel(b *testing.B) {
-	table := iptables.NewTable(iptables.Config{Kernel: iptables.Exec{NetNS: backendtest.Space(b, "iptables-restore", "nsenter")}, Cluster: podNet})
-	begun := time.Now()
-	for _, u := range backendtest.Many(10000) {
-		table.Set(u)
-	}
-	if err := table.Sync(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	full := time.Since(begun)
-	var took []time.Duration
-	for n := 0; b.Loop(); n++ {
-		u := backendtest.Plain(77, "10.244.0.9:8080")
-		if n%2 == 1 {
-			u = backendtest.Plain(77, "10.244.0.9:8080", "10.244.1.10:8080")
-		}
-		begun := time.Now()
-		table.Set(u)
-		if err := table.Sync(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		took = append(took, time.Since(begun))
-	}
-	slices.Sort(took)
-	b.ReportMetric(full.Seconds(), "full-s")
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "one-p50-ms")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "one-p99-ms")
+	backendtest.BenchmarkWrites(b, backendtest.Space(b, "iptables-restore"), iptables.NewTable(iptables.Config{Kernel: iptables.Exec{}, Cluster: podNet}))
+}
+
+func BenchmarkConnect(b *testing.B) {
+	backendtest.BenchmarkConnect(b, backendtest.Space(b, "iptables-restore"), iptables.NewTable(iptables.Config{Kernel: iptables.Exec{}, Cluster: podNet}))
 }
 
 // nothing is a kernel that takes everything.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"sigs.k8s.io/knftables"
 
@@ -101,32 +100,12 @@ func TestRealKernel(t *testing.T) {
 	}
 }
 
-// On the kernel of this machine: the first write of 10,000 Services of two
-// endpoints, and then one endpoint that goes and comes.
 func BenchmarkKernel(b *testing.B) {
-	space := backendtest.Space(b, "nft", "nsenter")
-	table := inSpace(space, false)
-	set := func(updates ...rules.Update) time.Duration {
-		begun := time.Now()
-		for _, u := range updates {
-			table.Set(u)
-		}
-		if err := backendtest.Within(space, func() error { return table.Sync(b.Context()) }); err != nil {
-			b.Fatal(err)
-		}
-		return time.Since(begun)
-	}
-	full := set(backendtest.Many(10000)...)
-	var took []time.Duration
-	for n := 0; b.Loop(); n++ {
-		u := backendtest.Plain(77, "10.244.0.9:8080")
-		if n%2 == 1 {
-			u = backendtest.Plain(77, "10.244.0.9:8080", "10.244.1.10:8080")
-		}
-		took = append(took, set(u))
-	}
-	slices.Sort(took)
-	b.ReportMetric(full.Seconds(), "full-s")
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "one-p50-ms")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "one-p99-ms")
+	space := backendtest.Space(b, "nft")
+	backendtest.BenchmarkWrites(b, space, inSpace(space, false))
+}
+
+func BenchmarkConnect(b *testing.B) {
+	space := backendtest.Space(b, "nft")
+	backendtest.BenchmarkConnect(b, space, inSpace(space, false))
 }
