@@ -180,7 +180,7 @@ func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, im
 	recorder, held := nodeagent.NewRecorder(ctx, n.client, n.name, n.log), &eviction.Conditions{}
 	closing := &closingAgent{}
 	self, err := node.New(node.Config{
-		Name: n.name, Addresses: n.addresses, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir, Reserved: n.flags.reserved, Thresholds: n.flags.thresholds, MaxPods: n.flags.maxPods, Conditions: held.Held, Closing: closing.held, PeersFile: filepath.Join(n.dirs.agent(), "peers.json"),
+		Name: n.name, Addresses: n.addresses, External: n.flags.external, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: n.dataDir, Reserved: n.flags.reserved, Thresholds: n.flags.thresholds, MaxPods: n.flags.maxPods, Conditions: held.Held, Closing: closing.held, PeersFile: filepath.Join(n.dirs.agent(), "peers.json"),
 		RuntimeVersion: "containerd://" + runtimeVersion, Version: version(), RuntimeHandlers: n.flags.pods.handlerNames(), Client: n.client, Network: pods, Images: runtime, Heartbeat: n.heartbeat, Recorder: recorder, Clock: clock.RealClock{}, Logger: n.log,
 	})
 	if err != nil {

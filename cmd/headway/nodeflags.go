@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -30,10 +31,12 @@ type nodeFlags struct {
 	pods                               podOptions
 	proxyMode                          modes.Mode
 	shutdown                           shutdown.Periods
+	externalIPs                        []string
 	registries                         string
 	parallelPulls                      int
 
 	// complete makes these of the others.
+	external   []netip.Addr
 	reserved   corev1.ResourceList
 	thresholds []eviction.Threshold
 }
@@ -56,6 +59,7 @@ func (n *nodeFlags) flags(f *pflag.FlagSet) {
 	f.StringVar((*string)(&n.proxyMode), "proxy-mode", string(modes.IPTables), "how service rules are written: iptables or nftables")
 	f.DurationVar(&n.shutdown.Total, "shutdown-grace-period", shutdown.Default.Total, "how long pods have to end when the machine goes down; 0: they are not told")
 	f.DurationVar(&n.shutdown.Critical, "shutdown-grace-period-critical-pods", shutdown.Default.Critical, "how much of that critical pods have for themselves")
+	f.StringSliceVar(&n.externalIPs, "node-external-ip", nil, "addresses by which the node is reached from outside, for its Node to tell")
 	f.StringVar(&n.registries, "private-registry", "", "file with mirrors and credentials of registries (default: registries.yaml in the data directory)")
 	f.IntVar(&n.parallelPulls, "max-parallel-image-pulls", 5, "how many images are pulled at once; 1: one after the other")
 	n.pods.flags(f)
@@ -75,6 +79,14 @@ func (n *nodeFlags) complete(dataDir string) error {
 	}
 	if n.manifests, err = filepath.Abs(n.manifests); err != nil {
 		return err
+	}
+	n.external = nil
+	for _, text := range n.externalIPs {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("--node-external-ip: %w", err)
+		}
+		n.external = append(n.external, a)
 	}
 	if n.registries == "" {
 		n.registries = filepath.Join(dataDir, "registries.yaml")

@@ -43,6 +43,8 @@ type Config struct {
 	Name string
 	// Addresses of the node: the first is its InternalIP.
 	Addresses []netip.Addr
+	// External are those by which it is reached from outside, as behind a router.
+	External []netip.Addr
 	// Labels are set beside the well-known ones at registration; Taints too.
 	Labels map[string]string
 	Taints []corev1.Taint

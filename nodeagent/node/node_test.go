@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -96,7 +97,7 @@ func TestNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, err := node.New(node.Config{
-		Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Client: c, Network: net, Images: images{}, Clock: clk,
+		Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, External: []netip.Addr{netip.MustParseAddr("198.51.100.1")}, Client: c, Network: net, Images: images{}, Clock: clk,
 		Reserved: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("500Mi")}, Thresholds: thresholds,
 		Conditions: func() map[corev1.NodeConditionType]bool {
 			mu.Lock()
@@ -148,6 +149,10 @@ func TestNode(t *testing.T) {
 	o := await("registered", func(o *corev1.Node) bool { return len(o.Status.Images) == 1 })
 	if o.Labels[corev1.LabelHostname] != "n1" || is(o, corev1.NodeReady) != corev1.ConditionFalse || o.Status.Capacity.Cpu().Value() != 2 {
 		t.Errorf("node %+v", o)
+	}
+	wantAddresses := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeExternalIP, Address: "198.51.100.1"}, {Type: corev1.NodeHostName, Address: "n1"}}
+	if !slices.Equal(o.Status.Addresses, wantAddresses) {
+		t.Errorf("addresses %v, want %v", o.Status.Addresses, wantAddresses)
 	}
 	for name, want := range (corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("1750m"), corev1.ResourcePods: resource.MustParse("110"), "hugepages-2Mi": resource.MustParse("1Gi"),

@@ -133,6 +133,9 @@ func addresses(c *Config) []corev1.NodeAddress {
 	for _, a := range c.Addresses {
 		all = append(all, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
 	}
+	for _, a := range c.External {
+		all = append(all, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: a.String()})
+	}
 	return append(all, corev1.NodeAddress{Type: corev1.NodeHostName, Address: c.Name})
 }
 
