@@ -54,3 +54,40 @@ func EveryForm() []rules.Update {
 	}
 	return out
 }
+
+// Six are the updates in IPv6: each address within fd00::/96.
+func Six(updates []rules.Update) []rules.Update {
+	six := func(ip netip.Addr) netip.Addr {
+		if !ip.IsValid() {
+			return ip
+		}
+		raw, four := [16]byte{0: 0xfd}, ip.As4()
+		copy(raw[12:], four[:])
+		return netip.AddrFrom16(raw)
+	}
+	action := func(a rules.Action) rules.Action {
+		to := make([]netip.AddrPort, len(a.To))
+		for i, end := range a.To {
+			to[i] = netip.AddrPortFrom(six(end.Addr()), end.Port())
+		}
+		a.To = to
+		return a
+	}
+	out := make([]rules.Update, len(updates))
+	for i, u := range updates {
+		out[i] = rules.Update{Key: u.Key}
+		for _, ip := range u.Local {
+			out[i].Local = append(out[i].Local, six(ip))
+		}
+		for _, r := range u.Rows {
+			r.IP, r.Pods, r.Host, r.World = six(r.IP), action(r.Pods), action(r.Host), action(r.World)
+			ranges := make([]netip.Prefix, len(r.Ranges))
+			for j, p := range r.Ranges {
+				ranges[j] = netip.PrefixFrom(six(p.Addr()), 96+p.Bits())
+			}
+			r.Ranges = ranges
+			out[i].Rows = append(out[i].Rows, r)
+		}
+	}
+	return out
+}

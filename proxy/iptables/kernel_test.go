@@ -3,6 +3,7 @@ package iptables_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -107,6 +108,27 @@ func BenchmarkOneChangeAmong10000(b *testing.B) {
 		table.Set(backendtest.Plain(77, fmt.Sprintf("10.244.0.%d:8080", n%200)))
 		if err := table.Sync(b.Context()); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestRealKernelIPv6(t *testing.T) {
+	t.Parallel()
+	space := backendtest.Space(t, "ip6tables-restore", "nsenter")
+	table := iptables.NewTable(iptables.Config{Kernel: iptables.Exec{IPv6: true, NetNS: space}, IPv6: true, Cluster: netip.MustParsePrefix("fd00::af4:0/112"), Localhost: true})
+	for _, u := range backendtest.Six(append(backendtest.EveryForm(), backendtest.Many(60)...)) {
+		table.Set(u)
+	}
+	if err := table.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("nsenter", "--net="+space, "ip6tables-save").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"-d ::3/::f -j HW-G-4-3", "-d ::1/128 -j RETURN", "--to-destination [fd00::af4:9]:8080", "--ctorigdst fd00::a60:"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no rule with %q", want)
 		}
 	}
 }

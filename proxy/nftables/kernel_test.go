@@ -2,6 +2,7 @@ package nftables_test
 
 import (
 	"context"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
@@ -108,4 +109,31 @@ func BenchmarkKernel(b *testing.B) {
 func BenchmarkConnect(b *testing.B) {
 	space := backendtest.Space(b, "nft")
 	backendtest.BenchmarkConnect(b, space, inSpace(space, false))
+}
+
+func TestRealKernelIPv6(t *testing.T) {
+	t.Parallel()
+	space := backendtest.Space(t, "nft")
+	err := backendtest.Within(space, func() error {
+		table := nftables.NewTable(nftables.Config{Open: func() (knftables.Interface, error) { return nftables.Open(true) }, IPv6: true, Cluster: netip.MustParsePrefix("fd00::af4:0/112"), Localhost: true})
+		for _, u := range backendtest.Six(append(backendtest.EveryForm(), backendtest.Many(60)...)) {
+			table.Set(u)
+		}
+		if err := table.Sync(t.Context()); err != nil {
+			return err
+		}
+		out, err := exec.Command("nft", "list", "ruleset").Output()
+		if err != nil {
+			return err
+		}
+		for _, want := range []string{"fd00::a60:3 . tcp . 80 : fd00::af4:9 . 8080", "dnat to [fd00::af4:5]:8080", "ct original ip6 daddr"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("nothing with %q", want)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
