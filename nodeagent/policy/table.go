@@ -14,6 +14,9 @@ type table struct {
 	sets     map[string]*wanted
 	chains   map[string][]string
 	policies map[direction]map[string]bool // those with a chain
+	// stale says that the chains of dispatch may differ: a set has come or gone,
+	// or a pod has become isolated or open.
+	stale bool
 
 	changedSets   map[string]map[string]bool // elements by set
 	changedChains map[string]bool
@@ -30,7 +33,7 @@ type wanted struct {
 func newTable(bridge string, ipv6 bool) *table {
 	return &table{names: namesOf(bridge, ipv6), ipv6: ipv6, sets: map[string]*wanted{}, chains: map[string][]string{},
 		policies:    map[direction]map[string]bool{ingress: {}, egress: {}},
-		changedSets: map[string]map[string]bool{}, changedChains: map[string]bool{}}
+		changedSets: map[string]map[string]bool{}, changedChains: map[string]bool{}, stale: true}
 }
 
 // refer adds a reference to a set and tells whether it is new and empty.
@@ -40,6 +43,7 @@ func (t *table) refer(name string, kind Kind) (fresh bool) {
 		s = &wanted{kind: kind, elements: map[string]int{}}
 		t.sets[name] = s
 		t.touch(name)
+		t.stale = true
 	}
 	s.refs++
 	return s.refs == 1
@@ -53,6 +57,7 @@ func (t *table) drop(name string) (gone bool) {
 	}
 	delete(t.sets, name)
 	t.touch(name)
+	t.stale = true
 	return true
 }
 
@@ -68,6 +73,7 @@ func (t *table) count(name, element string, by int) {
 	}
 	if (was > 0) != (was+by > 0) {
 		t.touch(name)[element] = true
+		t.stale = t.stale || name == t.names.isolated
 	}
 }
 
@@ -98,6 +104,10 @@ func (t *table) dropChain(name string) {
 // dispatch makes the chains that lead to those of the policies. While nobody is
 // isolated there is one, empty.
 func (t *table) dispatch() {
+	if !t.stale {
+		return
+	}
+	t.stale = false
 	n := t.names
 	var first []string
 	for _, d := range []struct {
