@@ -17,10 +17,10 @@ const (
 	// Every is how often is looked afterwards.
 	Every = 30 * time.Second
 	// worth is how much of the program has to be resident to be given back.
-	worth = 64 << 20
+	worth = 32 << 20
 	// idle is the share of one core below which nothing much is going on: what
 	// is in use would only be read again.
-	idle = 0.05
+	idle = 0.1
 )
 
 // Run gives pages back once the start is over, and whenever work has brought
