@@ -41,6 +41,7 @@ type slot struct {
 	base    *corev1.Pod       // as the API had it last
 	written *corev1.PodStatus // what was last given to Set
 	pending bool
+	gone    chan struct{} // closed when nothing is to be written any more
 	idle    chan struct{} // closed when nothing is under way
 }
 
@@ -56,7 +57,7 @@ func (w *Writer) Set(ctx context.Context, pod *corev1.Pod, s *corev1.PodStatus) 
 	defer w.mu.Unlock()
 	at := w.slots[pod.UID]
 	if at == nil {
-		at = &slot{base: pod.DeepCopy()}
+		at = &slot{base: pod.DeepCopy(), gone: make(chan struct{})}
 		w.slots[pod.UID] = at
 	}
 	if overwritten(at.base, pod, s) {
@@ -116,11 +117,16 @@ func (w *Writer) Flush(ctx context.Context, uid types.UID) error {
 	}
 }
 
-// Forget drops what is known of a pod.
+// Forget drops what is known of a pod and gives up what is not written yet: of
+// a pod that is gone the API says no more than that the node may not.
 func (w *Writer) Forget(uid types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.slots, uid)
+	if at := w.slots[uid]; at != nil {
+		at.pending = false
+		close(at.gone)
+		delete(w.slots, uid)
+	}
 }
 
 // Wait waits for writes under way; their contexts have to end first.
@@ -151,11 +157,18 @@ func (w *Writer) run(ctx context.Context, at *slot) {
 			w.mu.Unlock()
 			continue
 		}
+		select {
+		case <-at.gone:
+			w.mu.Unlock()
+			continue
+		default:
+		}
 		at.pending = true
 		w.mu.Unlock()
 		w.logger.Warn("pod status not written", "pod", client.ObjectKeyFromObject(base), "err", err)
 		select {
 		case <-w.clock.After(delay):
+		case <-at.gone:
 		case <-ctx.Done():
 		}
 		delay = min(2*delay, lastRetry)

@@ -2,10 +2,12 @@ package status_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -104,4 +106,29 @@ func TestWriterPutsRightWhatWasOverwrittenMeanwhile(t *testing.T) {
 	if have.Status.Conditions[0].Status != corev1.ConditionTrue {
 		t.Errorf("Ready stays %q after %d writes", have.Status.Conditions[0].Status, patches)
 	}
+}
+
+// A pod that is gone is not written about for good: who waits for its last
+// status goes on.
+func TestWriterGivesUpWhatIsGone(t *testing.T) {
+	t.Parallel()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}}
+	tried := make(chan struct{}, 100)
+	c := fake.NewClientBuilder().WithObjects(pod).WithStatusSubresource(pod).WithInterceptorFuncs(interceptor.Funcs{
+		SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+			tried <- struct{}{}
+			return apierrors.NewForbidden(corev1.Resource("pods"), "web", errors.New("no relation"))
+		},
+	}).Build()
+	w := status.NewWriter(c, clock.RealClock{}, slog.New(slog.DiscardHandler))
+	w.Set(t.Context(), pod, &corev1.PodStatus{Phase: corev1.PodFailed})
+	<-tried
+	flushed := make(chan error, 1)
+	go func() { flushed <- w.Flush(t.Context(), "u") }()
+	<-tried
+	w.Forget("u")
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+	w.Wait()
 }
