@@ -20,24 +20,27 @@ func TestCrashingContainerBacksOff(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.create(newPod("bad", "bad:v1"))
-	waiting := func() *corev1.ContainerStateWaiting { return n.pod("bad").Status.ContainerStatuses[0].State.Waiting }
+	var pod *corev1.Pod // as it is then: it may go on at any moment
 	n.stepUntil(time.Second, "back-off", func() bool {
-		all := n.pod("bad").Status.ContainerStatuses
-		return len(all) > 0 && waiting() != nil && waiting().Reason == "CrashLoopBackOff"
+		pod = n.pod("bad")
+		all := pod.Status.ContainerStatuses
+		return len(all) > 0 && all[0].State.Waiting != nil && all[0].State.Waiting.Reason == "CrashLoopBackOff"
 	})
-	pod := n.pod("bad")
 	c := pod.Status.ContainerStatuses[0]
 	if c.RestartCount < 1 || c.LastTerminationState.Terminated == nil || c.LastTerminationState.Terminated.ExitCode != 3 || c.LastTerminationState.Terminated.Reason != "Error" {
 		t.Errorf("container %+v", c)
 	}
-	if !strings.Contains(waiting().Message, "restarting failed container=app pod=bad_default(uid-bad)") {
-		t.Errorf("message %q", waiting().Message)
+	if !strings.Contains(c.State.Waiting.Message, "restarting failed container=app pod=bad_default(uid-bad)") {
+		t.Errorf("message %q", c.State.Waiting.Message)
 	}
 	if pod.Status.Phase != corev1.PodRunning || ready(pod) {
 		t.Errorf("phase %s", pod.Status.Phase)
 	}
 	before := c.RestartCount
-	n.stepUntil(time.Second, "another restart", func() bool { return n.pod("bad").Status.ContainerStatuses[0].RestartCount > before })
+	n.stepUntil(time.Second, "another restart", func() bool {
+		all := n.pod("bad").Status.ContainerStatuses
+		return len(all) > 0 && all[0].RestartCount > before
+	})
 	if !n.seen("BackOff") {
 		t.Error("no event BackOff")
 	}

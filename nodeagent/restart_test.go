@@ -27,8 +27,10 @@ func TestAllContainersRestart(t *testing.T) {
 				ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{3}},
 			}}})
 	}))
+	var pod *corev1.Pod // as it is then: it may go on at any moment
 	n.stepUntil(time.Second, "all containers to run again", func() bool {
-		s := n.pod("web").Status
+		pod = n.pod("web")
+		s := pod.Status
 		if len(s.InitContainerStatuses) != 1 || s.InitContainerStatuses[0].RestartCount < 1 {
 			return false
 		}
@@ -39,7 +41,6 @@ func TestAllContainersRestart(t *testing.T) {
 		}
 		return true
 	})
-	pod := n.pod("web")
 	if pod.Status.PodIP != "10.244.0.1" || condition(pod, corev1.AllContainersRestarting) == "" || pod.Status.Phase != corev1.PodRunning {
 		t.Errorf("status %+v", pod.Status)
 	}
