@@ -81,7 +81,7 @@ func policies(t *testing.T, c *cluster) {
 	until("near", true)
 	until("far", true)
 	for _, name := range []string{"near", "far", "mute"} {
-		if err := c.Delete(t.Context(), pod(name, ""), client.GracePeriodSeconds(0)); err != nil {
+		if err := c.Delete(t.Context(), pod(name, "")); err != nil {
 			t.Error(err)
 		}
 	}
