@@ -32,6 +32,7 @@ type Agent struct {
 	saved    *checkpoint.Store
 	turns    chan struct{} // of pulls
 	group    sync.WaitGroup
+	places   chan struct{} // see place
 
 	mu        sync.Mutex // guards all below
 	workers   map[types.UID]*worker
@@ -51,6 +52,7 @@ func New(config Config) (*Agent, error) {
 		objects:  follow.NewObjects(config.Client, config.Logger),
 		services: env.NewServices(),
 		writer:   status.NewWriter(config.Client, config.Clock, config.Logger),
+		places:   newPlaces(),
 		workers:  map[types.UID]*worker{},
 		turns:    make(chan struct{}, config.ParallelPulls),
 	}

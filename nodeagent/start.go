@@ -146,9 +146,11 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	w.post(func() { w.created(a, id, image, config.LogPath, user) })
 	w.event1(a.spec.Name, corev1.EventTypeNormal, "Created", "Container created")
+	leave := w.agent.place(ctx)
 	w.runtimeMu.Lock()
 	err = w.agent.Runtime.Start(ctx, id)
 	w.runtimeMu.Unlock()
+	leave()
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
