@@ -111,7 +111,13 @@ func (a *Agent) adopt(ctx context.Context) error {
 	a.left = group(sandboxes, containers)
 	a.mu.Unlock()
 	if a.Policies != nil {
-		a.Policies.Adopt(pods)
+		// Not the checkpoint's: a pod runs as soon as it has an address, and the
+		// checkpoint learns of it later.
+		addresses, err := a.Network.Leased()
+		if err != nil {
+			return err
+		}
+		a.Policies.Adopt(pods, addresses)
 	}
 	for _, pod := range pods {
 		if static.Is(pod) && outlives(pod) {

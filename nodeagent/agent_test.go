@@ -355,6 +355,16 @@ func (f *fakeNetwork) Detach(_ context.Context, uid types.UID) error {
 	return nil
 }
 
+func (f *fakeNetwork) Leased() (map[types.UID][]netip.Addr, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := map[types.UID][]netip.Addr{}
+	for uid, a := range f.at {
+		all[uid] = []netip.Addr{a}
+	}
+	return all, nil
+}
+
 func (f *fakeNetwork) left() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

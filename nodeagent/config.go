@@ -78,14 +78,16 @@ type Network interface {
 	Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]netip.Addr, error)
 	// Detach frees what Attach made; an unknown pod is success.
 	Detach(ctx context.Context, uid types.UID) error
+	// Leased are the addresses that pods have since before this agent began.
+	Leased() (map[types.UID][]netip.Addr, error)
 }
 
 // Policies are the cluster's network policies. Implementations are idempotent
 // and safe for concurrent use.
 type Policies interface {
 	// Adopt is called once, before all else, with the pods of the agent before
-	// this one; their status has their addresses.
-	Adopt(pods []*corev1.Pod)
+	// this one and the addresses that they have.
+	Adopt(pods []*corev1.Pod, addresses map[types.UID][]netip.Addr)
 	// Isolate returns when the policies are in force for the pod's addresses.
 	Isolate(ctx context.Context, pod *corev1.Pod, addresses []netip.Addr) error
 	// Update tells of a pod's newer state; it does not block for long.

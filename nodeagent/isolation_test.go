@@ -22,12 +22,12 @@ type fakePolicies struct {
 	tried    int
 }
 
-func (f *fakePolicies) Adopt(pods []*corev1.Pod) {
+func (f *fakePolicies) Adopt(pods []*corev1.Pod, addresses map[types.UID][]netip.Addr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.adopted = []string{}
 	for _, p := range pods {
-		f.adopted = append(f.adopted, p.Name+" "+p.Status.PodIP)
+		f.adopted = append(f.adopted, p.Name+" "+addresses[p.UID][0].String())
 	}
 }
 

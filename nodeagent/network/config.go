@@ -141,15 +141,30 @@ func (n *Network) Start(ctx context.Context, cidrs []netip.Prefix) error {
 	return nil
 }
 
+func (n *Network) leaseDir(f *family) string {
+	if f.is6() {
+		return filepath.Join(n.Dir, "addresses6")
+	}
+	return filepath.Join(n.Dir, "addresses")
+}
+
+// Leased are the addresses that pods have since before this process began. It
+// needs no Start, which waits for the node's ranges.
+func (n *Network) Leased() (map[types.UID][]netip.Addr, error) {
+	all := map[types.UID][]netip.Addr{}
+	for _, f := range n.families {
+		if err := leased(n.leaseDir(f), all); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 func (n *Network) startFamily(ctx context.Context, f *family, cidr netip.Prefix) error {
 	if f.cidr.IsValid() && f.cidr != cidr {
 		return fmt.Errorf("start network with %s: it runs with %s", cidr, f.cidr)
 	}
-	dir := "addresses"
-	if f.is6() {
-		dir = "addresses6"
-	}
-	l, err := openLeases(filepath.Join(n.Dir, dir), cidr)
+	l, err := openLeases(n.leaseDir(f), cidr)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,31 @@ func openLeases(dir string, cidr netip.Prefix) (*leases, error) {
 	return l, nil
 }
 
+// leased reads who had which address when the directory was written last.
+func leased(dir string, to map[types.UID][]netip.Addr) error {
+	entries, err := os.ReadDir(dir)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read addresses: %w", err)
+	}
+	for _, e := range entries {
+		address, err := netip.ParseAddr(e.Name())
+		if err != nil {
+			continue // not ours
+		}
+		uid, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return fmt.Errorf("read addresses: %w", err)
+		}
+		if pod := types.UID(strings.TrimSpace(string(uid))); pod != "" {
+			to[pod] = append(to[pod], address)
+		}
+	}
+	return nil
+}
+
 // take gives the pod's address, a new one if it has none. Freed addresses are
 // used again as late as possible.
 func (l *leases) take(uid types.UID) (netip.Addr, error) {

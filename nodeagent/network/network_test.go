@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"slices"
 	"testing"
 	"time"
 
@@ -232,6 +233,9 @@ func TestPodsReachEachOther(t *testing.T) {
 	again := newNetwork(t, dir)
 	if got := attach(again, newPod("a", 8080), a); got != first {
 		t.Errorf("address after a restart %s, want %s", got, first)
+	}
+	if had, err := again.Leased(); err != nil || len(had) != 2 || !slices.Contains(had["a"], first) || len(had["a"]) != 2 {
+		t.Errorf("leased %v, %v", had, err)
 	}
 	reach("pod to pod after a restart", b, "10.244.3.2:80")
 	third := newNetwork(t, dir)

@@ -154,18 +154,12 @@ func (e *Enforcer) write(ctx context.Context) error {
 
 // Adopt takes the pods that the agent has found at its start, before it begins
 // any. What the kernel holds of others is removed afterwards.
-func (e *Enforcer) Adopt(pods []*corev1.Pod) {
+func (e *Enforcer) Adopt(pods []*corev1.Pod, addresses map[types.UID][]netip.Addr) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, o := range pods {
-		var addresses []netip.Addr
-		for _, ip := range o.Status.PodIPs {
-			if a, err := netip.ParseAddr(ip.IP); err == nil {
-				addresses = append(addresses, a)
-			}
-		}
-		if !o.Spec.HostNetwork && len(addresses) > 0 {
-			e.set(PodOf(o, addresses))
+		if a := addresses[o.UID]; !o.Spec.HostNetwork && len(a) > 0 {
+			e.set(PodOf(o, a))
 		}
 	}
 	close(e.adopted)

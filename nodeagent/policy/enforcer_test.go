@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -79,7 +80,7 @@ func TestPodIsIsolatedBeforeItStarts(t *testing.T) {
 	t.Parallel()
 	k, file := emulator.New(), filepath.Join(t.TempDir(), "policies.json")
 	e := begin(t, fakecluster.New(clock.RealClock{}, allowing("closed", "db")), k, file, clock.RealClock{})
-	e.Adopt(nil)
+	e.Adopt(nil, nil)
 	if err := e.Isolate(t.Context(), db(), address); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestPodIsIsolatedBeforeItStarts(t *testing.T) {
 
 	// An agent that starts anew leaves what is there until it knows better.
 	e = begin(t, unreachable(), k, filepath.Join(t.TempDir(), "none"), clock.RealClock{})
-	e.Adopt(nil)
+	e.Adopt(nil, nil)
 	e.end()
 	if allows(t, k) {
 		t.Error("a start without a server opened the pod")
@@ -98,7 +99,7 @@ func TestPodIsIsolatedBeforeItStarts(t *testing.T) {
 	// With what the last one kept it isolates a pod without any server.
 	fresh := emulator.New()
 	e = begin(t, unreachable(), fresh, file, clock.RealClock{})
-	e.Adopt(nil)
+	e.Adopt(nil, nil)
 	if err := e.Isolate(t.Context(), db(), address); err != nil {
 		t.Fatal(err)
 	}
@@ -108,9 +109,9 @@ func TestPodIsIsolatedBeforeItStarts(t *testing.T) {
 	}
 	// Adopted pods are isolated from the first write on, released ones are not.
 	adopted := db()
-	adopted.Status.PodIPs = []corev1.PodIP{{IP: packet.Dst.String()}}
+	has := map[types.UID][]netip.Addr{adopted.UID: {packet.Dst}}
 	e = begin(t, unreachable(), k, file, clock.RealClock{})
-	e.Adopt([]*corev1.Pod{adopted})
+	e.Adopt([]*corev1.Pod{adopted}, has)
 	other := db()
 	other.UID = "other"
 	if err := e.Isolate(t.Context(), other, []netip.Addr{netip.MustParseAddr("10.1.0.10")}); err != nil {
@@ -121,7 +122,7 @@ func TestPodIsIsolatedBeforeItStarts(t *testing.T) {
 		t.Error("the adopted pod is open")
 	}
 	e = begin(t, unreachable(), k, file, clock.RealClock{})
-	e.Adopt([]*corev1.Pod{adopted})
+	e.Adopt([]*corev1.Pod{adopted}, has)
 	changed := db()
 	changed.Labels = map[string]string{"app": "web"}
 	e.Update(changed)
@@ -138,7 +139,7 @@ func TestNothingStartsWhileItsIsolationIsUnknownOrFails(t *testing.T) {
 	t.Parallel()
 	clk := clocktesting.NewFakeClock(time.Now())
 	e := begin(t, unreachable(), emulator.New(), filepath.Join(t.TempDir(), "none"), clk)
-	e.Adopt(nil)
+	e.Adopt(nil, nil)
 	failed := make(chan error, 1)
 	go func() { failed <- e.Isolate(t.Context(), db(), address) }()
 	for {
@@ -152,7 +153,7 @@ func TestNothingStartsWhileItsIsolationIsUnknownOrFails(t *testing.T) {
 			injected := errors.New("injected")
 			broken.Fail = func(string) error { return injected }
 			e = begin(t, fakecluster.New(clock.RealClock{}, allowing("closed", "db")), broken, filepath.Join(t.TempDir(), "none"), clock.RealClock{})
-			e.Adopt(nil)
+			e.Adopt(nil, nil)
 			if err := e.Isolate(t.Context(), db(), address); !errors.Is(err, injected) {
 				t.Errorf("with a kernel that refuses: %v", err)
 			}
