@@ -41,6 +41,12 @@ func (w *World) Expect(p Packet) map[Fate]float64 {
 			}
 		}
 	}
+	for _, s := range w.Services {
+		spec := &s.Object.Spec
+		if len(spec.Ports) > 0 && slices.Contains(append(spec.ClusterIPs, spec.ClusterIP), p.Dst.Addr().String()) {
+			return map[Fate]float64{{To: p.Dst, Rejected: true}: 1} // for none of its ports
+		}
+	}
 	return map[Fate]float64{{To: p.Dst}: 1}
 }
 

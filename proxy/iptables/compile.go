@@ -110,6 +110,9 @@ func (c *compiler) update(u *rules.Update) []part {
 	for i := range u.Rows {
 		c.row(&u.Rows[i])
 	}
+	for _, ip := range u.ClusterIPs() { // what is served has another address by now
+		c.add(Filter, node{"R", c.bits, low(ip, c.bits)}.chain(), Rule{Dst: ip, Target: "REJECT"})
+	}
 	for _, ip := range u.Local {
 		c.add(NAT, Hairpin, Rule{Src: netip.PrefixFrom(ip, ip.BitLen()), Dst: ip, Target: "MASQUERADE"})
 	}

@@ -52,6 +52,9 @@ func (c *compiler) update(u *rules.Update) map[thing]content {
 	for i := range u.Rows {
 		c.row(&u.Rows[i])
 	}
+	for _, ip := range u.ClusterIPs() {
+		c.want[thing{elementOfSet, clusterIPs, ip.String()}] = content{}
+	}
 	for _, ip := range u.Local {
 		c.want[thing{elementOfSet, hairpins, ip.String() + " . " + ip.String()}] = content{}
 	}

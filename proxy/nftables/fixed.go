@@ -21,6 +21,7 @@ const (
 	marked         = "marked"
 	reject         = "nobody"
 	hairpins       = "hairpins"
+	clusterIPs     = "cluster-ips"
 	foreign        = "foreign"
 	affinityPrefix = "client-"
 )
@@ -63,8 +64,9 @@ func bases(l language, cluster netip.Prefix, localhost bool) []base {
 // skeleton is what is wanted without any Service, base chains apart.
 func skeleton(l language, localhost bool) map[thing]content {
 	want := map[thing]content{
-		{kind: aSet, name: hairpins}: {value: l.addr + " . " + l.addr},
-		{kind: aChain, name: reject}: {rules: []string{"reject"}},
+		{kind: aSet, name: hairpins}:   {value: l.addr + " . " + l.addr},
+		{kind: aSet, name: clusterIPs}: {value: l.addr},
+		{kind: aChain, name: reject}:   {rules: []string{"reject"}},
 	}
 	local := "fib daddr type local"
 	switch {
@@ -104,6 +106,8 @@ func skeleton(l language, localhost bool) map[thing]content {
 		}
 		want[thing{kind: aChain, name: s.prefix + services}] = content{rules: lines}
 	}
+	// What is served has another address by now.
+	refuse = append(refuse, fmt.Sprintf("%s daddr @%s goto %s", l.ip, clusterIPs, reject))
 	want[thing{kind: aChain, name: "refuse"}] = content{rules: refuse}
 	return want
 }

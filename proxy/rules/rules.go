@@ -116,6 +116,17 @@ func Rows(p *model.ServicePort) []Row {
 	return rows
 }
 
+// ClusterIPs are the cluster IPs of the rows. What comes to one of them and is
+// for none of its ports is refused: it would leave the node for who knows where.
+func (u *Update) ClusterIPs() (ips []netip.Addr) {
+	for i := range u.Rows {
+		if r := &u.Rows[i]; r.Internal && !slices.Contains(ips, r.IP) {
+			ips = append(ips, r.IP)
+		}
+	}
+	return ips
+}
+
 // UpdateOf makes the Update of a Service's ports; rows without a backend's
 // concern, such as those of addresses that this node answers itself, are left
 // out by own.
