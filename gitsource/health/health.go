@@ -36,6 +36,7 @@ func (j *Judge) Of(e *plan.Entry, o txn.Object) State {
 	if err != nil {
 		return State{v1alpha1.HealthUnknown, err.Error()}
 	}
+	content = maps.Clone(content) // that of a custom resource is the shared object's own
 	u := &unstructured.Unstructured{Object: content}
 	u.SetAPIVersion(e.APIVersion)
 	u.SetKind(e.Kind)
