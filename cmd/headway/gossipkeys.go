@@ -24,7 +24,8 @@ const (
 	// gossipSecret holds the gossip keys that were made after the cluster's first
 	// one, each under the second at which it was made.
 	gossipSecret = "headway-gossip-keys"
-	// keysEvery is how often servers look for new ones.
+	// keysEvery is how often servers look which keys count: new ones begin to, and
+	// old ones cease to, by the clock. The look is into the server's own memory.
 	keysEvery = 15 * time.Second
 )
 
@@ -106,7 +107,7 @@ func keysOf(secret *corev1.Secret) []membership.Key {
 func (s *server) gossipRing(ctx context.Context) ([][]byte, error) {
 	keys := []membership.Key{{Secret: s.api.Authorities().Gossip}}
 	secret := &corev1.Secret{}
-	err := s.api.Peer(apiserver.Masters).Client().Get(ctx, client.ObjectKey{Namespace: metav1.NamespaceSystem, Name: gossipSecret}, secret)
+	err := s.api.Peer(apiserver.Masters).LocalClient().Get(ctx, client.ObjectKey{Namespace: metav1.NamespaceSystem, Name: gossipSecret}, secret)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read the gossip keys: %w", err)
 	}

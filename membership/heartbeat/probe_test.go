@@ -108,6 +108,9 @@ func (w *writer) Read([]byte) (int, error) {
 // age is how long ago the server knew of a round trip.
 func (l *link) age() time.Duration { return time.Since(l.server.State("n1").Probed) }
 
+// settled is, in simulated time, more than a stream and its probes take to begin.
+const settled = 5 * time.Second
+
 // TestProbesTellLossFromDeath runs an agent whose stream stands still.
 func TestProbesTellLossFromDeath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -118,11 +121,12 @@ func TestProbesTellLossFromDeath(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- l.client.Run(ctx) }()
-		time.Sleep(5 * time.Second)
+		<-time.After(settled)
 		l.set(0.2, 0.2)
-		longest := time.Duration(0)
+		longest, tick := time.Duration(0), time.NewTicker(100*time.Millisecond)
+		defer tick.Stop()
 		for range 36_000 { // an hour
-			time.Sleep(100 * time.Millisecond)
+			<-tick.C
 			longest = max(longest, l.age())
 		}
 		if longest >= heartbeat.Patience {
@@ -130,9 +134,9 @@ func TestProbesTellLossFromDeath(t *testing.T) {
 		}
 		for name, parts := range map[string][2]float64{"nothing comes in": {0, 1}, "nothing goes out": {1, 0}} {
 			l.set(0, 0)
-			time.Sleep(5 * time.Second)
+			<-time.After(settled)
 			l.set(parts[0], parts[1])
-			time.Sleep(heartbeat.Patience + 200*time.Millisecond)
+			<-time.After(heartbeat.Patience + 200*time.Millisecond)
 			if l.age() < heartbeat.Patience {
 				t.Errorf("%s: a round trip %v ago", name, l.age())
 			}
