@@ -112,14 +112,18 @@ func (a *Agent) pull(ctx context.Context, ref string, credentials []runtime.Cred
 	if err != nil {
 		return runtime.Image{}, 0, err
 	}
-	there := map[string]bool{}
-	if a.Pulls != nil {
+	list := func() (map[string]bool, error) {
 		images, err := a.Runtime.ListImages(ctx)
-		if err != nil {
-			return runtime.Image{}, 0, err
-		}
+		there := map[string]bool{}
 		for _, i := range images {
 			there[i.ID] = true
+		}
+		return there, err
+	}
+	var there map[string]bool
+	if a.Pulls != nil {
+		if there, err = list(); err != nil {
+			return runtime.Image{}, 0, err
 		}
 		if len(credentials) > 0 {
 			if err := a.Pulls.Begin(full); err != nil {
@@ -130,8 +134,7 @@ func (a *Agent) pull(ctx context.Context, ref string, credentials []runtime.Cred
 	pulled, err := a.Runtime.Pull(ctx, ref, credentials)
 	if err == nil && a.Pulls != nil {
 		err = a.Pulls.End(full, pulled.ID, there[pulled.ID], pulled.Credentials, pulled.Node)
-		there[pulled.ID] = true
-		err = errors.Join(err, a.Pulls.Keep(there))
+		err = errors.Join(err, a.Pulls.Keep(list))
 	}
 	return pulled.Image, a.Clock.Since(start), err
 }

@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headway-sh/headway/nodeagent/eviction"
+	"github.com/headway-sh/headway/nodeagent/runtime"
 	"github.com/headway-sh/headway/nodeagent/status"
 )
 
@@ -121,8 +123,12 @@ func (a *Agent) ImagesInUse(ctx context.Context) (map[string]bool, error) {
 	}
 	for _, pod := range a.Holding() {
 		for _, ref := range imagesOf(pod) {
-			if image, err := a.Runtime.Image(ctx, ref); err == nil {
+			image, err := a.Runtime.Image(ctx, ref)
+			switch {
+			case err == nil:
 				used[image.ID] = true
+			case !errors.Is(err, runtime.ErrImageNotFound):
+				return nil, err // it might be there
 			}
 		}
 	}

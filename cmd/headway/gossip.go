@@ -60,11 +60,11 @@ func (s *server) joining() http.Handler {
 		Registered: func(ctx context.Context, node string) (bool, error) { return s.api.NodeRegistered(ctx, node) },
 		Alive:      func(node string) bool { return s.beats.State(node).Alive },
 		Answer: func() join.Answer {
-			api := hostPort(s.address, s.api.Address().Port())
+			api, ring := hostPort(s.address, s.api.Address().Port()), *s.ring.Load()
 			return join.Answer{
 				ClusterName: s.options.clusterName, ClusterDomain: s.api.ClusterDomain(), ClusterDNS: s.api.DNSAddress(), PodCIDR: s.podCIDRs[0], PodCIDRs: s.podCIDRs, ServiceCIDR: s.services,
 				ClientCA: string(s.api.Authorities().Client.PEM), NodeCA: string(s.api.Authorities().NodeServing.PEM), Servers: []string{api},
-				GossipKey: (*s.ring.Load())[0], GossipKeys: *s.ring.Load(), Seeds: []string{hostPort(s.address, s.gossip.Address().Port())},
+				GossipKey: ring[0], GossipKeys: ring, Seeds: []string{hostPort(s.address, s.gossip.Address().Port())},
 			}
 		},
 	})

@@ -128,8 +128,10 @@ func (s *server) keepGossipKeys(ctx context.Context) error {
 		if err == nil {
 			err = s.gossip.SetKeys(ring)
 		}
-		if err != nil && !errors.Is(err, context.Canceled) {
-			s.log.Warn("gossip keys not followed", "err", err)
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				s.log.Warn("gossip keys not followed", "err", err)
+			}
 			continue
 		}
 		s.ring.Store(&ring)

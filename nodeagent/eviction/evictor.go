@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -186,12 +187,13 @@ func (e *Evictor) limits(ctx context.Context) bool {
 // evict takes the pod that ranks first, unless the one before it is not gone
 // yet.
 func (e *Evictor) evict(ctx context.Context, t Threshold, seen Observation) {
-	now := e.Clock.Now()
+	now, held := e.Clock.Now(), e.Node.Pods()
+	// Before anything is measured, which may be a walk over all of a pod's files.
+	if now.Before(e.until) && slices.ContainsFunc(held, func(p *corev1.Pod) bool { return p.UID == e.leaving }) {
+		return
+	}
 	var pods []Pod
-	for _, pod := range e.Node.Pods() {
-		if e.leaving == pod.UID && now.Before(e.until) {
-			return
-		}
+	for _, pod := range held {
 		if !e.Node.Leaving(pod.UID) {
 			pods = append(pods, Pod{pod, e.Node.Measure(ctx, pod, t.Signal.Disk())})
 		}

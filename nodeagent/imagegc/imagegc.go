@@ -194,13 +194,14 @@ func (c *Collector) Reclaim(ctx context.Context, loaded bool) error {
 
 // look remembers what is there and what is in use; mu is held.
 func (c *Collector) look(ctx context.Context) ([]Image, error) {
-	used, err := c.InUse(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find images in use: %w", err)
-	}
 	list, err := c.Images.ListImages(ctx)
 	if err != nil {
 		return nil, err
+	}
+	// After the list: an image that comes in between is not in it.
+	used, err := c.InUse(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find images in use: %w", err)
 	}
 	now, seen := c.Clock.Now(), map[string]Image{}
 	var all []Image
@@ -221,14 +222,16 @@ func (c *Collector) look(ctx context.Context) ([]Image, error) {
 }
 
 func (c *Collector) remove(ctx context.Context, images []Image) error {
+	var errs []error // one that stays does not keep the others
 	for _, i := range images {
 		if err := c.Images.RemoveImage(ctx, i.ID); err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		c.Logger.Info("image removed", "image", i.ID, "size", i.Size, "unused since", i.Used)
 	}
-	if len(images) > 0 {
+	if len(errs) < len(images) {
 		c.Removed()
 	}
-	return nil
+	return errors.Join(errs...)
 }

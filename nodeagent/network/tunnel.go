@@ -43,19 +43,19 @@ func onLink(a netip.Addr) (bool, error) {
 
 // uplinkMTU is that of the link with the node's own address; 0: unknown.
 func (n *Network) uplinkMTU() int {
-	links, err := netlink.LinkList()
-	if err != nil || !n.NodeAddress.IsValid() {
+	if !n.NodeAddress.IsValid() {
 		return 0
 	}
-	for _, link := range links {
-		addresses, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-		if err != nil {
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return 0
+	}
+	for _, a := range addresses {
+		if have, ok := netip.AddrFromSlice(a.IP); !ok || have.Unmap() != n.NodeAddress {
 			continue
 		}
-		for _, a := range addresses {
-			if have, ok := netip.AddrFromSlice(a.IP); ok && have.Unmap() == n.NodeAddress {
-				return link.Attrs().MTU
-			}
+		if link, err := netlink.LinkByIndex(a.LinkIndex); err == nil {
+			return link.Attrs().MTU
 		}
 	}
 	return 0

@@ -47,22 +47,9 @@ func (e *Enforcer) load() error {
 // save writes what was heard if it is time for it, and gives when to ask again;
 // nil: there is nothing to write.
 func (e *Enforcer) save() <-chan time.Time {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := e.config.Clock.Now()
-	if !e.unsaved || !e.heard[policyList] || !e.heard[sliceList] {
-		return nil
-	}
-	if wait := saveEvery - now.Sub(e.saved); wait > 0 {
-		return e.config.Clock.After(wait)
-	}
-	e.saved = now
-	var k kept
-	for _, o := range e.policies {
-		k.Policies = append(k.Policies, o)
-	}
-	for _, o := range e.slices {
-		k.Slices = append(k.Slices, o)
+	k, wait := e.toSave()
+	if k == nil {
+		return wait
 	}
 	text, err := json.Marshal(k)
 	if err == nil {
@@ -70,8 +57,33 @@ func (e *Enforcer) save() <-chan time.Time {
 	}
 	if err != nil {
 		e.config.Logger.Warn("network policies not kept for the next start", "err", err)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.unsaved = true
 		return e.config.Clock.After(saveEvery)
 	}
-	e.unsaved = false
 	return nil
+}
+
+// toSave is what is to be written now, which nobody changes and which is encoded
+// while others go on; else when to ask again.
+func (e *Enforcer) toSave() (*kept, <-chan time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.config.Clock.Now()
+	if !e.unsaved || !e.heard[policyList] || !e.heard[sliceList] {
+		return nil, nil
+	}
+	if wait := saveEvery - now.Sub(e.saved); wait > 0 {
+		return nil, e.config.Clock.After(wait)
+	}
+	e.saved, e.unsaved = now, false
+	var k kept
+	for _, o := range e.policies {
+		k.Policies = append(k.Policies, o)
+	}
+	for _, o := range e.slices {
+		k.Slices = append(k.Slices, o)
+	}
+	return &k, nil
 }

@@ -153,10 +153,16 @@ func (r *Records) begun(names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return r.state.Begun[name] })
 }
 
-// Keep forgets the images that are not there any more.
-func (r *Records) Keep(images map[string]bool) error {
+// Keep forgets the images that are not there any more. They are listed while no
+// pull can end: one that brings an image after the list was made would be
+// forgotten with it, and be everybody's.
+func (r *Records) Keep(list func() (map[string]bool, error)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	images, err := list()
+	if err != nil {
+		return err
+	}
 	gone := false
 	for id := range r.state.Images {
 		if !images[id] {

@@ -73,7 +73,16 @@ func TestWhoMayUseAnImage(t *testing.T) {
 			t.Errorf("%s: public, anonymous, jane, jack: %v, want %v", id, got, want)
 		}
 	}
-	do(r.Keep(map[string]bool{"both's": true}))
+	ended := make(chan error, 1)
+	do(r.Keep(func() (map[string]bool, error) {
+		// A pull that ends meanwhile waits until the others are forgotten.
+		go func() { ended <- r.End("ref", "late", false, &jane, false) }()
+		return map[string]bool{"both's": true}, nil
+	}))
+	do(<-ended)
+	if r.Public("late", nil) {
+		t.Error("what came while images were listed is everybody's")
+	}
 	if r = open(); !r.Public("jane's", nil) || r.Public("both's", nil) {
 		t.Error("what is gone was kept, or what is there was not")
 	}

@@ -70,26 +70,45 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) content(w http.ResponseWriter, r *http.Request, path string) {
-	for kind, unknown := range map[string]string{"/manifests/": "MANIFEST_UNKNOWN", "/blobs/": "BLOB_UNKNOWN"} {
-		at := strings.LastIndex(path, kind)
-		if at <= 0 {
-			continue
-		}
-		name, reference := path[:at], path[at+len(kind):]
-		blob, updated, err := s.find(r, name, reference, kind == "/manifests/")
-		if err == nil {
-			err = s.send(w, r, blob, updated)
-		}
-		switch {
-		case errors.Is(err, ErrNotServed):
-			refuse(w, http.StatusNotFound, unknown, reference+" is not served by this node")
-		case err != nil:
-			s.Logger.Warn("image not served", "image", name, "reference", reference, "err", err)
-			refuse(w, http.StatusInternalServerError, "UNKNOWN", "it could not be read")
-		}
+	name, kind, ok := Split(path)
+	if !ok {
+		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "there is nothing here")
 		return
 	}
-	refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "there is nothing here")
+	unknown, reference := "BLOB_UNKNOWN", path[len(name)+len(kind):]
+	if kind == manifests {
+		unknown = "MANIFEST_UNKNOWN"
+	}
+	blob, updated, err := s.find(r, name, reference, kind == manifests)
+	if err == nil {
+		err = s.send(w, r, blob, updated)
+	}
+	switch {
+	case errors.Is(err, ErrNotServed):
+		refuse(w, http.StatusNotFound, unknown, reference+" is not served by this node")
+	case err != nil:
+		s.Logger.Warn("image not served", "image", name, "reference", reference, "err", err)
+		refuse(w, http.StatusInternalServerError, "UNKNOWN", "it could not be read")
+	}
+}
+
+// What a path below a repository's name begins with.
+const (
+	manifests = "/manifests/"
+	blobs     = "/blobs/"
+)
+
+// Split parts the path of a manifest or blob into the repository's name and what
+// follows it. Names may have the same words: the last of them counts.
+func Split(path string) (name, kind string, ok bool) {
+	at, kind := strings.LastIndex(path, manifests), manifests
+	if other := strings.LastIndex(path, blobs); other > at {
+		at, kind = other, blobs
+	}
+	if at <= 0 {
+		return "", "", false
+	}
+	return path[:at], kind, true
 }
 
 func (s *Server) find(r *http.Request, name, reference string, manifest bool) (ocispec.Descriptor, time.Time, error) {

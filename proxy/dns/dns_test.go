@@ -87,16 +87,29 @@ func start(t *testing.T, z *headwaydns.Zone, upstreams ...string) string {
 	return startConfig(t, headwaydns.Config{Zone: z, Upstreams: upstreams, Logger: slog.New(slog.DiscardHandler)})
 }
 
+// listen takes a port that is free for both protocols: one that is for UDP may be
+// somebody's connection over TCP.
+func listen(t testing.TB) (*net.UDPConn, net.Listener) {
+	t.Helper()
+	for tries := 1; ; tries++ {
+		packet, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := net.Listen("tcp", packet.LocalAddr().String())
+		if err == nil {
+			return packet, stream
+		}
+		_ = packet.Close()
+		if tries == 20 {
+			t.Fatal(err)
+		}
+	}
+}
+
 func startConfig(t testing.TB, config headwaydns.Config) string {
 	t.Helper()
-	packet, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := net.Listen("tcp", packet.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packet, stream := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {

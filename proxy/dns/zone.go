@@ -1,7 +1,9 @@
 package dns
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,10 +67,15 @@ func (z *Zone) Set(key types.NamespacedName, service *corev1.Service, endpoints 
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	old, ok := z.services[key]
+	same := func(a, b []dns.RR) bool { return slices.EqualFunc(a, b, dns.IsDuplicate) }
+	if ok == (service != nil) && maps.EqualFunc(old, records, same) {
+		return // most endpoints are a cluster IP's, whose records do not tell of them
+	}
 	if z.version.Load() > 0 {
 		defer z.version.Add(1)
 	}
-	if old, ok := z.services[key]; ok {
+	if ok {
 		for name := range old {
 			z.drop(name, key)
 		}

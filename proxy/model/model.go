@@ -43,22 +43,6 @@ func (p *ServicePort) ID() string {
 	return id
 }
 
-// Internal are the endpoints for traffic to the cluster IP.
-func (p *ServicePort) Internal() []netip.AddrPort {
-	if p.InternalLocal {
-		return p.Local
-	}
-	return p.Cluster
-}
-
-// Outside are the endpoints for traffic to node ports and external addresses.
-func (p *ServicePort) Outside() []netip.AddrPort {
-	if p.ExternalLocal {
-		return p.Local
-	}
-	return p.Cluster
-}
-
 // Node is what a proxy must know about its own node.
 type Node struct {
 	Name string

@@ -105,3 +105,22 @@ add element ip headway-services ends-1-0 { 10.96.0.7 . tcp . 80 : 10.244.0.9 . 8
 const kernelFilled = "everything"
 
 func ignore(context.Context, bool) error { return nil }
+
+// TestRouteLocalnetIsTriedAgain: node ports would not answer on 127.0.0.1 for good.
+func TestRouteLocalnetIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	kernel, tries := emulator.New(), 0
+	table := nftables.NewTable(nftables.Config{Open: func() (knftables.Interface, error) { return kernel, nil }, Localhost: true,
+		RouteLocalnet: func(context.Context, bool) error {
+			if tries++; tries == 1 {
+				return errors.New("injected")
+			}
+			return nil
+		}})
+	if err := table.Sync(t.Context()); err == nil {
+		t.Error("the failure is not told")
+	}
+	if err := table.Sync(t.Context()); err != nil || tries != 2 {
+		t.Errorf("%d tries, %v", tries, err)
+	}
+}

@@ -37,7 +37,7 @@ type Table struct {
 	registry *registry
 	// have is what the kernel holds; nil: not known.
 	have  map[thing]content
-	vips  map[netip.Addr]int      // how many rows have a cluster IP
+	vips  map[netip.Addr]int      // how many Services have a cluster IP
 	rows  map[string][]netip.Addr // the cluster IPs of each Service
 	moved bool                    // whether the set of cluster IPs changed
 }
@@ -58,12 +58,7 @@ func NewTable(config Config) *Table {
 
 // Set notes the newest state of a Service.
 func (t *Table) Set(u rules.Update) {
-	var vips []netip.Addr
-	for i := range u.Rows {
-		if r := &u.Rows[i]; r.Internal {
-			vips = append(vips, r.IP)
-		}
-	}
+	vips := u.ClusterIPs()
 	if !slices.Equal(vips, t.rows[u.Key]) {
 		t.count(vips, 1)
 		t.count(t.rows[u.Key], -1)
@@ -142,7 +137,11 @@ func (t *Table) localnet(ctx context.Context) error {
 	if !t.config.Localhost { // else strangers' loopback addresses are kept out by now
 		return nil
 	}
-	return t.config.RouteLocalnet(ctx, true)
+	if err := t.config.RouteLocalnet(ctx, true); err != nil {
+		t.have = nil // the next Sync begins anew, and tries this again
+		return err
+	}
+	return nil
 }
 
 // base makes the table and the chains on hooks.

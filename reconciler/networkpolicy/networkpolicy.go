@@ -67,7 +67,7 @@ func (r *Reconciler) pod(ctx context.Context, before, after *corev1.Pod) []podgr
 func (r *Reconciler) Reconcile(ctx context.Context, key podgroup.Key) (reconcile.Result, error) {
 	var list discoveryv1.EndpointSliceList
 	if err := r.Client.List(ctx, &list, client.InNamespace(podgroup.Namespace), client.MatchingLabels{
-		podgroup.Label: string(key), discoveryv1.LabelManagedBy: podgroup.ManagedBy}); err != nil {
+		podgroup.Label: string(key), discoveryv1.LabelManagedBy: podgroup.ManagedBy}, client.UnsafeDisableDeepCopy); err != nil {
 		return reconcile.Result{}, fmt.Errorf("list slices of group %s: %w", key, err)
 	}
 	existing := make([]*discoveryv1.EndpointSlice, 0, len(list.Items))

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -202,8 +203,8 @@ func (p *pull) ask(ctx context.Context) (*resolved, error) {
 			continue
 		}
 		at := &resolved{target: target, resolver: resolver}
-		at.pulled.Node = used.node
-		if !used.node {
+		at.pulled.Node = used.node.Load()
+		if !at.pulled.Node {
 			at.pulled.Credentials = c
 		}
 		return at, nil
@@ -211,8 +212,9 @@ func (p *pull) ask(ctx context.Context) (*resolved, error) {
 	return nil, errors.Join(errs...)
 }
 
-// usage says whose credentials were asked for.
-type usage struct{ node bool }
+// usage says whether the credentials that were asked for last, which are those
+// that opened the registry, are the node's. Layers are fetched side by side.
+type usage struct{ node atomic.Bool }
 
 // hosts are the places as containerd's client wants them.
 func (p *pull) hosts(c *runtime.Credentials, used *usage) docker.RegistryHosts {
@@ -241,7 +243,7 @@ func (p *pull) hosts(c *runtime.Credentials, used *usage) docker.RegistryHosts {
 			auth := []docker.AuthorizerOpt{docker.WithAuthClient(host.Client)}
 			if own != nil {
 				auth = append(auth, docker.WithAuthCreds(func(string) (string, string, error) {
-					used.node = used.node || own == e.Credentials
+					used.node.Store(own == e.Credentials)
 					if own.IdentityToken != "" {
 						return "", own.IdentityToken, nil
 					}
@@ -262,12 +264,9 @@ func rewriting(to http.RoundTripper, rewrite func(string) string, prefix string)
 	}
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		rest, ok := strings.CutPrefix(request.URL.Path, prefix+"/")
-		for _, kind := range []string{"/manifests/", "/blobs/"} {
-			if at := strings.LastIndex(rest, kind); ok && at > 0 {
-				request = request.Clone(request.Context())
-				request.URL.Path = prefix + "/" + rewrite(rest[:at]) + rest[at:]
-				break
-			}
+		if name, _, found := registry.Split(rest); ok && found {
+			request = request.Clone(request.Context())
+			request.URL.Path = prefix + "/" + rewrite(name) + rest[len(name):]
 		}
 		return to.RoundTrip(request)
 	})

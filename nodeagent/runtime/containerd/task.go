@@ -224,10 +224,14 @@ func (r *Runtime) Signal(ctx context.Context, id string, signal int) error {
 
 func (r *Runtime) kill(ctx context.Context, id string, signal unix.Signal, all bool) error {
 	_, err := r.tasks.Kill(r.in(ctx), &tasks.KillRequest{ContainerID: id, Signal: uint32(signal), All: all})
-	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("kill: %w", err)
+	if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
+		return nil
 	}
-	return nil
+	// A shim that goes because its container has ended may go while it is asked.
+	if t, gone := r.task(ctx, id); gone == nil && (t == nil || t.stopped) {
+		return nil
+	}
+	return fmt.Errorf("kill: %w", err)
 }
 
 // awaitExit waits until the first process has ended and settles it. The pod's
