@@ -27,8 +27,9 @@ import (
 // cidr is the range of the machines' addresses.
 const cidr = "10.90.0.0/24"
 
-// noticed is how soon a lost node has to be out of everything.
-const noticed = 5 * time.Second
+// noticed is how soon a lost node has to be out of everything here: half of what
+// its Lease alone would take. The figures that are aimed at are in docs/STATE.md.
+const noticed = 20 * time.Second
 
 // cluster is the machines and what is asked of them here.
 type cluster struct{ *machines.Cluster }
