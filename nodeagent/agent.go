@@ -191,7 +191,7 @@ func (a *Agent) replace(pods []*corev1.Pod) {
 	a.sweep(named)
 }
 
-// sweep removes what the runtime still has of pods that neither the API nor a
+// sweep removes what the runtime and the network still have of pods that neither the API nor a
 // checkpoint knows.
 func (a *Agent) sweep(named map[types.UID]bool) {
 	ctx := a.life()
@@ -213,6 +213,10 @@ func (a *Agent) sweep(named map[types.UID]bool) {
 		if w := a.start(pod, true); w != nil {
 			w.post(w.gone)
 		}
+	}
+	held := func(uid types.UID) bool { return named[uid] || a.worker(uid) != nil }
+	if err := a.Network.Sweep(ctx, held); err != nil {
+		a.Logger.Warn("network of pods that are gone not freed", "err", err)
 	}
 }
 

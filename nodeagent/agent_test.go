@@ -365,6 +365,8 @@ func (f *fakeNetwork) Leased() (map[types.UID][]netip.Addr, error) {
 	return all, nil
 }
 
+func (*fakeNetwork) Sweep(context.Context, func(types.UID) bool) error { return nil }
+
 func (f *fakeNetwork) left() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

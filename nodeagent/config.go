@@ -80,6 +80,9 @@ type Network interface {
 	Detach(ctx context.Context, uid types.UID) error
 	// Leased are the addresses that pods have since before this agent began.
 	Leased() (map[types.UID][]netip.Addr, error)
+	// Sweep frees what an earlier agent has made for pods that are not held and
+	// that this one has not attached.
+	Sweep(ctx context.Context, held func(types.UID) bool) error
 }
 
 // Policies are the cluster's network policies. Implementations are idempotent

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -192,16 +191,12 @@ func endPods(ctx context.Context, r *containerd.Runtime, grace time.Duration) er
 
 // removeTraces takes away what the node has made in the kernel.
 func (n *nodeProcess) removeTraces(ctx context.Context) error {
-	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix(defaultPodCIDR)}, Logger: quiet})
-	if err != nil {
-		return err
-	}
 	groups, err := cgroup.New(cgroup.Config{Parent: n.cgroup})
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		modes.Retire(ctx, ""), pods.Remove(ctx), policy.Remove(ctx, network.DefaultBridge, false, policy.IPTables{}), policy.Remove(ctx, network.DefaultBridge, true, policy.IPTables{IPv6: true}), dns.Unlink(),
+		modes.Retire(ctx, ""), n.removePodNetwork(ctx), policy.Remove(ctx, network.DefaultBridge, false, policy.IPTables{}), policy.Remove(ctx, network.DefaultBridge, true, policy.IPTables{IPv6: true}), dns.Unlink(),
 		unmountBelow(n.dirs.data), groups.RemoveAll(), os.RemoveAll(n.dirs.run()),
 	)
 }

@@ -153,7 +153,7 @@ func (n *nodeProcess) logKeeper() (daemon, error) {
 // agent makes the Node's keeper, the pods' agent and its server, and tells where
 // the Node's labels are to be had.
 func (n *nodeProcess) agent(ctx context.Context, runtime *containerd.Runtime, images *nodeImages) (parts []component, labels func() map[string]string, err error) {
-	pods, err := network.New(network.Config{Dir: n.dirs.network(), ClusterCIDRs: n.podCIDRs, NodeName: n.name, NodeAddress: n.addresses[0], Logger: n.log})
+	pods, err := n.podNetwork()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/headway-sh/headway/nodeagent/cni"
 	"github.com/headway-sh/headway/nodeagent/eviction"
 	"github.com/headway-sh/headway/nodeagent/imagegc"
 	"github.com/headway-sh/headway/nodeagent/shutdown"
@@ -34,6 +35,7 @@ type nodeFlags struct {
 	externalIPs                        []string
 	registries                         string
 	parallelPulls                      int
+	cniConfDir, cniBinDir              string
 
 	// complete makes these of the others.
 	external   []netip.Addr
@@ -62,6 +64,8 @@ func (n *nodeFlags) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&n.externalIPs, "node-external-ip", nil, "addresses by which the node is reached from outside, for its Node to tell")
 	f.StringVar(&n.registries, "private-registry", "", "file with mirrors and credentials of registries (default: registries.yaml in the data directory)")
 	f.IntVar(&n.parallelPulls, "max-parallel-image-pulls", 5, "how many images are pulled at once; 1: one after the other")
+	f.StringVar(&n.cniConfDir, "cni-conf-dir", "", "directory with the CNI configuration by which pods are connected, such as "+cni.DefaultConfDir+" (default: the built-in pod network)")
+	f.StringVar(&n.cniBinDir, "cni-bin-dir", cni.DefaultBinDir, "directories with CNI plug-ins, separated by colons")
 	n.pods.flags(f)
 }
 

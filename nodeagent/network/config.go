@@ -70,6 +70,9 @@ type Network struct {
 	families []*family
 	routes   map[string]route // by node and family
 	ported   map[string]bool  // chains of pods' host ports
+	// inherited are pods with addresses from an earlier life that nobody has
+	// claimed yet.
+	inherited map[types.UID]bool
 }
 
 // New makes it; nothing is changed before Start.
@@ -92,7 +95,7 @@ func New(config Config) (*Network, error) {
 	if config.Rules6 == nil {
 		config.Rules6 = iptables{"ip6tables"}
 	}
-	n := &Network{Config: config, chains: chainNames(config.Bridge), ready: make(chan struct{}), routes: map[string]route{}, ported: map[string]bool{}}
+	n := &Network{Config: config, chains: chainNames(config.Bridge), ready: make(chan struct{}), routes: map[string]route{}, ported: map[string]bool{}, inherited: map[types.UID]bool{}}
 	for _, cluster := range config.ClusterCIDRs {
 		f := &family{cluster: cluster, rules: config.Rules, icmp: "-p icmp -m icmp --icmp-type redirect"}
 		if f.is6() {
@@ -102,6 +105,13 @@ func New(config Config) (*Network, error) {
 			return nil, fmt.Errorf("network: the cluster CIDRs %v are of one family", config.ClusterCIDRs)
 		}
 		n.families = append(n.families, f)
+	}
+	had, err := n.Leased()
+	if err != nil {
+		return nil, err
+	}
+	for uid := range had {
+		n.inherited[uid] = true
 	}
 	return n, nil
 }
@@ -292,6 +302,32 @@ func (n *Network) Detach(ctx context.Context, uid types.UID) error {
 	return nil
 }
 
+// Sweep implements the agent's network.
+func (n *Network) Sweep(ctx context.Context, held func(types.UID) bool) error {
+	if !n.Ready() {
+		return nil
+	}
+	n.mu.Lock()
+	var stale []types.UID
+	for uid := range n.inherited {
+		if !held(uid) {
+			stale = append(stale, uid)
+		}
+	}
+	n.mu.Unlock()
+	var errs []error
+	for _, uid := range stale {
+		if err := n.Detach(ctx, uid); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		n.mu.Lock()
+		delete(n.inherited, uid)
+		n.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
 // Attach implements the agent's network.
 func (n *Network) Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]netip.Addr, error) {
 	select {
@@ -299,6 +335,9 @@ func (n *Network) Attach(ctx context.Context, pod *corev1.Pod, netns string) ([]
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	n.mu.Lock()
+	delete(n.inherited, pod.UID)
+	n.mu.Unlock()
 	// The families are set once the network is ready.
 	families := slices.DeleteFunc(slices.Clone(n.families), func(f *family) bool { return f.leases == nil })
 	var addresses []netip.Addr

@@ -56,7 +56,7 @@ func removeRoutes() error {
 // removeRules unhooks and removes our chains, first emptied and then deleted,
 // as they lead to each other.
 func (n *Network) removeRules(ctx context.Context, rules Rules) error {
-	for _, r := range n.chains.hooked() {
+	for _, r := range append(n.chains.hooked(), n.chains.policed()) {
 		if err := rules.Delete(ctx, r[0], r[1], r[2:]...); err != nil {
 			return fmt.Errorf("unhook rules: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -128,6 +129,38 @@ func (c names) hooked() [][]string {
 		at("nat", "PREROUTING", c.ports, "-m", "addrtype", "--dst-type", "LOCAL"),
 		at("nat", "OUTPUT", c.ports, "-m", "addrtype", "--dst-type", "LOCAL"),
 	}
+}
+
+// policed is the hook of the policies where another network than this one
+// connects the pods.
+func (c names) policed() []string {
+	return append([]string{"filter", "FORWARD"}, jump("headway network policies", c.policies)...)
+}
+
+// HookPolicies leads all that a node forwards through the chain of network
+// policies, for pods whose network is none of ours. What goes from pod to pod by
+// a bridge passes it only where the kernel has br_netfilter; the answer says
+// whether it does.
+func HookPolicies(ctx context.Context, bridge string, ipv6 bool) (bridged bool, err error) {
+	rules, sysctl := Rules(iptables{"iptables"}), "net/bridge/bridge-nf-call-iptables"
+	if ipv6 {
+		rules, sysctl = iptables{"ip6tables"}, "net/bridge/bridge-nf-call-ip6tables"
+	}
+	c := chainNames(bridge)
+	chains, err := rules.Chains(ctx, "filter")
+	if err != nil {
+		return false, err
+	}
+	if !slices.Contains(chains, c.policies) {
+		if err := rules.Restore(ctx, "*filter\n:"+c.policies+" - [0:0]\nCOMMIT\n"); err != nil {
+			return false, fmt.Errorf("make the chain of policies: %w", err)
+		}
+	}
+	hook := c.policed()
+	if err := rules.Ensure(ctx, hook[0], hook[1], hook[2:]...); err != nil {
+		return false, fmt.Errorf("hook policies: %w", err)
+	}
+	return setSysctl(sysctl, "1") == nil, nil
 }
 
 func (c names) hook(ctx context.Context, rules Rules) error {
