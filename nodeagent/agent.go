@@ -103,6 +103,15 @@ func (a *Agent) adopt(ctx context.Context) error {
 	for _, r := range refused {
 		a.Logger.Error("pod not taken over", "err", r)
 	}
+	if a.Pulls != nil {
+		named, err := a.named(ctx)
+		if err == nil {
+			err = a.Pulls.Recover(named)
+		}
+		if err != nil {
+			return fmt.Errorf("look for what pulls have left: %w", err)
+		}
+	}
 	sandboxes, containers, err := a.Runtime.List(ctx)
 	if err != nil {
 		return fmt.Errorf("list sandboxes: %w", err)

@@ -16,6 +16,9 @@ import (
 	"github.com/headway-sh/headway/nodeagent/runtime"
 )
 
+// listPatience is how long a pull that has failed waits for the list of images.
+const listPatience = 10 * time.Second
+
 // upImages looks for the pod's images, so that containers find them at once.
 // One that is missing is no error here.
 func (w *worker) upImages(ctx context.Context) error {
@@ -112,31 +115,60 @@ func (a *Agent) pull(ctx context.Context, ref string, credentials []runtime.Cred
 	if err != nil {
 		return runtime.Image{}, 0, err
 	}
+	there := map[string]bool{}
 	list := func() (map[string]bool, error) {
-		images, err := a.Runtime.ListImages(ctx)
-		there := map[string]bool{}
-		for _, i := range images {
-			there[i.ID] = true
+		named, err := a.named(ctx)
+		now := map[string]bool{}
+		for _, id := range named {
+			now[id] = true
 		}
-		return there, err
+		return now, err
 	}
-	var there map[string]bool
 	if a.Pulls != nil {
-		if there, err = list(); err != nil {
+		named, err := a.named(ctx)
+		if err != nil {
 			return runtime.Image{}, 0, err
 		}
-		if len(credentials) > 0 {
-			if err := a.Pulls.Begin(full); err != nil {
-				return runtime.Image{}, 0, err
-			}
+		for _, id := range named {
+			there[id] = true
+		}
+		if err := a.Pulls.Begin(full, named[full]); err != nil {
+			return runtime.Image{}, 0, err
 		}
 	}
 	pulled, err := a.Runtime.Pull(ctx, ref, credentials)
-	if err == nil && a.Pulls != nil {
+	switch {
+	case a.Pulls == nil:
+	case err != nil:
+		err = errors.Join(err, a.pullFailed(ctx, full))
+	default:
 		err = a.Pulls.End(full, pulled.ID, there[pulled.ID], pulled.Credentials, pulled.Node)
 		err = errors.Join(err, a.Pulls.Keep(list))
 	}
 	return pulled.Image, a.Clock.Since(start), err
+}
+
+// named are the images that the node's references mean.
+func (a *Agent) named(ctx context.Context) (map[string]string, error) {
+	images, err := a.Runtime.ListImages(ctx)
+	named := map[string]string{}
+	for _, i := range images {
+		for _, ref := range i.References {
+			named[ref] = i.ID
+		}
+	}
+	return named, err
+}
+
+// pullFailed notes the end of a pull, also of one that was given up.
+func (a *Agent) pullFailed(ctx context.Context, ref string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), listPatience)
+	defer cancel()
+	named, err := a.named(ctx)
+	if err != nil {
+		return err
+	}
+	return a.Pulls.Fail(ref, named[ref])
 }
 
 // credentials finds the registry's among the pod's pull secrets, in their order.

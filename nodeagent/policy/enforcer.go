@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,6 +180,7 @@ func (e *Enforcer) Isolate(ctx context.Context, o *corev1.Pod, addresses []netip
 	done := make(chan error, 1)
 	e.waiting = append(e.waiting, done)
 	e.mu.Unlock()
+	defer e.leave(done)
 	select {
 	case err := <-done:
 		return err
@@ -187,6 +189,13 @@ func (e *Enforcer) Isolate(ctx context.Context, o *corev1.Pod, addresses []netip
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// leave waits for the next write no more.
+func (e *Enforcer) leave(done chan error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.waiting = slices.DeleteFunc(e.waiting, func(c chan error) bool { return c == done })
 }
 
 // Update tells of a pod that has changed. One that was not isolated is none of

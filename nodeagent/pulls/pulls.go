@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -38,9 +39,11 @@ type state struct {
 	Salt []byte `json:"salt"`
 	// Images are by ID; one that is not there is everybody's.
 	Images map[string]Access `json:"images"`
-	// Begun are references that are being pulled with credentials: what came of
-	// one before a crash is nobody's.
-	Begun map[string]bool `json:"begun,omitempty"`
+	// Begun are references that were being pulled, with the IDs of the images
+	// that they named before: what else came of one before a crash is nobody's.
+	Begun map[string]string `json:"pulling,omitempty"`
+	// Before is what was written for Begun when it did not tell what was there.
+	Before map[string]bool `json:"begun,omitempty"`
 }
 
 // Records are those of one node. They are safe for concurrent use.
@@ -49,11 +52,12 @@ type Records struct {
 
 	mu    sync.Mutex // guards state, and the file
 	state state
+	now   map[string]int // pulls of this life that are under way, by reference
 }
 
 // Open reads the records, or begins them.
 func Open(path string) (*Records, error) {
-	r := &Records{path: path}
+	r := &Records{path: path, now: map[string]int{}}
 	text, err := os.ReadFile(path)
 	switch {
 	case os.IsNotExist(err):
@@ -76,20 +80,27 @@ func Open(path string) (*Records, error) {
 		r.state.Images = map[string]Access{}
 	}
 	if r.state.Begun == nil {
-		r.state.Begun = map[string]bool{}
+		r.state.Begun = map[string]string{}
 	}
+	for ref := range r.state.Before {
+		r.state.Begun[ref] = ""
+	}
+	r.state.Before = nil
 	return r, nil
 }
 
-// Begin is called before a pull with credentials, End after one that has brought
-// an image.
-func (r *Records) Begin(ref string) error {
+// Begin is called before every pull: whether the node's own credentials open
+// the registry shows when it has begun. image is the ID of what the node has
+// under the reference already, which stays whose it was; empty: nothing. End is
+// called after a pull that has brought an image, Fail after another.
+func (r *Records) Begin(ref, image string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state.Begun[ref] {
-		return nil
+	r.now[ref]++
+	if _, begun := r.state.Begun[ref]; begun {
+		return nil // what is there may have come of the pull that did not end
 	}
-	r.state.Begun[ref] = true
+	r.state.Begun[ref] = image
 	return r.write()
 }
 
@@ -102,6 +113,7 @@ func (r *Records) End(ref, image string, there bool, credentials *runtime.Creden
 	before, known := r.state.Images[image]
 	_, begun := r.state.Begun[ref]
 	delete(r.state.Begun, ref)
+	r.leave(ref)
 	if there && !known {
 		if begun {
 			return r.write()
@@ -128,12 +140,50 @@ func (r *Records) End(ref, image string, there bool, credentials *runtime.Creden
 	return r.write()
 }
 
+// Fail says that a pull has ended without an image, and what image the reference
+// names now: where that is what it named before nothing has come of it.
+func (r *Records) Fail(ref, image string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leave(ref)
+	return r.forget(func(other string) (string, bool) { return image, other == ref })
+}
+
+// Recover forgets what an earlier agent has begun and what has brought nothing,
+// by the images that references name now.
+func (r *Records) Recover(named map[string]string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.forget(func(ref string) (string, bool) { return named[ref], true })
+}
+
+// forget drops those of the references in question that mean what they meant
+// when their pulls began and that nobody pulls now; mu is held.
+func (r *Records) forget(now func(ref string) (image string, asked bool)) error {
+	before := len(r.state.Begun)
+	maps.DeleteFunc(r.state.Begun, func(ref, was string) bool {
+		image, asked := now(ref)
+		return asked && image == was && r.now[ref] == 0
+	})
+	if before == len(r.state.Begun) {
+		return nil
+	}
+	return r.write()
+}
+
+// leave counts a pull that has ended; mu is held.
+func (r *Records) leave(ref string) {
+	if r.now[ref]--; r.now[ref] <= 0 {
+		delete(r.now, ref)
+	}
+}
+
 // Public tells whether anybody may have an image, also other nodes.
 func (r *Records) Public(image string, names []string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, known := r.state.Images[image]
-	return !known && !r.begun(names)
+	return !known && !r.begun(image, names)
 }
 
 // Allows tells whether a pod with these credentials may use an image of the node.
@@ -142,15 +192,19 @@ func (r *Records) Allows(image string, names []string, credentials []runtime.Cre
 	defer r.mu.Unlock()
 	access, known := r.state.Images[image]
 	if !known {
-		return !r.begun(names)
+		return !r.begun(image, names)
 	}
 	return access.Node || slices.ContainsFunc(credentials, func(c runtime.Credentials) bool {
 		return slices.Contains(access.Credentials, r.digest(c))
 	})
 }
 
-func (r *Records) begun(names []string) bool {
-	return slices.ContainsFunc(names, func(name string) bool { return r.state.Begun[name] })
+// begun tells whether the image may be what came of a pull that did not end.
+func (r *Records) begun(image string, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		before, begun := r.state.Begun[name]
+		return begun && before != image
+	})
 }
 
 // Keep forgets the images that are not there any more. They are listed while no

@@ -67,7 +67,7 @@ func (c *cluster) exec() error {
 	if c.bench.verbose {
 		c.cmd.Stderr = os.Stderr
 	}
-	c.cmd.Env = rig.Environment()
+	c.cmd.Env = append(rig.Environment(), "HEADWAY_PPROF="+c.dir+".pprof")
 	return c.cmd.Start()
 }
 

@@ -31,6 +31,7 @@ type options struct {
 	only          string
 	idle          time.Duration
 	cycles        int
+	rest          time.Duration
 	keep, verbose bool
 }
 
@@ -41,6 +42,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "comma-separated groups to run: start, idle, push, drift, pods (default: these), singles, crowd, cycles")
 	flag.IntVar(&o.cycles, "cycles", 500, "how many pods to make and delete while counting what they leave")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch an idle cluster")
+	flag.DurationVar(&o.rest, "rest", restFor, "how long an agent is idle before its memory is measured")
 	flag.BoolVar(&o.keep, "keep", false, "keep the temporary directory with the server's log")
 	flag.BoolVar(&o.verbose, "v", false, "let the server log on stderr")
 	flag.Parse()

@@ -112,7 +112,7 @@ func measureCrowd(ctx context.Context, b *bench) error {
 			return err
 		}
 		if round == crowds-1 {
-			if err := wait(ctx, restFor); err != nil {
+			if err := wait(ctx, b.rest); err != nil {
 				return err
 			}
 			if err := a.memory("agent without pods", "", ""); err != nil {
@@ -127,7 +127,7 @@ func measureCrowd(ctx context.Context, b *bench) error {
 	}
 	b.report.Mean(fmt.Sprintf("%d pods at once, pods/s until all are Ready", crowd), perSecond(rates), crowds, "Kubernetes 1.36: 4–6/s on two nodes", "≥ 10")
 	b.report.Mean("  containerd + runc alone, in between", perSecond(floors), crowds, "", "")
-	if err := wait(ctx, restFor); err != nil {
+	if err := wait(ctx, b.rest); err != nil {
 		return err
 	}
 	if err := a.memory(fmt.Sprintf("agent with %d pods", crowd), "kubelet 88 MB + kube-proxy 58 MB", "RSS ≤ 90 MB; RssAnon ≤ 35 MB"); err != nil {
