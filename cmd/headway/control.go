@@ -39,7 +39,7 @@ import (
 // components are the parts of a server in the order in which they start; each
 // is stopped before the ones above it.
 func (s *server) components(ctx context.Context) ([]component, error) {
-	all := append(profiles(), ownPages(s.clock, s.log), spareHeap(s.clock, gcPercent), component{"apiserver", s.api.Run}, component{"gossip", s.gossip.Run}, component{"gossip keys", s.keepGossipKeys})
+	all := append(profiles(), ownPages(s.clock, s.log), spareHeap(s.clock, gcPercent), component{"awake", s.awake.Run}, component{"apiserver", s.api.Run}, component{"gossip", s.gossip.Run}, component{"gossip keys", s.keepGossipKeys})
 	if s.options.enabled("scheduler") {
 		all = append(all, component{"scheduler", s.runScheduler})
 	}
@@ -98,7 +98,7 @@ func (s *server) runReconciler(ctx context.Context) error {
 		config.TxnFor = func(account string) txn.Interface { return as(account).Txn() }
 		config.Client, config.Cache, config.Clock, config.Logger, config.Metrics = peer.LocalClient(), cache, s.clock, s.log, s.counted
 		config.RootCA, config.Signer = string(s.api.Authorities().API.PEM), signer{s.api.Authorities()}
-		config.Liveness, config.ClusterCIDRs = newLiveness(ctx, s.beats, s.gossip, s.clock), s.podCIDRs
+		config.Liveness, config.ClusterCIDRs = newLiveness(ctx, s.beats, s.gossip, s.awake), s.podCIDRs
 		config.Kinds, config.NamespacedKinds = s.kinds(), s.api.NamespacedKinds
 		controllers, err := reconciler.New(config)
 		if err != nil {

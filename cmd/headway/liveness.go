@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/utils/clock"
-
 	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
 )
@@ -32,13 +30,21 @@ type gossiping interface {
 	Watch(changes chan<- membership.Member) (stop func())
 }
 
+// wakefulness is the clock of the heartbeat server: it stands still when this
+// process does.
+type wakefulness interface {
+	heartbeat.Clock
+	// Stood is its time when it did so last.
+	Stood() time.Time
+}
+
 // liveness tells the node-life controller which nodes are alive: those that the
 // heartbeat server hears, by stream or by probes. Gossip makes a verdict quicker or gives a broken
 // stream a moment; what it says alone changes nothing.
 type liveness struct {
 	beats   hearing
 	gossip  gossiping
-	clock   clock.WithDelayedExecution
+	clock   wakefulness
 	changes chan string
 
 	mu      sync.Mutex      // guards what follows
@@ -47,7 +53,7 @@ type liveness struct {
 }
 
 // newLiveness listens until ctx ends.
-func newLiveness(ctx context.Context, beats hearing, gossip gossiping, clock clock.WithDelayedExecution) *liveness {
+func newLiveness(ctx context.Context, beats hearing, gossip gossiping, clock wakefulness) *liveness {
 	l := &liveness{beats: beats, gossip: gossip, clock: clock, changes: make(chan string, 4096), told: map[string]bool{}, looking: map[string]bool{}}
 	streams, members := make(chan string, 4096), make(chan membership.Member, 4096)
 	stopStreams, stopMembers := beats.Watch(streams), gossip.Watch(members)
@@ -129,6 +135,11 @@ func (l *liveness) verdict(node string) (alive bool, again time.Duration) {
 			until = state.Since.Add(reconnect) // they were before the stream broke
 		}
 		return until.After(now), max(until.Sub(now), 0)
+	case !state.Alive && state.Reset && state.Since.Equal(l.clock.Stood()):
+		// Agents that this server did not answer have broken their streams off, and
+		// gossip's opinion is of then.
+		left := state.Since.Add(reconnect).Sub(now)
+		return left > 0, max(left, 0)
 	case state.Since.IsZero() || !known:
 		return state.Alive, 0
 	case state.Alive && !seen && !state.Heard.IsZero():

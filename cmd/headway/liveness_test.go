@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/headway-sh/headway/internal/awake"
 	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
 )
@@ -54,7 +56,7 @@ func TestTwoWitnesses(t *testing.T) {
 		"silent, and so are probes":       {heartbeat.State{Since: ago(0), Probed: ago(heartbeat.Patience)}, member(true), false, true, 0},
 		"silent, gossip says alive":       {heartbeat.State{Since: ago(0)}, member(true), false, true, 0},
 	} {
-		l := newLiveness(t.Context(), &fakeBeats{c.state}, &fakeGossip{c.gossip}, clocktesting.NewFakeClock(now))
+		l := newLiveness(t.Context(), &fakeBeats{c.state}, &fakeGossip{c.gossip}, dueClock{FakeClock: clocktesting.NewFakeClock(now)})
 		if alive, known := l.Alive("n1"); alive != c.alive || known != c.known {
 			t.Errorf("%s: alive %v, known %v", name, alive, known)
 		}
@@ -69,6 +71,17 @@ func TestTwoWitnesses(t *testing.T) {
 type dueClock struct {
 	*clocktesting.FakeClock
 	due chan func()
+}
+
+// Stood: this clock never does.
+func (c dueClock) Stood() time.Time { return time.Time{} }
+
+// step lets time pass at once, and then calls what became due.
+func (c dueClock) step(d time.Duration) {
+	c.Step(d)
+	for len(c.due) > 0 {
+		(<-c.due)()
+	}
 }
 
 func (c dueClock) AfterFunc(d time.Duration, f func()) clock.Timer {
@@ -119,4 +132,38 @@ func TestBrokenStreamIsToldAgain(t *testing.T) {
 		}
 		stop()
 	}
+}
+
+// TestStallOfTheServerLosesNobody: agents break their streams off when the
+// server stands still, and have time to come back; who does not is lost.
+func TestStallOfTheServerLosesNobody(t *testing.T) {
+	t.Parallel()
+	base := dueClock{clocktesting.NewFakeClock(time.Unix(1000, 0)), make(chan func(), 64)}
+	clk := awake.New(base, slog.New(slog.DiscardHandler))
+	run := func(d time.Duration) {
+		const look = 250 * time.Millisecond
+		for range d / look {
+			base.step(look)
+			clk.Now()
+		}
+	}
+	run(10 * time.Second)
+	beats := &fakeBeats{heartbeat.State{Alive: true, Since: clk.Now(), Heard: clk.Now()}}
+	l := newLiveness(t.Context(), beats, &fakeGossip{member(false)}, clk)
+	alive := func(what string, want bool) {
+		t.Helper()
+		if got, _ := l.Alive("n1"); got != want {
+			t.Errorf("%s: alive %v", what, got)
+		}
+	}
+	base.step(10 * time.Second)
+	alive("stream open, gossip says dead", true)
+	beats.state = heartbeat.State{Reset: true, Since: clk.Now(), Heard: beats.state.Heard}
+	alive("stream broken off during the stall, gossip says dead", true)
+	run(awake.Settle + time.Second)
+	alive("stream broken off, on its way back", true)
+	run(time.Second)
+	alive("stream broken off, never back", false)
+	beats.state = heartbeat.State{Reset: true, Since: clk.Now()}
+	alive("stream broken off later", false)
 }

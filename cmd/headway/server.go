@@ -25,6 +25,7 @@ import (
 	"github.com/headway-sh/headway/apiserver/admission"
 	"github.com/headway-sh/headway/apiserver/audit"
 	"github.com/headway-sh/headway/gitsource"
+	"github.com/headway-sh/headway/internal/awake"
 	"github.com/headway-sh/headway/internal/pki"
 	"github.com/headway-sh/headway/membership"
 	"github.com/headway-sh/headway/membership/heartbeat"
@@ -194,6 +195,7 @@ type server struct {
 	address        netip.Addr
 	log            *slog.Logger
 	clock          clock.WithTickerAndDelayedExecution
+	awake          *awake.Clock // what nodes' silence is measured by
 }
 
 func runServer(ctx context.Context, o serverOptions, log *slog.Logger) error {
@@ -242,7 +244,8 @@ func (s *server) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--allowed-external-ips: %w", err)
 	}
-	s.beats = heartbeat.NewServer(s.nodeOf, s.clock)
+	s.awake = awake.New(s.clock, s.log)
+	s.beats = heartbeat.NewServer(s.nodeOf, s.awake)
 	s.api, err = apiserver.Start(ctx, apiserver.Config{
 		DataDir: s.options.dataDir, Listen: netip.AddrPortFrom(bind, s.options.port), Advertise: s.address, Names: s.options.names,
 		ServiceCIDR: s.services, SecondaryServiceCIDR: s.secondServices, ClusterName: s.options.clusterName, Etcd: member,

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"k8s.io/utils/clock"
 )
@@ -97,7 +96,7 @@ func (c *Client) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() { c.probes.run(ctx) })
 	defer group.Wait()
-	const longest = 2 * time.Second
+	const longest = Interval // a server that stood still hears from all before it judges
 	wait := Interval / 4
 	for n := 0; ; n++ {
 		servers := c.Servers()

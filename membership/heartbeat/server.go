@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -32,11 +33,18 @@ type State struct {
 	Probed time.Time
 }
 
+// Clock is what silence is measured by. It should stand still when the server's
+// process does, or all nodes have been silent then.
+type Clock interface {
+	Now() time.Time
+	AfterFunc(d time.Duration, f func()) clock.Timer
+}
+
 // Server receives the streams. It is safe for concurrent use.
 type Server struct {
 	// node tells whose stream a request is; false: nobody's who may beat.
 	node  func(*http.Request) (string, bool)
-	clock clock.PassiveClock
+	clock Clock
 
 	mu     sync.Mutex // guards what follows
 	states map[string]*entry
@@ -52,7 +60,7 @@ type entry struct {
 
 // NewServer returns a Server that asks node for the name of the authenticated
 // node behind a request.
-func NewServer(node func(*http.Request) (string, bool), clock clock.PassiveClock) *Server {
+func NewServer(node func(*http.Request) (string, bool), clock Clock) *Server {
 	return &Server{node: node, clock: clock, states: map[string]*entry{}, watch: map[int]chan<- string{}}
 }
 
@@ -99,22 +107,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	key := newKey()
 	s.open(node, key)
-	deadline := s.clock.Now().Add(Patience)
-	// What ends before its deadline was broken off.
-	defer func() { s.closed(node, s.clock.Now().Before(deadline)) }()
+	silence := s.endWhenSilent(control)
+	// What was not silent was broken off.
+	defer func() { s.closed(node, !silence.stop()) }()
 	w.Header().Set(keyHeader, encodeKey(key))
 	w.Header().Set(nodeHeader, node)
 	w.WriteHeader(http.StatusOK)
 	beat := make([]byte, 1)
 	for {
-		deadline = s.clock.Now().Add(Patience)
-		if control.SetReadDeadline(deadline) != nil || control.SetWriteDeadline(deadline) != nil {
-			return
-		}
 		if _, err := r.Body.Read(beat); err != nil {
 			return
 		}
 		s.heard(node)
+		silence.timer.Reset(Patience)
 		if _, err := w.Write(beat); err != nil {
 			return
 		}
@@ -122,6 +127,41 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// silent ends a stream that is.
+type silent struct {
+	timer clock.Timer
+
+	mu         sync.Mutex // guards what follows
+	over, ends bool
+}
+
+// endWhenSilent begins to wait. Deadlines of the connection itself would be due
+// by the clock of the day.
+func (s *Server) endWhenSilent(control *http.ResponseController) *silent {
+	l := &silent{}
+	l.timer = s.clock.AfterFunc(Patience, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.over {
+			return // there is no stream any more
+		}
+		l.ends = true
+		past := time.Unix(1, 0)
+		// A stream that takes no deadline has ended.
+		_ = errors.Join(control.SetReadDeadline(past), control.SetWriteDeadline(past))
+	})
+	return l
+}
+
+// stop tells whether the stream was ended for its silence.
+func (l *silent) stop() bool {
+	l.timer.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	return l.ends
 }
 
 // Run is the stream of the agent in the server's own process: the node is
