@@ -258,7 +258,9 @@ func (w *worker) update(pod *corev1.Pod) {
 	old := w.pod
 	w.pod = pod
 	w.share()
-	if !equality.Semantic.DeepEqual(old.Spec, pod.Spec) || !equality.Semantic.DeepEqual(old.ObjectMeta.DeletionTimestamp, pod.DeletionTimestamp) {
+	// What was read anew is told apart by its generation: most updates are the
+	// echo of a status.
+	if old.Generation != pod.Generation || old.UID != pod.UID || pod.Generation == 0 && !equality.Semantic.DeepEqual(old.Spec, pod.Spec) || !equality.Semantic.DeepEqual(old.ObjectMeta.DeletionTimestamp, pod.DeletionTimestamp) {
 		w.dirty = true
 	}
 	w.desire(pod)
@@ -334,7 +336,7 @@ func (w *worker) publish(ctx context.Context) {
 	if w.published != nil {
 		keepTimes(w.published, &s)
 	}
-	if w.published == nil || !equality.Semantic.DeepEqual(w.published, &s) {
+	if w.published == nil || !status.Same(w.published, &s) {
 		w.published, w.dirty = &s, true
 	}
 	if pod := w.inAPI(); pod != nil && !w.absent {

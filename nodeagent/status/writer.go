@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -40,6 +39,7 @@ type Writer struct {
 type slot struct {
 	base    *corev1.Pod       // as the API had it last
 	written *corev1.PodStatus // what was last given to Set
+	given   *corev1.PodStatus // the same, as the caller has it
 	pending bool
 	gone    chan struct{} // closed when nothing is to be written any more
 	idle    chan struct{} // closed when nothing is under way
@@ -51,7 +51,8 @@ func NewWriter(c client.Client, k clock.Clock, logger *slog.Logger) *Writer {
 }
 
 // Set asks for a pod's status to be written; it does not block. pod is the
-// object as last seen in the API and is not changed.
+// object as last seen in the API and is not changed, and neither is s, also
+// afterwards: the same s again is nothing new.
 func (w *Writer) Set(ctx context.Context, pod *corev1.Pod, s *corev1.PodStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -62,10 +63,10 @@ func (w *Writer) Set(ctx context.Context, pod *corev1.Pod, s *corev1.PodStatus) 
 	}
 	if overwritten(at.base, pod, s) {
 		at.base = pod.DeepCopy()
-	} else if at.written != nil && equality.Semantic.DeepEqual(at.written, s) {
+	} else if at.written != nil && (at.given == s || Same(at.written, s)) {
 		return
 	}
-	at.written, at.pending = s.DeepCopy(), true
+	at.written, at.given, at.pending = s.DeepCopy(), s, true
 	if at.idle == nil {
 		at.idle = make(chan struct{})
 		w.group.Go(func() { w.run(ctx, at) })
