@@ -30,13 +30,19 @@ func TestSame(t *testing.T) {
 		change func(*corev1.PodStatus)
 		want   bool
 	}{
-		"a copy":                  {func(*corev1.PodStatus) {}, true},
-		"another way to write it": {func(s *corev1.PodStatus) { s.ContainerStatuses[0].AllocatedResources[corev1.ResourceCPU] = resource.MustParse("1000m") }, true},
-		"none and an empty list":  {func(s *corev1.PodStatus) { s.InitContainerStatuses = []corev1.ContainerStatus{} }, true},
-		"another zone":            {func(s *corev1.PodStatus) { s.Conditions[0].LastTransitionTime.Time = s.Conditions[0].LastTransitionTime.In(time.FixedZone("there", 3600)) }, true},
-		"a condition":             {func(s *corev1.PodStatus) { s.Conditions[0].Status = corev1.ConditionFalse }, false},
-		"a quantity":              {func(s *corev1.PodStatus) { s.ContainerStatuses[0].AllocatedResources[corev1.ResourceCPU] = resource.MustParse("2") }, false},
-		"a pointer":               {func(s *corev1.PodStatus) { s.ContainerStatuses[0].State.Running = nil }, false},
+		"a copy": {func(*corev1.PodStatus) {}, true},
+		"another way to write it": {func(s *corev1.PodStatus) {
+			s.ContainerStatuses[0].AllocatedResources[corev1.ResourceCPU] = resource.MustParse("1000m")
+		}, true},
+		"none and an empty list": {func(s *corev1.PodStatus) { s.InitContainerStatuses = []corev1.ContainerStatus{} }, true},
+		"another zone": {func(s *corev1.PodStatus) {
+			s.Conditions[0].LastTransitionTime.Time = s.Conditions[0].LastTransitionTime.In(time.FixedZone("there", 3600))
+		}, true},
+		"a condition": {func(s *corev1.PodStatus) { s.Conditions[0].Status = corev1.ConditionFalse }, false},
+		"a quantity": {func(s *corev1.PodStatus) {
+			s.ContainerStatuses[0].AllocatedResources[corev1.ResourceCPU] = resource.MustParse("2")
+		}, false},
+		"a pointer": {func(s *corev1.PodStatus) { s.ContainerStatuses[0].State.Running = nil }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -37,6 +37,8 @@ type imageCache struct {
 	userByID map[string]userFiles
 	// parts are what images that were served are made of.
 	parts map[digest.Digest][]ocispec.Descriptor
+	// within are the names of images in which blobs were found to serve.
+	within map[digest.Digest]string
 }
 
 func (r *Runtime) loadImage(ctx context.Context, record images.Image) (*loadedImage, error) {

@@ -137,8 +137,10 @@ func TestWhatIsServed(t *testing.T) {
 	n.importImage(t)
 	a := n.agent(t)
 	defer a.stop()
+	var public atomic.Bool
+	public.Store(true)
 	server := httptest.NewServer(&registry.Server{
-		Store: &containerd.Served{Runtime: a.Runtime, Public: func(string, []string) bool { return true }}, Logger: slog.New(slog.DiscardHandler),
+		Store: &containerd.Served{Runtime: a.Runtime, Public: func(string, []string) bool { return public.Load() }}, Logger: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(server.Close)
 	named, err := runtime.NormalizeReference(runtimetest.ImageName)
@@ -192,5 +194,23 @@ func TestWhatIsServed(t *testing.T) {
 		if got, body := get(c.method, c.path, nil); got.StatusCode != c.want {
 			t.Errorf("%s %s: %s, want %d: %s", c.method, c.path, got.Status, c.want, body)
 		}
+	}
+	// Where a blob was found is remembered, whether it may be had is not.
+	blob := "/v2/" + name + "/blobs/" + digest
+	public.Store(false)
+	if got, _ := get(http.MethodGet, blob, nil); got.StatusCode != http.StatusNotFound {
+		t.Errorf("of an image that is not everybody's any more: %s", got.Status)
+	}
+	public.Store(true)
+	for range 2 { // found among all, and where it was
+		if got, body := get(http.MethodGet, blob, nil); got.StatusCode != http.StatusOK || body != text {
+			t.Errorf("of one that is again: %s, %q", got.Status, body)
+		}
+	}
+	if err := a.RemoveImage(t.Context(), named); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := get(http.MethodGet, blob, nil); got.StatusCode != http.StatusNotFound {
+		t.Errorf("of an image that is gone: %s", got.Status)
 	}
 }

@@ -50,6 +50,9 @@ func (s *Served) Tag(ctx context.Context, ref string) (ocispec.Descriptor, time.
 
 // Find implements registry.Store.
 func (s *Served) Find(ctx context.Context, d digest.Digest) (ocispec.Descriptor, error) {
+	if blob, ok := s.again(ctx, d); ok {
+		return blob, nil
+	}
 	all, err := s.loadImages(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -63,10 +66,45 @@ func (s *Served) Find(ctx context.Context, d digest.Digest) (ocispec.Descriptor,
 			continue // not whole: another may have the same blob
 		}
 		if i := slices.IndexFunc(blobs, func(b ocispec.Descriptor) bool { return b.Digest == d }); i >= 0 {
+			s.images.mu.Lock()
+			if s.images.within == nil {
+				s.images.within = map[digest.Digest]string{}
+			}
+			for _, b := range blobs {
+				s.images.within[b.Digest] = img.name
+			}
+			s.images.mu.Unlock()
 			return blobs[i], nil
 		}
 	}
 	return ocispec.Descriptor{}, registry.ErrNotServed
+}
+
+// again looks into the image in which the blob, or another of the same image,
+// was found the last time: who fetches an image asks for one blob after the
+// other, and each of these would list all images. That the image is still there
+// and anybody's is looked at every time.
+func (s *Served) again(ctx context.Context, d digest.Digest) (ocispec.Descriptor, bool) {
+	s.images.mu.Lock()
+	name, ok := s.images.within[d]
+	s.images.mu.Unlock()
+	if !ok {
+		return ocispec.Descriptor{}, false
+	}
+	record, err := s.client.ImageService().Get(s.in(ctx), name)
+	if err == nil {
+		var img *loadedImage
+		if img, err = s.loadImage(ctx, record); err == nil && s.Public(img.id, []string{img.name}) {
+			blobs, err := s.parts(ctx, img)
+			if i := slices.IndexFunc(blobs, func(b ocispec.Descriptor) bool { return b.Digest == d }); err == nil && i >= 0 {
+				return blobs[i], true
+			}
+		}
+	}
+	s.images.mu.Lock()
+	defer s.images.mu.Unlock()
+	delete(s.images.within, d) // the whole list knows, if anybody does
+	return ocispec.Descriptor{}, false
 }
 
 // parts are what an image is made of, its index or manifest first.
