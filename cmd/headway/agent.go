@@ -206,7 +206,7 @@ func remoteNode(o *agentOptions, joined *join.Agent, beats beats, addresses []ne
 type beats struct{ client *heartbeat.Client }
 
 func newBeats(joined *join.Agent, log *slog.Logger) beats {
-	return beats{&heartbeat.Client{HTTP: joined.Heartbeats(), Servers: joined.Servers, Clock: clock.RealClock{}, Logger: log}}
+	return beats{&heartbeat.Client{HTTP: joined.Heartbeats(), Servers: joined.Servers, Lost: joined.Lost, Clock: clock.RealClock{}, Logger: log}}
 }
 
 // Run implements the node's Heartbeat. Whose beats they are, the certificate says.

@@ -18,23 +18,25 @@ import (
 // become one-way before its own patience ends.
 const agentPatience = 2*Interval + Interval/2
 
-// Client sends an agent's heartbeats to one of the servers, and to the next
-// one when that falls silent.
+// Client sends an agent's heartbeats to each of the servers: whichever of them
+// judges nodes, now or after another one's end, hears them itself.
 type Client struct {
 	// HTTP has the node's certificate and believes the API's authority. It must
 	// have no overall timeout.
 	HTTP *http.Client
-	// Servers gives the base URLs to try, in order of preference; it is asked
-	// anew for every stream.
+	// Servers gives the base URLs; it is asked again and again.
 	Servers func() []string
 	// Send sends a single packet to a server, by its base URL, if it can; nil:
 	// no probes are sent. What a server sends back goes to Receive.
-	Send   func(server string, message []byte)
+	Send func(server string, message []byte)
+	// Lost is told of a server that answers neither beats nor probes; may be nil.
+	Lost   func(server string)
 	Clock  clock.WithTicker
 	Logger *slog.Logger
 
-	mu     sync.Mutex // guards what follows
-	probes *prober    // nil before Run
+	mu      sync.Mutex         // guards what follows
+	probes  map[string]*prober // by server
+	echoing map[string]bool    // servers whose streams work
 	// heard is closed while a server echoes; nil before anybody asked or beat.
 	heard chan struct{}
 }
@@ -55,67 +57,99 @@ func (c *Client) Heard(ctx context.Context) error {
 	}
 }
 
-// echoed says that a stream works, or that it ended.
-func (c *Client) echoed(works bool) {
+// echoed says that a server's stream works, or that it ended.
+func (c *Client) echoed(server string, works bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.heard == nil {
 		c.heard = make(chan struct{})
 	}
-	select {
-	case <-c.heard:
-		if !works {
-			c.heard = make(chan struct{})
-		}
-	default:
-		if works {
-			close(c.heard)
-		}
+	before := len(c.echoing) > 0
+	if works {
+		c.echoing[server] = true
+	} else {
+		delete(c.echoing, server)
+	}
+	switch now := len(c.echoing) > 0; {
+	case now && !before:
+		close(c.heard)
+	case before && !now:
+		c.heard = make(chan struct{})
 	}
 }
 
 // Receive takes an answer to a probe.
 func (c *Client) Receive(message []byte) {
 	c.mu.Lock()
-	p := c.probes
-	c.mu.Unlock()
-	if p != nil {
-		p.receive(message)
+	defer c.mu.Unlock()
+	for _, p := range c.probes {
+		p.receive(message) // the key says whose answer it is
 	}
 }
 
-// Run keeps a stream open until ctx ends.
+// Run keeps a stream to each server open until ctx ends.
 func (c *Client) Run(ctx context.Context) error {
-	send := c.Send
-	if send == nil {
-		send = func(string, []byte) {}
-	}
 	c.mu.Lock()
-	c.probes = newProber(send, c.Clock)
+	c.probes, c.echoing = map[string]*prober{}, map[string]bool{}
 	c.mu.Unlock()
 	var group sync.WaitGroup
-	group.Go(func() { c.probes.run(ctx) })
 	defer group.Wait()
+	ticker := c.Clock.NewTicker(Interval / 2)
+	defer ticker.Stop()
+	for {
+		for _, server := range c.Servers() {
+			c.mu.Lock()
+			_, has := c.probes[server]
+			if !has {
+				p := newProber(c.sender(), c.Clock)
+				p.lost = func() {
+					if c.Lost != nil {
+						c.Lost(server)
+					}
+				}
+				c.probes[server] = p
+				group.Go(func() { p.run(ctx) })
+				group.Go(func() { c.keep(ctx, server, p) })
+			}
+			c.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+		}
+	}
+}
+
+func (c *Client) sender() func(string, []byte) {
+	if c.Send == nil {
+		return func(string, []byte) {}
+	}
+	return c.Send
+}
+
+// keep keeps a server's stream open until ctx ends.
+func (c *Client) keep(ctx context.Context, server string, p *prober) {
 	const longest = Interval // a server that stood still hears from all before it judges
-	wait := Interval / 4
-	for n := 0; ; n++ {
-		servers := c.Servers()
-		if len(servers) > 0 {
-			began := c.Clock.Now()
-			err := c.stream(ctx, servers[n%len(servers)])
-			if ctx.Err() != nil {
-				return nil
-			}
-			if c.Clock.Since(began) > Patience {
-				wait = Interval / 4 // it has worked: come back quickly
-			}
-			c.Logger.Info("heartbeat stream ended; opening another", "server", servers[n%len(servers)], "error", err)
+	wait, told := Interval/4, false
+	for {
+		began := c.Clock.Now()
+		err := c.stream(ctx, server, p)
+		if ctx.Err() != nil {
+			return
+		}
+		if c.Clock.Since(began) > Patience {
+			wait, told = Interval/4, false // it has worked: come back quickly
+		}
+		if !told {
+			told = true
+			c.Logger.Info("heartbeat stream ended; opening another", "server", server, "error", err)
 		}
 		timer := c.Clock.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		case <-timer.C():
 		}
 		wait = min(2*wait, longest)
@@ -123,7 +157,7 @@ func (c *Client) Run(ctx context.Context) error {
 }
 
 // stream holds one stream until it breaks or falls silent.
-func (c *Client) stream(ctx context.Context, server string) error {
+func (c *Client) stream(ctx context.Context, server string, p *prober) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	body, beats := io.Pipe()
@@ -148,16 +182,16 @@ func (c *Client) stream(ctx context.Context, server string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server answered %s", response.Status)
 	}
-	defer c.echoed(false)
-	c.probes.opened(server, decodeKey(response.Header.Get(keyHeader)), response.Header.Get(nodeHeader))
+	defer c.echoed(server, false)
+	p.opened(server, decodeKey(response.Header.Get(keyHeader)), response.Header.Get(nodeHeader))
 	echo := make([]byte, 1)
 	for {
 		if _, err := io.ReadFull(response.Body, echo); err != nil {
 			return cause(ctx, err)
 		}
 		silent.Reset(agentPatience)
-		c.probes.echo()
-		c.echoed(true)
+		p.echo()
+		c.echoed(server, true)
 	}
 }
 

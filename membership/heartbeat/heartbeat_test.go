@@ -85,6 +85,31 @@ func TestLifeAndDeath(t *testing.T) {
 	}
 }
 
+// TestClientBeatsAtEveryServer: each hears it, also one that is told of later,
+// and the others go on when one ends.
+func TestClientBeatsAtEveryServer(t *testing.T) {
+	t.Parallel()
+	one, first := serve(t)
+	two, second := serve(t)
+	var told atomic.Bool
+	c, stop := client(t, "n1", second, func() []string {
+		if told.Load() {
+			return []string{first.URL, second.URL}
+		}
+		return []string{first.URL}
+	})
+	defer stop()
+	await(t, one, "n1", true)
+	told.Store(true)
+	await(t, two, "n1", true)
+	first.CloseClientConnections()
+	first.Close()
+	await(t, one, "n1", false)
+	if err := c.Heard(t.Context()); err != nil || !two.State("n1").Alive {
+		t.Errorf("the other server hears nothing: %v", err)
+	}
+}
+
 func TestClientGoesToTheNextServer(t *testing.T) {
 	t.Parallel()
 	_, first := serve(t)

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -277,6 +278,12 @@ func (a *Agent) Discover(more func() []string) {
 	a.servers.mu.Lock()
 	defer a.servers.mu.Unlock()
 	a.servers.more = more
+}
+
+// Lost says that a server, by its base URL, answers nobody.
+func (a *Agent) Lost(server string) {
+	a.config.Logger.Info("a server does not answer; going to another one", "server", server)
+	a.servers.lost(strings.TrimPrefix(server, "https://"))
 }
 
 // Servers are the base URLs of the servers, the one that worked last first.

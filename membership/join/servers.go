@@ -12,6 +12,9 @@ import (
 // dialPatience bounds the try to reach one server.
 const dialPatience = 3 * time.Second
 
+// nextPatience bounds it when there are others to reach.
+const nextPatience = 500 * time.Millisecond
+
 // servers are the API endpoints of the cluster, the one that worked last
 // first. It is safe for concurrent use.
 type servers struct {
@@ -20,10 +23,45 @@ type servers struct {
 
 	mu    sync.Mutex // guards what follows
 	known []string
+	open  map[*connection]bool
+}
+
+// connection is one to an endpoint, until it is closed.
+type connection struct {
+	net.Conn
+	endpoint string
+	servers  *servers
+}
+
+// Close closes it.
+func (c *connection) Close() error {
+	c.servers.mu.Lock()
+	delete(c.servers.open, c)
+	c.servers.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// lost closes the connections to a server that answers nobody, so that what
+// waits on them goes to another one, which is tried first from now on.
+func (s *servers) lost(endpoint string) {
+	s.mu.Lock()
+	if i := slices.Index(s.known, endpoint); i >= 0 {
+		s.known = append(slices.Delete(s.known, i, i+1), endpoint)
+	}
+	var dead []*connection
+	for c := range s.open {
+		if c.endpoint == endpoint {
+			dead = append(dead, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range dead {
+		_ = c.Close() // nobody is there to be told
+	}
 }
 
 func newServers(first ...string) *servers {
-	s := &servers{}
+	s := &servers{open: map[*connection]bool{}}
 	s.add(first...)
 	return s
 }
@@ -64,11 +102,20 @@ func (s *servers) prefer(endpoint string) {
 func (s *servers) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: dialPatience, KeepAlive: 10 * time.Second}
 	var errs []error
-	for _, e := range s.all() {
+	all := s.all()
+	for i, e := range all {
+		dialer.Timeout = dialPatience
+		if i < len(all)-1 {
+			dialer.Timeout = nextPatience
+		}
 		conn, err := dialer.DialContext(ctx, network, e)
 		if err == nil {
 			s.prefer(e)
-			return conn, nil
+			c := &connection{conn, e, s}
+			s.mu.Lock()
+			s.open[c] = true
+			s.mu.Unlock()
+			return c, nil
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {
